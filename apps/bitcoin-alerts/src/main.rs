@@ -1,0 +1,2 @@
+//! Price alerts.
+fn main() {}

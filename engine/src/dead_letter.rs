@@ -1,0 +1,78 @@
+//! [`DeadLetter`]: a record that a decoder refused, with the reason.
+//!
+//! Invariant: nothing that was accepted from outside is lost without a dead letter; the bytes are
+//! kept exactly.
+
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::Time;
+
+/// A record that was refused, as the sink named by `app.dead_letters(sink)` receives it.
+///
+/// As JSON: `{"source","partition","offset","time","reason","text"}`, or `"hex"` instead of
+/// `"text"` when the bytes are not UTF-8.
+///
+/// ```
+/// let letter = anabranch::DeadLetter {
+///     source: "prices".into(),
+///     partition: 0,
+///     offset: 3,
+///     time: anabranch::Time::ZERO,
+///     reason: "not JSON".into(),
+///     bytes: b"{".to_vec(),
+/// };
+/// assert_eq!(
+///     serde_json::to_string(&letter)?,
+///     r#"{"source":"prices","partition":0,"offset":3,"time":"1970-01-01T00:00:00Z","reason":"not JSON","text":"{"}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DeadLetter {
+    /// The name of the source that it entered by.
+    pub source: String,
+    /// The partition of the source.
+    pub partition: usize,
+    /// The index of the frame within the partition, from 0.
+    pub offset: u64,
+    /// The ingest time.
+    pub time: Time,
+    /// Why it was refused.
+    pub reason: String,
+    /// The frame, exactly.
+    pub bytes: Vec<u8>,
+}
+
+impl DeadLetter {
+    /// The bytes as text, where they are UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+}
+
+/// For people where the format is for people; field by field, in order, between processes.
+impl Serialize for DeadLetter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let readable = serializer.is_human_readable();
+        let mut letter = serializer.serialize_struct("DeadLetter", 6)?;
+        letter.serialize_field("source", &self.source)?;
+        letter.serialize_field("partition", &self.partition)?;
+        letter.serialize_field("offset", &self.offset)?;
+        if readable {
+            letter.serialize_field("time", &self.time.to_string())?;
+        } else {
+            letter.serialize_field("time", &self.time)?;
+        }
+        letter.serialize_field("reason", &self.reason)?;
+        match self.text() {
+            _ if !readable => letter.serialize_field("bytes", &self.bytes)?,
+            Some(text) => letter.serialize_field("text", text)?,
+            None => {
+                let hex: String = self.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                letter.serialize_field("hex", &hex)?;
+            }
+        }
+        letter.end()
+    }
+}

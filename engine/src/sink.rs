@@ -1,0 +1,267 @@
+//! Where records leave: sinks, their writers, and encoders.
+//!
+//! Invariant: a sink is written by one worker, receives each epoch's records in the order of their
+//! origins whatever the layout, and never blocks a worker: what it cannot take stays with the
+//! engine, which then holds back the sources.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::origin::RecordId;
+use crate::source::OpenContext;
+use crate::stage::Tagged;
+use crate::{Record, Result};
+
+/// A sink of records; a connector implements one.
+pub trait Sink: 'static {
+    /// What it takes.
+    type Item: Record;
+
+    /// Where it writes, for people: its URL without secrets.
+    fn describe(&self) -> String;
+
+    /// Opens it, on the one worker that owns it.
+    ///
+    /// # Errors
+    /// When it cannot be opened; the program ends with that error.
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<Self::Item>>>;
+
+    /// An encoder as the sink itself would use, so that [`TestDriver`](crate::TestDriver) can show
+    /// bytes. `None` for sinks that have no bytes.
+    fn encoder(&self) -> Option<Box<dyn Encoder<Self::Item>>> {
+        None
+    }
+}
+
+/// How much of what it was given a writer took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// All of it.
+    All,
+    /// A part, or nothing: the [`Waker`](crate::source::Waker) will be called when there is room.
+    Partly,
+}
+
+/// Writes what leaves by one sink.
+pub trait Writer<T> {
+    /// Takes records from the front of `batch`, in order, and leaves there what it has no room
+    /// for. Never blocks for long.
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken>;
+
+    /// All records of an epoch were taken: passes on what is buffered.
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn flush(&mut self) -> Result<Taken> {
+        Ok(Taken::All)
+    }
+
+    /// Nothing more will come: brings out what is buffered. Called until it says
+    /// [`Taken::All`].
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn close(&mut self) -> Result<Taken> {
+        self.flush()
+    }
+}
+
+/// Records on their way out, in order.
+pub struct Outgoing<T> {
+    pub(crate) records: VecDeque<Tagged<T>>,
+    pub(crate) sources: Arc<[String]>,
+}
+
+impl<T> Outgoing<T> {
+    pub(crate) fn new(sources: Arc<[String]>) -> Self {
+        Self { records: VecDeque::new(), sources }
+    }
+
+    /// The next record and its name, which stay here until [`pop`](Outgoing::pop).
+    pub fn peek(&self) -> Option<(RecordId<'_>, &T)> {
+        let next = self.records.front()?;
+        let source = self.sources.get(next.origin.source()).map_or("", String::as_str);
+        Some((RecordId { source, origin: next.origin }, &next.record))
+    }
+
+    /// Takes the next record.
+    pub fn pop(&mut self) -> Option<T> {
+        self.records.pop_front().map(|next| next.record)
+    }
+
+    /// How many records are left.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether no record is left.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+/// Turns records into frames.
+pub trait Encoder<T> {
+    /// Appends the frame of `record` to `frame`, without delimiter or length.
+    ///
+    /// # Errors
+    /// When the record has no form in this encoding; it is logged, counted and left out.
+    fn encode(&mut self, id: RecordId<'_>, record: &T, frame: &mut Vec<u8>) -> Result<()>;
+}
+
+impl<T, F: FnMut(RecordId<'_>, &T, &mut Vec<u8>) -> Result<()>> Encoder<T> for F {
+    fn encode(&mut self, id: RecordId<'_>, record: &T, frame: &mut Vec<u8>) -> Result<()> {
+        self(id, record, frame)
+    }
+}
+
+/// One JSON document a record, by its `Serialize`, on one line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+impl<T: Record> Encoder<T> for Json {
+    fn encode(&mut self, _: RecordId<'_>, record: &T, frame: &mut Vec<u8>) -> Result<()> {
+        serde_json::to_writer(frame, record)
+            .map_err(|e| crate::Error::Connector(format!("a record has no JSON form: {e}")))
+    }
+}
+
+/// One line a record, by its `Display`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text;
+
+impl<T: Record + std::fmt::Display> Encoder<T> for Text {
+    fn encode(&mut self, _: RecordId<'_>, record: &T, frame: &mut Vec<u8>) -> Result<()> {
+        let mut text = String::new();
+        write!(text, "{record}")
+            .map_err(|e| crate::Error::Connector(format!("a record has no text form: {e}")))?;
+        frame.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// An [`Outlet`] with an encoder: the usual sink. Built by [`frames`].
+pub struct Frames<T> {
+    outlet: Box<dyn Outlet>,
+    encoder: Rc<dyn Fn() -> Box<dyn Encoder<T>>>,
+}
+
+/// A sink that encodes records by what `encoder` makes and writes the frames to `outlet`.
+pub fn frames<T, E>(outlet: impl Outlet, encoder: impl Fn() -> E + 'static) -> Frames<T>
+where
+    T: Record,
+    E: Encoder<T> + 'static,
+{
+    Frames { outlet: Box::new(outlet), encoder: Rc::new(move || Box::new(encoder())) }
+}
+
+/// What takes frames away: the part of a sink that knows a protocol and no record type.
+pub trait Outlet: 'static {
+    /// See [`Sink::describe`].
+    fn describe(&self) -> String;
+    /// See [`Sink::open`].
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn FrameWriter>>;
+}
+
+/// An outlet behind a pointer, as chosen by URL.
+impl Outlet for Box<dyn Outlet> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn FrameWriter>> {
+        (**self).open(context)
+    }
+}
+
+/// Writes frames, in order.
+pub trait FrameWriter {
+    /// Takes `frame`, or says [`Taken::Partly`] and has taken nothing of it: then it is offered
+    /// again after the waker was called.
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn write(&mut self, id: RecordId<'_>, frame: &[u8]) -> Result<Taken>;
+
+    /// See [`Writer::flush`].
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn flush(&mut self) -> Result<Taken> {
+        Ok(Taken::All)
+    }
+
+    /// See [`Writer::close`].
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn close(&mut self) -> Result<Taken> {
+        self.flush()
+    }
+}
+
+impl<T: Record> Sink for Frames<T> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        self.outlet.describe()
+    }
+
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<T>>> {
+        let writer = EncodingWriter {
+            frames: self.outlet.open(context)?,
+            encoder: (self.encoder)(),
+            frame: Vec::new(),
+            refused: context.counters.counter("encoding_errors"),
+            name: Arc::clone(&context.name),
+        };
+        Ok(Box::new(writer))
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder<T>>> {
+        Some((self.encoder)())
+    }
+}
+
+struct EncodingWriter<T> {
+    frames: Box<dyn FrameWriter>,
+    encoder: Box<dyn Encoder<T>>,
+    /// The encoded front of the batch, when it was offered and not taken; else empty.
+    frame: Vec<u8>,
+    refused: crate::metrics::Counter,
+    name: Arc<str>,
+}
+
+impl<T: Record> Writer<T> for EncodingWriter<T> {
+    fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
+        while let Some((id, record)) = batch.peek() {
+            if self.frame.is_empty()
+                && let Err(error) = self.encoder.encode(id, record, &mut self.frame)
+            {
+                self.refused.add(1);
+                tracing::error!(sink = %self.name, record = %id, "left out: {error}");
+                self.frame.clear();
+            } else if self.frames.write(id, &self.frame)? == Taken::Partly {
+                return Ok(Taken::Partly);
+            }
+            self.frame.clear();
+            batch.pop();
+        }
+        Ok(Taken::All)
+    }
+
+    fn flush(&mut self) -> Result<Taken> {
+        self.frames.flush()
+    }
+
+    fn close(&mut self) -> Result<Taken> {
+        self.frames.close()
+    }
+}

@@ -1,0 +1,382 @@
+//! Where records enter: sources, their partitions, and decoders.
+//!
+//! Invariant: a source says *what* was read and, for recorded input, *when* it was recorded; the
+//! engine alone stamps, orders and forms epochs. A reader never blocks a worker: it gives what is
+//! ready, and calls the [`Waker`] when there is more.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::{Origin, Record, Result, Time};
+
+/// Whether input brings its time or is stamped when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Stamped when it is read (`ws:`, `tcp-listen:`, `-`).
+    Live,
+    /// Brings its time and is finite or generated (`file:`, `gen:`): a run over recorded sources
+    /// alone is a pure function of them.
+    Recorded,
+}
+
+/// A source of records; a connector implements one.
+///
+/// Built once on every worker (and once more to check the application), so building one touches
+/// nothing outside; [`open`](Source::open) does, and only on the worker that owns the partition.
+pub trait Source: 'static {
+    /// What it yields.
+    type Item: Record;
+
+    /// What it reads, for people: its URL without secrets.
+    fn describe(&self) -> String;
+
+    /// Whether input is stamped when it is read or brings its time.
+    fn nature(&self) -> Nature;
+
+    /// How many partitions it has, at least one. Each has its own order and its own reader, on
+    /// one worker.
+    ///
+    /// # Errors
+    /// When what it reads cannot be found.
+    fn partitions(&self) -> Result<usize>;
+
+    /// Opens a partition for reading from its beginning.
+    ///
+    /// # Errors
+    /// When the partition cannot be opened; the program ends with that error.
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn Reader<Self::Item>>>;
+
+    /// A decoder as the source itself would use, so that [`TestDriver`](crate::TestDriver) can
+    /// feed bytes. `None` for sources that have no bytes.
+    fn decoder(&self) -> Option<Box<dyn Decoder<Self::Item>>> {
+        None
+    }
+}
+
+/// What a connector needs to know of its surroundings when it opens.
+#[derive(Clone)]
+pub struct OpenContext {
+    /// The name the application gave the source or sink.
+    pub name: Arc<str>,
+    /// Wakes the worker: call it when a reader that said [`Progress::Idle`] has something to
+    /// read, or a writer that said [`Taken::Partly`](crate::sink::Taken::Partly) has room.
+    pub waker: Waker,
+    /// Counts what the connector wants people to know, by name (`reconnects`, `gaps`).
+    pub counters: crate::metrics::Counters,
+}
+
+/// Wakes the worker that owns a reader or a writer; cheap, and callable from any thread.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Wakes the worker.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// What a reader says after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more at once: call again.
+    Ready,
+    /// Nothing for now; the [`Waker`] will be called.
+    Idle,
+    /// Nothing any more.
+    End,
+}
+
+/// Reads one partition.
+pub trait Reader<T> {
+    /// Moves what is ready into `intake`, until it [is full](Intake::is_full). Never blocks for
+    /// long: a slow device is read on a thread of the reader's own.
+    ///
+    /// # Errors
+    /// Only what ends the program: a record that cannot be decoded is
+    /// [rejected](Intake::reject), a connection that breaks is made again.
+    fn read(&mut self, intake: &mut Intake<T>) -> Result<Progress>;
+}
+
+/// What a reader reads into: frames, each with an offset, and the records found in them.
+///
+/// For each frame (a line, a message, a row) a reader calls [`frame`](Intake::frame) and then any
+/// number of [`accept`](Intake::accept), or one [`reject`](Intake::reject), or
+/// [`ignore`](Intake::ignore).
+pub struct Intake<T> {
+    pub(crate) items: Vec<(FrameTag, Result<T, Refusal>)>,
+    pub(crate) frame: FrameTag,
+    pub(crate) ignored: u64,
+    pub(crate) bytes: usize,
+    pub(crate) bytes_max: usize,
+    pub(crate) items_max: usize,
+    pub(crate) last_time: Time,
+}
+
+/// Where an item of an intake comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FrameTag {
+    pub(crate) offset: u64,
+    pub(crate) time: Time,
+    /// The item's index among those of its frame.
+    pub(crate) place: u32,
+    /// Whether its frame has several items, so that their places tell them apart.
+    pub(crate) several: bool,
+}
+
+/// Why a frame was not decoded, and the frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl<T> Intake<T> {
+    pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
+        Self {
+            items: Vec::new(),
+            frame: FrameTag::default(),
+            ignored: 0,
+            bytes: 0,
+            bytes_max,
+            items_max,
+            last_time: Time::ZERO,
+        }
+    }
+
+    /// True when no further frame should be read for now.
+    pub fn is_full(&self) -> bool {
+        self.items.len() >= self.items_max || self.bytes >= self.bytes_max
+    }
+
+    /// Begins the frame at `offset` (its index within the partition, from 0) of `bytes` bytes,
+    /// recorded at `stamp` if the recording says so.
+    pub fn frame(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) {
+        self.bytes += bytes;
+        let time = stamp.unwrap_or(self.last_time).max(self.last_time);
+        self.last_time = time;
+        self.frame = FrameTag { offset, time, place: 0, several: false };
+    }
+
+    /// The time that the frame itself names, for a recording whose lines have no stamp; has no
+    /// effect if `frame` was given a stamp earlier than what came before. Call it before
+    /// [`accept`](Intake::accept).
+    pub fn frame_time(&mut self, time: Time) {
+        self.frame.time = self.frame.time.max(time);
+        self.last_time = self.frame.time;
+    }
+
+    /// A record found in the current frame.
+    #[inline]
+    pub fn accept(&mut self, item: T) {
+        if self.frame.place == 1 {
+            self.frame.several = true;
+            if let Some((first, _)) = self.items.last_mut() {
+                first.several = true;
+            }
+        }
+        self.items.push((self.frame, Ok(item)));
+        self.frame.place += 1;
+    }
+
+    /// The current frame, `bytes`, is refused for `reason`: it becomes a dead letter.
+    pub fn reject(&mut self, reason: impl Into<String>, bytes: &[u8]) {
+        self.items.push((self.frame, Err(Refusal { reason: reason.into(), bytes: bytes.to_vec() })));
+    }
+
+    /// The current frame is well-formed and of no interest (a heartbeat): only counted.
+    pub fn ignore(&mut self) {
+        self.ignored += 1;
+    }
+
+    /// Decodes `frame` with `decoder` and accepts, rejects or ignores it.
+    pub fn decode(&mut self, frame: Frame<'_>, decoder: &mut (impl Decoder<T> + ?Sized)) {
+        self.frame(frame.offset, frame.stamp, frame.bytes.len());
+        let before = self.items.len();
+        let stamped = frame.stamp.is_some();
+        match decoder.decode(frame, &mut Decoded { intake: self, stamped }) {
+            Ok(()) if self.items.len() == before => self.ignore(),
+            Ok(()) => {}
+            Err(error) => {
+                self.items.truncate(before);
+                self.frame.place = 0;
+                self.frame.several = false;
+                self.reject(error.to_string(), frame.bytes);
+            }
+        }
+    }
+}
+
+/// One frame as a transport read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its index within the partition, from 0.
+    pub offset: u64,
+    /// When it was received, if a recording says so.
+    pub stamp: Option<Time>,
+    /// The columns' names, when `bytes` is a row of comma-separated values.
+    pub columns: Option<&'a [String]>,
+    /// The frame itself, without delimiter or length.
+    pub bytes: &'a [u8],
+}
+
+/// Turns frames into records.
+pub trait Decoder<T> {
+    /// Finds the records of `frame`: none if it is well-formed and of no interest.
+    ///
+    /// # Errors
+    /// [`Error::Decode`](crate::Error::Decode) with the reason: the frame becomes a dead letter,
+    /// and what was already emitted from it is dropped.
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Decoded<'_, T>) -> Result<()>;
+}
+
+impl<T, F: FnMut(Frame<'_>, &mut Decoded<'_, T>) -> Result<()>> Decoder<T> for F {
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Decoded<'_, T>) -> Result<()> {
+        self(frame, out)
+    }
+}
+
+/// Where a decoder puts what it found.
+pub struct Decoded<'a, T> {
+    intake: &'a mut Intake<T>,
+    stamped: bool,
+}
+
+impl<T> Decoded<'_, T> {
+    /// The time that the frame names: it is the ingest time of a recorded frame that has no
+    /// receipt stamp. Call it before [`emit`](Decoded::emit).
+    #[inline]
+    pub fn time(&mut self, time: Time) {
+        if !self.stamped {
+            self.intake.frame_time(time);
+        }
+    }
+
+    /// A record of the frame.
+    #[inline]
+    pub fn emit(&mut self, item: T) {
+        self.intake.accept(item);
+    }
+}
+
+/// An [`Inlet`] with a decoder: the usual source. Built by [`frames`].
+pub struct Frames<T> {
+    inlet: Box<dyn Inlet>,
+    decoder: Rc<dyn Fn() -> Box<dyn Decoder<T>>>,
+}
+
+/// A source that reads frames from `inlet` and decodes them by what `decoder` makes, one a
+/// partition.
+pub fn frames<T, D>(inlet: impl Inlet, decoder: impl Fn() -> D + 'static) -> Frames<T>
+where
+    T: Record,
+    D: Decoder<T> + 'static,
+{
+    Frames { inlet: Box::new(inlet), decoder: Rc::new(move || Box::new(decoder())) }
+}
+
+/// What brings frames: the part of a source that knows a protocol and no record type.
+pub trait Inlet: 'static {
+    /// See [`Source::describe`].
+    fn describe(&self) -> String;
+    /// See [`Source::nature`].
+    fn nature(&self) -> Nature;
+    /// See [`Source::partitions`].
+    ///
+    /// # Errors
+    /// When what it reads cannot be found.
+    fn partitions(&self) -> Result<usize>;
+    /// See [`Source::open`].
+    ///
+    /// # Errors
+    /// When the partition cannot be opened.
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>>;
+}
+
+/// An inlet behind a pointer, as chosen by URL.
+impl Inlet for Box<dyn Inlet> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+    fn nature(&self) -> Nature {
+        (**self).nature()
+    }
+    fn partitions(&self) -> Result<usize> {
+        (**self).partitions()
+    }
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
+        (**self).open(partition, context)
+    }
+}
+
+/// Reads the frames of one partition.
+pub trait FrameReader {
+    /// Gives each frame that is ready to `each`, until `each` returns false or none is ready. Never
+    /// blocks for long.
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress>;
+}
+
+impl<T: Record> Source for Frames<T> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        self.inlet.describe()
+    }
+
+    fn nature(&self) -> Nature {
+        self.inlet.nature()
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        self.inlet.partitions()
+    }
+
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn Reader<T>>> {
+        let frames = self.inlet.open(partition, context)?;
+        Ok(Box::new(FramePartition { frames, decoder: (self.decoder)() }))
+    }
+
+    fn decoder(&self) -> Option<Box<dyn Decoder<T>>> {
+        Some((self.decoder)())
+    }
+}
+
+struct FramePartition<T> {
+    frames: Box<dyn FrameReader>,
+    decoder: Box<dyn Decoder<T>>,
+}
+
+impl<T> Reader<T> for FramePartition<T> {
+    fn read(&mut self, intake: &mut Intake<T>) -> Result<Progress> {
+        if intake.is_full() {
+            return Ok(Progress::Ready);
+        }
+        let decoder = &mut *self.decoder;
+        self.frames.read(&mut |frame| {
+            intake.decode(frame, decoder);
+            !intake.is_full()
+        })
+    }
+}
+
+impl FrameTag {
+    pub(crate) fn origin(self, time: Time, source: usize, partition: usize) -> Origin {
+        let origin = Origin::new(time, source, partition, self.offset);
+        if self.several { origin.child(self.place) } else { origin }
+    }
+}

@@ -1,0 +1,27 @@
+//! Named, partitioned state: tables, their rows, and the one operator that applies records to
+//! them.
+
+mod map_row;
+mod row;
+mod table;
+
+pub use map_row::{Entries, MapRow};
+pub use row::{ReadRow, Row};
+pub use table::{MapTable, Read, Stores, Table, TableUse, Tables};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The hasher of tables: fast, and of no consequence, since no output depends on a table's order.
+pub(crate) type Hasher = foldhash::fast::FixedState;
+
+/// What a table can hold in a row: a default for rows that were never written, and a form for
+/// checkpoints.
+pub trait Value: Default + Clone + Send + Serialize + DeserializeOwned + 'static {}
+
+impl<T: Default + Clone + Send + Serialize + DeserializeOwned + 'static> Value for T {}
+
+/// What can order the entries of a [`MapTable`]'s row.
+pub trait SubKey: Ord + Clone + Send + Serialize + DeserializeOwned + 'static {}
+
+impl<T: Ord + Clone + Send + Serialize + DeserializeOwned + 'static> SubKey for T {}

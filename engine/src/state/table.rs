@@ -1,0 +1,309 @@
+//! [`Table`] and [`MapTable`]: typed names of state, and where their rows are on one worker.
+//!
+//! Invariant: one name, one key type, one value type; a worker's store of a table holds the rows
+//! of the partitions that the worker owns, and nothing iterates it to decide an output.
+
+use std::any::{Any, TypeId, type_name};
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::map_row::{Entries, MapRow};
+use super::row::{ReadRow, Row};
+use super::{Hasher, SubKey, Value};
+use crate::{Error, Key, Result};
+
+/// A table: named state, a map from keys to values.
+///
+/// ```
+/// use anabranch::Table;
+/// const COUNTS: Table<String, u64> = Table::new("counts");
+/// assert_eq!(COUNTS.name(), "counts");
+/// ```
+pub struct Table<K, V> {
+    name: &'static str,
+    of: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Table<K, V> {
+    /// The table of that name. State belongs to the name: renaming a table makes another one.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, of: PhantomData }
+    }
+
+    /// The same table, for a computation that only reads it.
+    #[must_use]
+    pub const fn read(self) -> Read<Self> {
+        Read(self)
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Table<K, V> {}
+
+/// A map table: named state, a map from keys to ordered sub-keys to values.
+///
+/// For rows that grow large: they are read, changed, undone and kept entry by entry.
+pub struct MapTable<K, S, V> {
+    name: &'static str,
+    of: PhantomData<fn() -> (K, S, V)>,
+}
+
+impl<K, S, V> MapTable<K, S, V> {
+    /// The table of that name. State belongs to the name: renaming a table makes another one.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, of: PhantomData }
+    }
+
+    /// The same table, for a computation that only reads it.
+    #[must_use]
+    pub const fn read(self) -> Read<Self> {
+        Read(self)
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The table as it is stored: a row is all entries of a key.
+    pub(crate) const fn rows(self) -> Table<K, Entries<S, V>> {
+        Table::new(self.name)
+    }
+}
+
+impl<K, S, V> Clone for MapTable<K, S, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, S, V> Copy for MapTable<K, S, V> {}
+
+/// A table that a computation only reads: a write through it does not compile.
+#[derive(Clone, Copy)]
+pub struct Read<T>(T);
+
+/// The rows of one table on one worker.
+pub(crate) type Store<K, V> = RefCell<HashMap<K, V, Hasher>>;
+
+/// How a computation uses a table, for checks and for the graph.
+#[derive(Clone, Debug)]
+pub struct TableUse {
+    pub(crate) name: &'static str,
+    pub(crate) types: TypeId,
+    pub(crate) type_names: String,
+    pub(crate) write: bool,
+}
+
+/// The stores of all tables on one worker, by name.
+#[derive(Default)]
+pub struct Stores {
+    stores: BTreeMap<&'static str, (TableUse, Rc<dyn Any>)>,
+}
+
+impl Stores {
+    /// The store of `table`, made at its first use.
+    pub(crate) fn store<K: Key, V: Value>(&mut self, table: Table<K, V>) -> Result<Rc<Store<K, V>>> {
+        let asked = table_use(table, true);
+        let (known, store) = self.stores.entry(table.name).or_insert_with(|| {
+            let store: Store<K, V> = RefCell::default();
+            (asked.clone(), Rc::new(store))
+        });
+        Rc::clone(store).downcast().map_err(|_| {
+            Error::Application(format!(
+                "table `{}` is used as {} and as {}; give one of the two another name",
+                table.name, known.type_names, asked.type_names
+            ))
+        })
+    }
+
+    /// The names and types of all tables, by name.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.stores.iter().map(|(name, (known, _))| (*name, known.type_names.as_str()))
+    }
+}
+
+fn table_use<K: Key, V: Value>(table: Table<K, V>, write: bool) -> TableUse {
+    TableUse {
+        name: table.name,
+        types: TypeId::of::<(K, V)>(),
+        type_names: format!("{} -> {}", short::<K>(), short::<V>()),
+        write,
+    }
+}
+
+/// A type's name without the paths of its modules.
+fn short<T>() -> String {
+    let mut short = String::new();
+    let mut word = String::new();
+    for c in type_name::<T>().chars() {
+        match c {
+            ':' => word.clear(),
+            c if c.is_alphanumeric() || c == '_' => word.push(c),
+            c => {
+                short.push_str(&std::mem::take(&mut word));
+                short.push(c);
+            }
+        }
+    }
+    short + &word
+}
+
+/// A table or a tuple of tables that share one key type: what a computation works on.
+///
+/// Implemented by [`Table`], [`MapTable`], either's `.read()`, `()`, and tuples of them.
+pub trait Tables<K: Key>: Copy + 'static {
+    /// The stores of the tables on this worker.
+    #[doc(hidden)]
+    type Bound: 'static;
+    /// The stores, while a record is applied.
+    #[doc(hidden)]
+    type Guard<'a>;
+    /// The rows of one key, as the computation receives them.
+    type Rows<'a>;
+
+    /// Which tables, and how they are used.
+    #[doc(hidden)]
+    fn uses(self, uses: &mut Vec<TableUse>);
+    /// Finds the stores.
+    ///
+    /// # Errors
+    /// When a name stands for two types.
+    #[doc(hidden)]
+    fn bind(self, stores: &mut Stores) -> Result<Self::Bound>;
+    #[doc(hidden)]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_>;
+    #[doc(hidden)]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a>;
+}
+
+impl<K: Key, V: Value> Tables<K> for Table<K, V> {
+    type Bound = Rc<Store<K, V>>;
+    type Guard<'a> = RefMut<'a, HashMap<K, V, Hasher>>;
+    type Rows<'a> = Row<'a, K, V>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(table_use(self, true));
+    }
+    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+        stores.store(self)
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        bound.borrow_mut()
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Row<'a, K, V> {
+        Row::new(guard.entry_ref(key))
+    }
+}
+
+impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
+    type Bound = Rc<Store<K, V>>;
+    type Guard<'a> = Ref<'a, HashMap<K, V, Hasher>>;
+    type Rows<'a> = ReadRow<'a, V>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(table_use(self.0, false));
+    }
+    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+        stores.store(self.0)
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        bound.borrow()
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> ReadRow<'a, V> {
+        ReadRow::new(guard.get(key))
+    }
+}
+
+impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
+    type Bound = Rc<Store<K, Entries<S, V>>>;
+    type Guard<'a> = RefMut<'a, HashMap<K, Entries<S, V>, Hasher>>;
+    type Rows<'a> = MapRow<'a, K, S, V>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(table_use(self.rows(), true));
+    }
+    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+        stores.store(self.rows())
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        bound.borrow_mut()
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> MapRow<'a, K, S, V> {
+        MapRow::new(Row::new(guard.entry_ref(key)))
+    }
+}
+
+impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
+    type Bound = Rc<Store<K, Entries<S, V>>>;
+    type Guard<'a> = Ref<'a, HashMap<K, Entries<S, V>, Hasher>>;
+    type Rows<'a> = ReadRow<'a, Entries<S, V>>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(table_use(self.0.rows(), false));
+    }
+    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+        stores.store(self.0.rows())
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        bound.borrow()
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a> {
+        ReadRow::new(guard.get(key))
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident $index:tt),*) => {
+        impl<Key_: Key, $($name: Tables<Key_>),*> Tables<Key_> for ($($name,)*) {
+            type Bound = ($($name::Bound,)*);
+            type Guard<'a> = ($($name::Guard<'a>,)*);
+            type Rows<'a> = ($($name::Rows<'a>,)*);
+
+            fn uses(self, _uses: &mut Vec<TableUse>) {
+                $(self.$index.uses(_uses);)*
+            }
+            fn bind(self, _stores: &mut Stores) -> Result<Self::Bound> {
+                Ok(($(self.$index.bind(_stores)?,)*))
+            }
+            #[inline]
+            fn lock(_bound: &Self::Bound) -> Self::Guard<'_> {
+                ($($name::lock(&_bound.$index),)*)
+            }
+            #[inline]
+            fn rows<'a>(_guard: &'a mut Self::Guard<'_>, _key: &'a Key_) -> Self::Rows<'a> {
+                ($($name::rows(&mut _guard.$index, _key),)*)
+            }
+        }
+    };
+}
+
+tuples!();
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
