@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::origin::RecordId;
 use crate::source::OpenContext;
-use crate::stage::Tagged;
+use crate::pipeline::Tagged;
 use crate::{Record, Result};
 
 /// A sink of records; a connector implements one.
@@ -263,5 +263,34 @@ impl<T: Record> Writer<T> for EncodingWriter<T> {
 
     fn close(&mut self) -> Result<Taken> {
         self.frames.close()
+    }
+}
+
+/// A sink that discards what it gets: for measurements, and for
+/// [`TestDriver`](crate::TestDriver), which captures it.
+pub fn null<T: Record>() -> impl Sink<Item = T> {
+    Null(std::marker::PhantomData)
+}
+
+struct Null<T>(std::marker::PhantomData<fn(T)>);
+
+impl<T: Record> Sink for Null<T> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        "null".to_string()
+    }
+
+    fn open(&self, _: &OpenContext) -> Result<Box<dyn Writer<T>>> {
+        Ok(Box::new(Discard))
+    }
+}
+
+struct Discard;
+
+impl<T> Writer<T> for Discard {
+    fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
+        batch.records.clear();
+        Ok(Taken::All)
     }
 }

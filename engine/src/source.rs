@@ -123,6 +123,8 @@ pub struct Intake<T> {
     pub(crate) bytes_max: usize,
     pub(crate) items_max: usize,
     pub(crate) last_time: Time,
+    /// A test driver ends an epoch here.
+    pub(crate) cut: Option<Time>,
 }
 
 /// Where an item of an intake comes from.
@@ -153,12 +155,13 @@ impl<T> Intake<T> {
             bytes_max,
             items_max,
             last_time: Time::ZERO,
+            cut: None,
         }
     }
 
     /// True when no further frame should be read for now.
     pub fn is_full(&self) -> bool {
-        self.items.len() >= self.items_max || self.bytes >= self.bytes_max
+        self.items.len() >= self.items_max || self.bytes >= self.bytes_max || self.cut.is_some()
     }
 
     /// Begins the frame at `offset` (its index within the partition, from 0) of `bytes` bytes,
@@ -378,5 +381,40 @@ impl FrameTag {
     pub(crate) fn origin(self, time: Time, source: usize, partition: usize) -> Origin {
         let origin = Origin::new(time, source, partition, self.offset);
         if self.several { origin.child(self.place) } else { origin }
+    }
+}
+
+/// A source without records: for [`TestDriver`](crate::TestDriver), which feeds them.
+pub fn empty<T: Record>() -> impl Source<Item = T> {
+    Empty(std::marker::PhantomData)
+}
+
+struct Empty<T>(std::marker::PhantomData<fn() -> T>);
+
+impl<T: Record> Source for Empty<T> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        "empty".to_string()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::Recorded
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        Ok(1)
+    }
+
+    fn open(&self, _: usize, _: &OpenContext) -> Result<Box<dyn Reader<T>>> {
+        Ok(Box::new(Ended))
+    }
+}
+
+struct Ended;
+
+impl<T> Reader<T> for Ended {
+    fn read(&mut self, _: &mut Intake<T>) -> Result<Progress> {
+        Ok(Progress::End)
     }
 }

@@ -90,6 +90,11 @@ impl<'a, K: Key, S: SubKey, V: Value> MapRow<'a, K, S, V> {
         if self.row.exists() { self.row.0.get_mut(key).map(change) } else { None }
     }
 
+    /// The value of `key` to change, which is the default if there was none.
+    pub fn entry(&mut self, key: S) -> &mut V {
+        self.row.0.entry(key).or_default()
+    }
+
     /// Removes the entry of `key`; gives what it was.
     pub fn remove(&mut self, key: &S) -> Option<V> {
         if self.row.exists() { self.row.0.remove(key) } else { None }

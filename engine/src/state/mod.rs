@@ -1,10 +1,12 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
+mod group;
 mod map_row;
 mod row;
 mod table;
 
+pub(crate) use group::{ChainPort, Port, apply_open};
 pub use map_row::{Entries, MapRow};
 pub use row::{ReadRow, Row};
 pub use table::{MapTable, Read, Stores, Table, TableUse, Tables};

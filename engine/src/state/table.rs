@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::map_row::{Entries, MapRow};
 use super::row::{ReadRow, Row};
 use super::{Hasher, SubKey, Value};
-use crate::{Error, Key, Result};
+use crate::Key;
 
 /// A table: named state, a map from keys to values.
 ///
@@ -113,22 +113,38 @@ pub struct TableUse {
 #[derive(Default)]
 pub struct Stores {
     stores: BTreeMap<&'static str, (TableUse, Rc<dyn Any>)>,
+    conflict: Option<String>,
 }
 
 impl Stores {
-    /// The store of `table`, made at its first use.
-    pub(crate) fn store<K: Key, V: Value>(&mut self, table: Table<K, V>) -> Result<Rc<Store<K, V>>> {
+    /// The store of `table`, made at its first use. If the name stands for another type already,
+    /// the conflict is noted and the store leads nowhere.
+    pub(crate) fn store<K: Key, V: Value>(&mut self, table: Table<K, V>) -> Rc<Store<K, V>> {
         let asked = table_use(table, true);
         let (known, store) = self.stores.entry(table.name).or_insert_with(|| {
             let store: Store<K, V> = RefCell::default();
             (asked.clone(), Rc::new(store))
         });
-        Rc::clone(store).downcast().map_err(|_| {
-            Error::Application(format!(
-                "table `{}` is used as {} and as {}; give one of the two another name",
-                table.name, known.type_names, asked.type_names
-            ))
+        Rc::clone(store).downcast().unwrap_or_else(|_| {
+            self.conflict.get_or_insert_with(|| {
+                format!(
+                    "table `{}` is {} here and {} elsewhere; give one of the two another name",
+                    table.name, asked.type_names, known.type_names
+                )
+            });
+            Rc::default()
         })
+    }
+
+    /// The first conflict of names since the last call.
+    pub(crate) fn take_conflict(&mut self) -> Option<String> {
+        self.conflict.take()
+    }
+
+    /// The row of `key` in `table`, if it exists.
+    pub(crate) fn get<K: Key, V: Value>(&self, table: Table<K, V>, key: &K) -> Option<V> {
+        let (_, store) = self.stores.get(table.name)?;
+        store.downcast_ref::<Store<K, V>>()?.borrow().get(key).cloned()
     }
 
     /// The names and types of all tables, by name.
@@ -180,11 +196,8 @@ pub trait Tables<K: Key>: Copy + 'static {
     #[doc(hidden)]
     fn uses(self, uses: &mut Vec<TableUse>);
     /// Finds the stores.
-    ///
-    /// # Errors
-    /// When a name stands for two types.
     #[doc(hidden)]
-    fn bind(self, stores: &mut Stores) -> Result<Self::Bound>;
+    fn bind(self, stores: &mut Stores) -> Self::Bound;
     #[doc(hidden)]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_>;
     #[doc(hidden)]
@@ -199,7 +212,7 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn uses(self, uses: &mut Vec<TableUse>) {
         uses.push(table_use(self, true));
     }
-    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.store(self)
     }
     #[inline]
@@ -220,7 +233,7 @@ impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
     fn uses(self, uses: &mut Vec<TableUse>) {
         uses.push(table_use(self.0, false));
     }
-    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.store(self.0)
     }
     #[inline]
@@ -241,7 +254,7 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     fn uses(self, uses: &mut Vec<TableUse>) {
         uses.push(table_use(self.rows(), true));
     }
-    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.store(self.rows())
     }
     #[inline]
@@ -262,7 +275,7 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
     fn uses(self, uses: &mut Vec<TableUse>) {
         uses.push(table_use(self.0.rows(), false));
     }
-    fn bind(self, stores: &mut Stores) -> Result<Self::Bound> {
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.store(self.0.rows())
     }
     #[inline]
@@ -285,8 +298,8 @@ macro_rules! tuples {
             fn uses(self, _uses: &mut Vec<TableUse>) {
                 $(self.$index.uses(_uses);)*
             }
-            fn bind(self, _stores: &mut Stores) -> Result<Self::Bound> {
-                Ok(($(self.$index.bind(_stores)?,)*))
+            fn bind(self, _stores: &mut Stores) -> Self::Bound {
+                ($(self.$index.bind(_stores),)*)
             }
             #[inline]
             fn lock(_bound: &Self::Bound) -> Self::Guard<'_> {

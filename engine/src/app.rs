@@ -1,0 +1,95 @@
+//! [`App`]: what a user draws an application on.
+//!
+//! Invariant: drawing touches nothing outside; the same function is run on every worker, and once
+//! more to check the application and to draw its graph.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::delivery::TypedSink;
+use crate::ingest::TypedSource;
+use crate::metrics::Counters;
+use crate::pipeline::{Identity, Placement};
+use crate::plan::{NodeKind, Owner, Plan};
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::stream::{Stream, to_sink};
+use crate::{DeadLetter, Error, Result};
+
+/// In which order records are applied to state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Records of an epoch in the order of their origins: the same output on any number of
+    /// workers.
+    #[default]
+    Deterministic,
+    /// Records as they arrive, at once: a little faster, and the output depends on the timing of
+    /// workers.
+    Arrival,
+}
+
+/// What a user draws an application on: sources, and from them pipelines.
+pub struct App {
+    pub(crate) plan: Rc<RefCell<Plan>>,
+    pub(crate) counters: Counters,
+}
+
+impl App {
+    pub(crate) fn new(placement: Placement, counters: Counters) -> Self {
+        Self { plan: Rc::new(RefCell::new(Plan::new(placement))), counters }
+    }
+
+    /// Adds a source. Pipelines are applied in the order in which their sources are declared,
+    /// where ingest times are equal.
+    pub fn source<S: Source>(&self, name: &str, source: S) -> Stream<Identity<(), S::Item>> {
+        let source = TypedSource::new(source);
+        let hub = source.hub();
+        let mut plan = self.plan.borrow_mut();
+        let index = plan.add_source(name, Box::new(source));
+        let node = plan.node(NodeKind::Source(index), name, Vec::new());
+        Stream::at_hub(&self.plan, Owner::Ingest, hub, node, name.to_string(), 1)
+    }
+
+    /// Names the sink that receives dead letters: records that a decoder refused. Without it they
+    /// are only counted and logged.
+    pub fn dead_letters(&self, sink: impl Sink<Item = DeadLetter>) {
+        let mut plan = self.plan.borrow_mut();
+        if std::mem::replace(&mut plan.dead_letters_named, true) {
+            plan.mistake("the sink of dead letters is named twice; name it once");
+        }
+        let hub = Rc::clone(&plan.dead_letters);
+        let chain = Identity::new();
+        to_sink(&mut plan, &hub, Owner::Ingest, chain, "dead-letters", TypedSink::new(sink), None);
+    }
+
+    /// Chooses the order in which records are applied; deterministic if it is not called.
+    pub fn order(&self, order: Order) {
+        self.plan.borrow_mut().order = order;
+    }
+
+    /// The finished drawing.
+    pub(crate) fn into_plan(self) -> Result<Plan> {
+        let plan = Rc::try_unwrap(self.plan).map_err(|_| {
+            Error::Application("a stream outlives the builder function; let it go there".into())
+        })?;
+        Ok(plan.into_inner())
+    }
+
+    /// Counters of sources, sinks and connectors, by name (`prices.records`), for live displays.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+/// Draws an application by `build` and reports the first mistake.
+pub(crate) fn draw(
+    placement: Placement,
+    counters: Counters,
+    build: impl FnOnce(&App) -> Result<()>,
+) -> Result<App> {
+    let app = App::new(placement, counters);
+    build(&app)?;
+    app.plan.borrow_mut().finish()?;
+    crate::dataflow::Topology::of(&app.plan.borrow())?;
+    Ok(app)
+}

@@ -1,0 +1,11 @@
+//! From a plan to timely operators: one for the sources, one a merge, one a group of tables, one a
+//! sink.
+//!
+//! Invariant: every worker builds the same operators in the same order. All edges carry the same
+//! type, parcels, so an operator is compiled once whatever the application's records are.
+
+mod operators;
+mod topology;
+
+pub(crate) use operators::{Assembly, assemble};
+pub(crate) use topology::Topology;

@@ -1,0 +1,341 @@
+//! The timely operators.
+//!
+//! Invariant: a capability is held for every epoch whose records are kept, so the probe passes an
+//! epoch only when every group and every sink has finished it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, Concatenate, InputCapability, Probe};
+use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+use timely::progress::frontier::MutableAntichain;
+
+use super::topology::{Operator, Topology};
+use crate::pipeline::{Outbox, Parcel};
+use crate::plan::{Plan, Relay, SinkPlan};
+use crate::reading::Reading;
+use crate::sink::Taken;
+use crate::state::{Port, apply_open};
+use crate::fault::Fault;
+use crate::opener::Opener;
+use crate::{Error, Order};
+
+type Parcels = CapacityContainerBuilder<Vec<Parcel>>;
+type ParcelStream<'s> = StreamVec<'s, u64, Parcel>;
+
+/// What the dataflow of one worker is made of.
+pub(crate) struct Assembly {
+    pub(crate) plan: Plan,
+    pub(crate) topology: Topology,
+    pub(crate) reading: Rc<RefCell<Reading>>,
+    pub(crate) finished: ProbeHandle<u64>,
+    pub(crate) fault: Fault,
+    pub(crate) opener: Opener,
+}
+
+/// The outputs of an operator: what was put into an outbox leaves by the output beside it.
+struct Outputs {
+    outputs: Vec<(Outbox, OutputBuilder<u64, Parcels>)>,
+}
+
+impl Outputs {
+    /// Adds the outputs of `operator` for the edges that leave it; gives their streams by edge.
+    fn of<'s>(
+        builder: &mut OperatorBuilder<'s, u64>,
+        operator: Operator,
+        topology: &Topology,
+        plan: &Plan,
+    ) -> (Self, Vec<(usize, ParcelStream<'s>)>) {
+        let mut outputs = Vec::new();
+        let mut streams = Vec::new();
+        for (index, (edge, (from, _))) in plan.edges.iter().zip(&topology.edges).enumerate() {
+            if *from == operator {
+                let (output, stream) = builder.new_output::<Vec<Parcel>>();
+                outputs.push((Rc::clone(&edge.outbox), OutputBuilder::from(output)));
+                streams.push((index, stream));
+            }
+        }
+        (Self { outputs }, streams)
+    }
+
+    /// Sends what is in the outboxes; `capabilities` has one for each output, after `skipped`
+    /// others.
+    fn ship(&mut self, capabilities: &[Capability<u64>], skipped: usize) {
+        for ((outbox, output), capability) in
+            self.outputs.iter_mut().zip(capabilities.iter().skip(skipped))
+        {
+            let mut parcels = outbox.borrow_mut();
+            if !parcels.is_empty() {
+                output.activate().session(capability).give_iterator(parcels.drain(..));
+            }
+        }
+    }
+}
+
+/// Capabilities of the epochs that an operator keeps records of.
+#[derive(Default)]
+struct Held {
+    epochs: BTreeMap<u64, Vec<Capability<u64>>>,
+}
+
+impl Held {
+    /// Keeps the epoch of `capability` open at the first `outputs` outputs; gives the epoch.
+    fn keep(&mut self, capability: &InputCapability<u64>, outputs: usize) -> Option<u64> {
+        let epoch = *capability.least()?;
+        self.epochs.entry(epoch).or_insert_with(|| {
+            (0..outputs).filter_map(|output| capability.retain_least(output)).collect()
+        });
+        Some(epoch)
+    }
+}
+
+/// Whether an input can still bring records of `epoch`.
+fn open(frontiers: &[MutableAntichain<u64>], epoch: u64) -> bool {
+    frontiers.iter().any(|frontier| frontier.less_equal(&epoch))
+}
+
+/// Builds the operators of `assembly` in `scope`.
+pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
+    let Assembly { mut plan, topology, reading, finished, fault, opener } = assembly;
+    let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
+    let mut ends = Vec::new();
+    let order = topology.order.clone();
+    let mut sinks: Vec<Option<SinkPlan>> = plan.sinks.drain(..).map(Some).collect();
+    let mut relays: Vec<Option<Relay>> = plan.relays.drain(..).map(Some).collect();
+    for operator in order {
+        let inputs: Vec<ParcelStream<'_>> =
+            topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
+        let outputs = match operator {
+            Operator::Ingest => ingest(scope, &topology, &plan, &reading, &opener, &fault),
+            Operator::Relay(index) => {
+                let Some(relay) = relays.get_mut(index).and_then(Option::take) else { continue };
+                merge(scope, inputs, index, relay, &topology, &plan)
+            }
+            Operator::Group(index) => {
+                let (end, outputs) = group(scope, inputs, index, &topology, &mut plan, &fault);
+                ends.push(end);
+                outputs
+            }
+            Operator::Sink(index) => {
+                if let Some(sink) = sinks.get_mut(index).and_then(Option::take) {
+                    let own = plan.placement.sink_worker(index) == plan.placement.this_worker();
+                    let opener = own.then_some(&opener);
+                    ends.push(sink_operator(scope, inputs, sink, opener, &plan, &fault));
+                }
+                Vec::new()
+            }
+        };
+        streams.extend(outputs);
+    }
+    scope.concatenate(ends).probe_with(&finished);
+}
+
+/// The operator that reads the sources; [`Reading`] decides what and when.
+fn ingest<'s>(
+    scope: Scope<'s, u64>,
+    topology: &Topology,
+    plan: &Plan,
+    reading: &Rc<RefCell<Reading>>,
+    opener: &Opener,
+    fault: &Fault,
+) -> Vec<(usize, ParcelStream<'s>)> {
+    let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
+    let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
+    let address = builder.operator_info().address;
+    {
+        let mut reading = reading.borrow_mut();
+        reading.activator = Some(scope.activator_for(Rc::clone(&address)));
+        let waker = opener.waker(scope.worker().sync_activator_for(address.to_vec()));
+        if let Err(error) = opener.open_sources(plan, &mut reading, &waker) {
+            fault.report(error);
+        }
+    }
+    let reading = Rc::clone(reading);
+    let fault = fault.clone();
+    builder.build(move |capabilities| {
+        let mut capabilities = Some(capabilities);
+        move |_| {
+            let Some(held) = &mut capabilities else { return };
+            let read = fault.guard(|| {
+                reading.borrow_mut().advance(|epoch, next| {
+                    for capability in held.iter_mut() {
+                        capability.downgrade(&epoch);
+                    }
+                    outputs.ship(held, 0);
+                    for capability in held.iter_mut() {
+                        capability.downgrade(&next);
+                    }
+                })
+            });
+            let more = match read {
+                Ok(Ok(more)) => more,
+                Ok(Err(error)) => return fault.report(error),
+                Err(panic) => {
+                    let culprit = reading.borrow().current().unwrap_or("a source").to_string();
+                    return fault.report(panic.at(&culprit));
+                }
+            };
+            if !more {
+                capabilities = None;
+            }
+        }
+    });
+    streams
+}
+
+/// The operator of a merge: hands on what arrives, at once.
+fn merge<'s>(
+    scope: Scope<'s, u64>,
+    streams: Vec<ParcelStream<'s>>,
+    index: usize,
+    mut relay: Relay,
+    topology: &Topology,
+    plan: &Plan,
+) -> Vec<(usize, ParcelStream<'s>)> {
+    let mut builder = OperatorBuilder::new("merge".to_string(), scope);
+    let mut inputs: Vec<_> =
+        streams.into_iter().map(|stream| builder.new_input(stream, Pipeline)).collect();
+    let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Relay(index), topology, plan);
+    let count = outputs.outputs.len();
+    builder.build(move |initial| {
+        drop(initial);
+        move |_| {
+            for (leg, input) in inputs.iter_mut().enumerate() {
+                input.for_each(|capability, parcels| {
+                    for parcel in parcels.drain(..) {
+                        relay(leg, parcel);
+                    }
+                    let held: Vec<_> =
+                        (0..count).filter_map(|port| capability.retain_least(port)).collect();
+                    outputs.ship(&held, 0);
+                });
+            }
+        }
+    });
+    streams
+}
+
+/// The operator of a group of tables.
+fn group<'s>(
+    scope: Scope<'s, u64>,
+    streams: Vec<ParcelStream<'s>>,
+    index: usize,
+    topology: &Topology,
+    plan: &mut Plan,
+    fault: &Fault,
+) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
+    let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
+    let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
+    let mut inputs: Vec<_> =
+        streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
+    let (_, end) = builder.new_output::<Vec<Parcel>>();
+    let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
+    let members = topology.groups.get(index).into_iter().flatten();
+    let mut ports: Vec<Box<dyn Port>> =
+        members.filter_map(|port| Some(plan.take_port(*port)?.port)).collect();
+    let at_once = plan.order == Order::Arrival;
+    let count = 1 + outputs.outputs.len();
+    let names = Rc::clone(&plan.source_names);
+    let fault = fault.clone();
+    builder.build(move |initial| {
+        drop(initial);
+        let mut held = Held::default();
+        move |frontiers| {
+            for (input, port) in inputs.iter_mut().zip(&mut ports) {
+                input.for_each(|capability, parcels| {
+                    if let Some(epoch) = held.keep(&capability, count) {
+                        parcels.drain(..).for_each(|parcel| port.stash(epoch, parcel.body));
+                    }
+                });
+            }
+            while let Some(epoch) = held.epochs.keys().next().copied() {
+                if !at_once && open(frontiers, epoch) {
+                    break;
+                }
+                for port in &mut ports {
+                    port.open(epoch);
+                }
+                let applied = fault.guard(|| {
+                    apply_open(&mut ports);
+                    ports.iter_mut().for_each(|port| port.dispatch());
+                });
+                if let Err(panic) = applied {
+                    return fault.report(panic.while_applying(&ports, names.get()));
+                }
+                if let Some(capabilities) = held.epochs.remove(&epoch) {
+                    outputs.ship(&capabilities, 1);
+                }
+            }
+        }
+    });
+    (end, streams)
+}
+
+/// The operator of a sink.
+fn sink_operator<'s>(
+    scope: Scope<'s, u64>,
+    streams: Vec<ParcelStream<'s>>,
+    sink: SinkPlan,
+    opener: Option<&Opener>,
+    plan: &Plan,
+    fault: &Fault,
+) -> ParcelStream<'s> {
+    let SinkPlan { name, mut sink } = sink;
+    let order = plan.order;
+    let mut builder = OperatorBuilder::new(format!("sink {name}"), scope);
+    let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
+    let mut inputs: Vec<_> =
+        streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
+    let (_, end) = builder.new_output::<Vec<Parcel>>();
+    let fault = fault.clone();
+    if let Some(opener) = opener {
+        let address = builder.operator_info().address.to_vec();
+        let waker = opener.waker(scope.worker().sync_activator_for(address));
+        if let Err(error) = opener.open_sink(&name, &mut *sink, plan, waker) {
+            fault.report(error);
+        }
+    }
+    builder.build_reschedule(move |initial| {
+        drop(initial);
+        let mut held = Held::default();
+        let mut closed = false;
+        move |frontiers| {
+            for input in &mut inputs {
+                input.for_each(|capability, parcels| {
+                    if let Some(epoch) = held.keep(&capability, 1) {
+                        parcels.drain(..).for_each(|parcel| sink.stash(epoch, parcel.body));
+                    }
+                });
+            }
+            while let Some(epoch) = held.epochs.keys().next().copied() {
+                if order == Order::Deterministic && open(frontiers, epoch) {
+                    return true;
+                }
+                match sink.deliver(epoch) {
+                    Ok(Taken::All) => drop(held.epochs.remove(&epoch)),
+                    Ok(Taken::Partly) => return true,
+                    Err(error) => {
+                        fault.report(Error::Connector(format!("sink `{name}`: {error}")));
+                        return false;
+                    }
+                }
+            }
+            if !closed && frontiers.iter().all(|frontier| frontier.is_empty()) {
+                match sink.close() {
+                    Ok(taken) => closed = taken == Taken::All,
+                    Err(error) => {
+                        fault.report(Error::Connector(format!("sink `{name}`: {error}")));
+                        return false;
+                    }
+                }
+            }
+            !closed
+        }
+    });
+    end
+}

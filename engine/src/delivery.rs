@@ -1,0 +1,93 @@
+//! Sinks on a worker: epochs that are complete are handed to the writer, in order.
+//!
+//! Invariant: an epoch is finished for a sink when its writer has taken every record of it; until
+//! then it counts as in flight, so a slow sink slows the sources.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::Result;
+use crate::pipeline::{Body, Merge};
+use crate::sink::{Outgoing, Sink, Taken, Writer};
+use crate::source::OpenContext;
+use crate::test_driver::Capture;
+use crate::Record;
+
+/// A sink whose record type only its own code knows.
+pub(crate) trait AnySink {
+    fn describe(&self) -> String;
+    /// Opens it on the worker that owns it; into `capture` under a test driver.
+    fn open(&mut self, context: &OpenContext, sources: Arc<[String]>, capture: Option<Capture>) -> Result<()>;
+    /// Keeps `body` until its epoch is delivered.
+    fn stash(&mut self, epoch: u64, body: Body);
+    /// The first epoch that waits.
+    fn next_epoch(&self) -> Option<u64>;
+    /// Offers the records of `epoch` to the writer; again after [`Taken::Partly`].
+    fn deliver(&mut self, epoch: u64) -> Result<Taken>;
+    /// Nothing more will come.
+    fn close(&mut self) -> Result<Taken>;
+}
+
+pub(crate) struct TypedSink<T> {
+    sink: Box<dyn Sink<Item = T>>,
+    writer: Option<Box<dyn Writer<T>>>,
+    waiting: BTreeMap<u64, Merge<T>>,
+    outgoing: Outgoing<T>,
+    written: Option<crate::metrics::Counter>,
+}
+
+impl<T: Record> TypedSink<T> {
+    pub(crate) fn new(sink: impl Sink<Item = T>) -> Self {
+        Self {
+            sink: Box::new(sink),
+            writer: None,
+            waiting: BTreeMap::new(),
+            outgoing: Outgoing::new(Arc::from([])),
+            written: None,
+        }
+    }
+}
+
+impl<T: Record> AnySink for TypedSink<T> {
+    fn describe(&self) -> String {
+        self.sink.describe()
+    }
+
+    fn open(&mut self, context: &OpenContext, sources: Arc<[String]>, capture: Option<Capture>) -> Result<()> {
+        self.outgoing = Outgoing::new(sources);
+        self.written = Some(context.counters.counter("records"));
+        self.writer = Some(match capture {
+            Some(capture) => capture.writer(&context.name, self.sink.encoder()),
+            None => self.sink.open(context)?,
+        });
+        Ok(())
+    }
+
+    fn stash(&mut self, epoch: u64, body: Body) {
+        self.waiting.entry(epoch).or_default().add(body.records());
+    }
+
+    fn next_epoch(&self) -> Option<u64> {
+        self.waiting.keys().next().copied()
+    }
+
+    fn deliver(&mut self, epoch: u64) -> Result<Taken> {
+        if let Some(mut merge) = self.waiting.remove(&epoch) {
+            merge.take_while(|_| true, |record| self.outgoing.records.push_back(record));
+        }
+        let Some(writer) = &mut self.writer else { return Ok(Taken::All) };
+        let before = self.outgoing.len();
+        let taken = writer.write(&mut self.outgoing)?;
+        if let Some(written) = &self.written {
+            written.add((before - self.outgoing.len()) as u64);
+        }
+        match taken {
+            Taken::All => writer.flush(),
+            Taken::Partly => Ok(Taken::Partly),
+        }
+    }
+
+    fn close(&mut self) -> Result<Taken> {
+        self.writer.as_mut().map_or(Ok(Taken::All), |writer| writer.close())
+    }
+}

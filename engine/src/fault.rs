@@ -1,0 +1,66 @@
+//! The first fault of a worker, and panics turned into faults.
+//!
+//! Invariant: user code that panics ends the run with an error that names its record; it never
+//! leaves the other workers waiting.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::origin::RecordId;
+use crate::state::Port;
+use crate::{Error, Result};
+
+/// The first fault of this worker; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Fault(Rc<RefCell<Option<Error>>>);
+
+impl Fault {
+    /// Notes `error`, if it is the first.
+    pub(crate) fn report(&self, error: Error) {
+        self.0.borrow_mut().get_or_insert(error);
+    }
+
+    /// The fault, if there is one.
+    pub(crate) fn take(&self) -> Option<Error> {
+        self.0.borrow_mut().take()
+    }
+
+    /// Runs `code`, user code among it.
+    pub(crate) fn guard<R>(&self, code: impl FnOnce() -> R) -> Result<R, Panic> {
+        catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panic(message(&*payload)))
+    }
+}
+
+/// What code said when it panicked.
+pub(crate) struct Panic(String);
+
+impl Panic {
+    /// The panic as an error, with where it happened.
+    pub(crate) fn at(self, place: &str) -> Error {
+        Error::Panic(format!("{place} panicked: {}", self.0))
+    }
+
+    /// The panic as an error, with the computation and the record that was being applied.
+    pub(crate) fn while_applying(
+        self,
+        ports: &[Box<dyn Port>],
+        sources: Option<&Arc<[String]>>,
+    ) -> Error {
+        let Some((origin, computations)) = ports.iter().find_map(|port| port.applying()) else {
+            return self.at("a computation");
+        };
+        let source = sources.and_then(|names| names.get(origin.source()));
+        let id = RecordId { source: source.map_or("", String::as_str), origin };
+        self.at(&format!("computation {computations}, at record {id},"))
+    }
+}
+
+/// The text of a panic's payload.
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_string())
+}

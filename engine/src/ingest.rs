@@ -1,0 +1,287 @@
+//! Sources on a worker: partitions that are read, stamped and handed to the pipelines.
+//!
+//! Invariant: a partition's records leave here in order, each with its origin; what a decoder
+//! refused leaves as a dead letter with the same origin that the record would have had.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use crate::log::Limited;
+use crate::metrics::{Counter, Counters};
+use crate::origin::Entry;
+use crate::pipeline::{Hub, Tagged};
+use crate::source::{Intake, Nature, OpenContext, Progress, Reader, Refusal, Source};
+use crate::test_driver::Feed;
+use crate::{DeadLetter, Origin, Record, Result, Time};
+
+/// The records of a chunk of recorded input: a fence follows it.
+const CHUNK_RECORDS: usize = 4096;
+/// The bytes of a chunk of recorded input.
+const CHUNK_BYTES: usize = 1 << 20;
+/// How many chunks a partition is read ahead of the epochs.
+const CHUNKS_AHEAD: usize = 3;
+
+/// How many dead letters of a partition are logged in a second; the others are counted.
+const DEAD_LETTER_LINES: u32 = 5;
+
+/// A source whose record type only its own code knows.
+pub(crate) trait AnySource {
+    fn describe(&self) -> String;
+    fn nature(&self) -> Nature;
+    fn partitions(&self) -> Result<usize>;
+    /// Opens a partition; from `feed` instead of the real thing under a test driver.
+    fn open(&self, lane: LaneContext, feed: Option<Feed>) -> Result<Box<dyn Lane>>;
+}
+
+/// What a partition needs to know.
+pub(crate) struct LaneContext {
+    pub(crate) source: usize,
+    pub(crate) partition: usize,
+    pub(crate) open: OpenContext,
+    pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
+}
+
+/// One partition, being read on the worker that owns it.
+pub(crate) trait Lane {
+    /// Live: reads what is ready, stamps it with `time` and hands it on.
+    fn read(&mut self, time: Time) -> Result<(Progress, Volume)>;
+    /// Recorded: reads ahead, and says where a chunk ends.
+    fn fill(&mut self) -> Result<Filled>;
+    /// Recorded: hands on what was read up to `fence`.
+    fn emit(&mut self, fence: Entry) -> Volume;
+    /// Recorded: whether everything that was read was handed on.
+    fn is_empty(&self) -> bool;
+}
+
+/// How much was handed on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Volume {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What reading ahead came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// A chunk is complete, up to this entry.
+    Chunk(Entry),
+    /// Read again at once.
+    More,
+    /// Enough is read ahead.
+    Enough,
+    /// The waker will be called.
+    Idle,
+    /// Everything is read.
+    End,
+}
+
+pub(crate) struct TypedSource<S: Source> {
+    source: S,
+    hub: Rc<Hub<S::Item>>,
+}
+
+impl<S: Source> TypedSource<S> {
+    pub(crate) fn new(source: S) -> Self {
+        Self { source, hub: Hub::new() }
+    }
+
+    pub(crate) fn hub(&self) -> Rc<Hub<S::Item>> {
+        Rc::clone(&self.hub)
+    }
+}
+
+impl<S: Source> AnySource for TypedSource<S> {
+    fn describe(&self) -> String {
+        self.source.describe()
+    }
+
+    fn nature(&self) -> Nature {
+        self.source.nature()
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        self.source.partitions()
+    }
+
+    fn open(&self, lane: LaneContext, feed: Option<Feed>) -> Result<Box<dyn Lane>> {
+        let reader = match feed {
+            Some(feed) => feed.reader(self.source.decoder()),
+            None => self.source.open(lane.partition, &lane.open)?,
+        };
+        Ok(Box::new(TypedLane::new(lane, reader, Rc::clone(&self.hub))))
+    }
+}
+
+struct TypedLane<T> {
+    context: LaneContext,
+    reader: Box<dyn Reader<T>>,
+    intake: Intake<T>,
+    hub: Rc<Hub<T>>,
+    chunks: VecDeque<Chunk<T>>,
+    ended: bool,
+    records: Vec<Tagged<T>>,
+    letters: Vec<Tagged<DeadLetter>>,
+    counts: Counts,
+    log: Limited,
+}
+
+struct Counts {
+    records: Counter,
+    ignored: Counter,
+    dead_letters: Counter,
+}
+
+impl Counts {
+    fn new(counters: &Counters) -> Self {
+        Self {
+            records: counters.counter("records"),
+            ignored: counters.counter("ignored"),
+            dead_letters: counters.counter("dead_letters"),
+        }
+    }
+}
+
+/// Recorded input that is read and waits for its epochs.
+struct Chunk<T> {
+    records: IntoIter<Tagged<T>>,
+    letters: IntoIter<Tagged<DeadLetter>>,
+    bytes_per_item: usize,
+    end: Entry,
+}
+
+impl<T: Record> TypedLane<T> {
+    fn new(context: LaneContext, reader: Box<dyn Reader<T>>, hub: Rc<Hub<T>>) -> Self {
+        let counts = Counts::new(&context.open.counters);
+        Self {
+            context,
+            reader,
+            intake: Intake::new(CHUNK_RECORDS, CHUNK_BYTES),
+            hub,
+            chunks: VecDeque::new(),
+            ended: false,
+            records: Vec::new(),
+            letters: Vec::new(),
+            counts,
+            log: Limited::new(DEAD_LETTER_LINES),
+        }
+    }
+
+    /// Sorts what is in the intake into records and dead letters, with origins; stamped with
+    /// `stamp` if there is one. Gives the number of bytes.
+    fn sort(&mut self, stamp: Option<Time>) -> usize {
+        let LaneContext { source, partition, .. } = self.context;
+        let before = self.records.len();
+        let mut items = std::mem::take(&mut self.intake.items);
+        for (tag, item) in items.drain(..) {
+            let time = stamp.unwrap_or(tag.time);
+            let origin = tag.origin(time, source, partition);
+            match item {
+                Ok(record) => self.records.push(Tagged { origin, record }),
+                Err(refusal) => self.refuse(origin, refusal),
+            }
+        }
+        self.intake.items = items;
+        self.counts.records.add((self.records.len() - before) as u64);
+        self.counts.ignored.add(std::mem::take(&mut self.intake.ignored));
+        std::mem::take(&mut self.intake.bytes)
+    }
+
+    fn refuse(&mut self, origin: Origin, refusal: Refusal) {
+        let Refusal { reason, bytes } = refusal;
+        let source = self.context.open.name.to_string();
+        let (partition, offset) = (origin.partition(), origin.offset());
+        self.counts.dead_letters.add(1);
+        let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(&bytes));
+        self.log.warn(format_args!(
+            "dead letter {source}-{partition}-{offset}: {reason}: {start:?}"
+        ));
+        let time = origin.time();
+        let record = DeadLetter { source, partition, offset, time, reason, bytes };
+        self.letters.push(Tagged { origin, record });
+    }
+
+    fn hand_on(&mut self) {
+        self.hub.dispatch(&mut self.records);
+        self.context.dead_letters.dispatch(&mut self.letters);
+    }
+}
+
+impl<T: Record> Lane for TypedLane<T> {
+    fn read(&mut self, time: Time) -> Result<(Progress, Volume)> {
+        let progress = self.reader.read(&mut self.intake)?;
+        let bytes = self.sort(Some(time));
+        let volume = Volume { records: self.records.len() + self.letters.len(), bytes };
+        self.hand_on();
+        Ok((progress, volume))
+    }
+
+    fn fill(&mut self) -> Result<Filled> {
+        if self.ended {
+            return Ok(Filled::End);
+        }
+        if self.chunks.len() >= CHUNKS_AHEAD {
+            return Ok(Filled::Enough);
+        }
+        let progress = self.reader.read(&mut self.intake)?;
+        self.ended = progress == Progress::End;
+        if !self.ended && !self.intake.is_full() {
+            return Ok(if progress == Progress::Idle { Filled::Idle } else { Filled::More });
+        }
+        let bytes = self.sort(None);
+        let cut = self.intake.cut.take().map(|time| Entry { time, position: u64::MAX });
+        let ends = [
+            self.records.last().map(|tagged| tagged.origin.entry()),
+            self.letters.last().map(|tagged| tagged.origin.entry()),
+            cut,
+        ];
+        let Some(end) = ends.into_iter().flatten().max() else {
+            return Ok(if self.ended { Filled::End } else { Filled::More });
+        };
+        let items = self.records.len() + self.letters.len();
+        self.chunks.push_back(Chunk {
+            records: std::mem::take(&mut self.records).into_iter(),
+            letters: std::mem::take(&mut self.letters).into_iter(),
+            bytes_per_item: bytes / items.max(1),
+            end,
+        });
+        Ok(Filled::Chunk(end))
+    }
+
+    fn emit(&mut self, fence: Entry) -> Volume {
+        let mut volume = Volume::default();
+        while let Some(chunk) = self.chunks.front_mut() {
+            let items = take_until(&mut chunk.records, fence, &mut self.records)
+                + take_until(&mut chunk.letters, fence, &mut self.letters);
+            volume.records += items;
+            volume.bytes += items * chunk.bytes_per_item;
+            if chunk.end > fence {
+                break;
+            }
+            self.chunks.pop_front();
+        }
+        self.hand_on();
+        volume
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+}
+
+/// Moves the records up to `fence` from the front of `from` to `into`.
+fn take_until<T>(from: &mut IntoIter<Tagged<T>>, fence: Entry, into: &mut Vec<Tagged<T>>) -> usize {
+    let count = from.as_slice().partition_point(|tagged| tagged.origin.entry() <= fence);
+    into.extend(from.by_ref().take(count));
+    count
+}
+
+/// The context in which a connector of that name opens.
+pub(crate) fn open_context(
+    name: &str,
+    waker: crate::source::Waker,
+    counters: &Counters,
+) -> OpenContext {
+    OpenContext { name: Arc::from(name), waker, counters: counters.scoped(name) }
+}

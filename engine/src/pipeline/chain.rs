@@ -1,0 +1,142 @@
+//! Chains: steps fused by the compiler into one function from a record to its outputs.
+//!
+//! Invariant: a chain costs no allocation, no box and no virtual call per record; its outputs come
+//! in the order in which they were emitted.
+
+use std::marker::PhantomData;
+
+use crate::Origin;
+
+/// A fused chain of steps. `Key` is what the stream is keyed by, `()` before a `key_by`.
+pub trait Chain: 'static {
+    /// What the stream is keyed by.
+    type Key: 'static;
+    /// What enters.
+    type In: 'static;
+    /// What leaves.
+    type Out: 'static;
+    /// Whether one record can become several, so that their places tell them apart.
+    const FANS_OUT: bool;
+
+    /// Takes one record through the chain; calls `next` for each output, in order.
+    fn feed(
+        &mut self,
+        origin: Origin,
+        key: &Self::Key,
+        record: Self::In,
+        next: &mut impl FnMut(Self::Out),
+    );
+}
+
+/// The empty chain.
+pub struct Identity<K, T>(PhantomData<fn(K, T)>);
+
+impl<K, T> Identity<K, T> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: 'static, T: 'static> Chain for Identity<K, T> {
+    type Key = K;
+    type In = T;
+    type Out = T;
+    const FANS_OUT: bool = false;
+
+    #[inline(always)]
+    fn feed(&mut self, _: Origin, _: &K, record: T, next: &mut impl FnMut(T)) {
+        next(record);
+    }
+}
+
+/// A chain followed by a function of each record.
+pub(crate) struct Map<C, F> {
+    pub(crate) chain: C,
+    pub(crate) map: F,
+}
+
+impl<C: Chain, O: 'static, F: FnMut(C::Out) -> O + 'static> Chain for Map<C, F> {
+    type Key = C::Key;
+    type In = C::In;
+    type Out = O;
+    const FANS_OUT: bool = C::FANS_OUT;
+
+    #[inline(always)]
+    fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(O)) {
+        let Self { chain, map } = self;
+        chain.feed(origin, key, record, &mut |record| next(map(record)));
+    }
+}
+
+/// A chain followed by a test that lets records pass.
+pub(crate) struct Filter<C, F> {
+    pub(crate) chain: C,
+    pub(crate) pass: F,
+}
+
+impl<C: Chain, F: FnMut(&C::Out) -> bool + 'static> Chain for Filter<C, F> {
+    type Key = C::Key;
+    type In = C::In;
+    type Out = C::Out;
+    const FANS_OUT: bool = C::FANS_OUT;
+
+    #[inline(always)]
+    fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(C::Out)) {
+        let Self { chain, pass } = self;
+        chain.feed(origin, key, record, &mut |record| {
+            if pass(&record) {
+                next(record);
+            }
+        });
+    }
+}
+
+/// A chain followed by a function from each record to several.
+pub(crate) struct FlatMap<C, F> {
+    pub(crate) chain: C,
+    pub(crate) map: F,
+}
+
+impl<C, I, F> Chain for FlatMap<C, F>
+where
+    C: Chain,
+    I: IntoIterator<Item: 'static> + 'static,
+    F: FnMut(C::Out) -> I + 'static,
+{
+    type Key = C::Key;
+    type In = C::In;
+    type Out = I::Item;
+    const FANS_OUT: bool = true;
+
+    #[inline(always)]
+    fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(I::Item)) {
+        let Self { chain, map } = self;
+        chain.feed(origin, key, record, &mut |record| {
+            for output in map(record) {
+                next(output);
+            }
+        });
+    }
+}
+
+/// A chain followed by a look at each record.
+pub(crate) struct Inspect<C, F> {
+    pub(crate) chain: C,
+    pub(crate) inspect: F,
+}
+
+impl<C: Chain, F: FnMut(&C::Out) + 'static> Chain for Inspect<C, F> {
+    type Key = C::Key;
+    type In = C::In;
+    type Out = C::Out;
+    const FANS_OUT: bool = C::FANS_OUT;
+
+    #[inline(always)]
+    fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(C::Out)) {
+        let Self { chain, inspect } = self;
+        chain.feed(origin, key, record, &mut |record| {
+            inspect(&record);
+            next(record);
+        });
+    }
+}

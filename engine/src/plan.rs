@@ -1,0 +1,285 @@
+//! The plan: what a user drew, before anything runs.
+//!
+//! Invariant: the builder function draws the same plan on every worker, so indices in it mean the
+//! same everywhere. Mistakes are collected here and reported once, with the names in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::computation::SourceNames;
+use crate::delivery::AnySink;
+use crate::ingest::AnySource;
+use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
+use crate::state::{Port, Stores, TableUse};
+use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
+
+/// Which timely operator runs a piece of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// The operator that reads the sources.
+    Ingest,
+    /// The operator of the group that the port belongs to.
+    Port(usize),
+    /// The operator of a merge.
+    Relay(usize),
+}
+
+/// Where an edge ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    Port(usize),
+    Relay(usize),
+    Sink(usize),
+}
+
+pub(crate) struct EdgePlan {
+    pub(crate) from: Owner,
+    pub(crate) to: Target,
+    pub(crate) outbox: Outbox,
+}
+
+pub(crate) struct PortPlan {
+    pub(crate) port: Box<dyn Port>,
+    pub(crate) uses: Vec<TableUse>,
+    pub(crate) computations: Vec<String>,
+    pub(crate) trail: String,
+}
+
+pub(crate) struct SourcePlan {
+    pub(crate) name: String,
+    pub(crate) source: Box<dyn AnySource>,
+}
+
+pub(crate) struct SinkPlan {
+    pub(crate) name: String,
+    pub(crate) sink: Box<dyn AnySink>,
+}
+
+/// What a merge does with a parcel from its leg of that index.
+pub(crate) type Relay = Box<dyn FnMut(usize, Parcel)>;
+
+/// A node of the drawing, for `graph` and `check`.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    pub(crate) name: String,
+    pub(crate) parents: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum NodeKind {
+    Source(usize),
+    Step,
+    Computation(Vec<TableUse>),
+    Sink(usize),
+}
+
+/// What a user drew.
+pub(crate) struct Plan {
+    pub(crate) order: Order,
+    pub(crate) placement: Placement,
+    pub(crate) sources: Vec<SourcePlan>,
+    pub(crate) source_names: SourceNames,
+    pub(crate) edges: Vec<EdgePlan>,
+    /// In the order of their first computation; each is filled when its chain is complete.
+    ports: Vec<Option<PortPlan>>,
+    pub(crate) relays: Vec<Relay>,
+    pub(crate) sinks: Vec<SinkPlan>,
+    pub(crate) stores: Stores,
+    pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
+    pub(crate) dead_letters_named: bool,
+    pub(crate) nodes: Vec<Node>,
+    computations: BTreeSet<String>,
+    first_error: Option<Error>,
+}
+
+impl Plan {
+    pub(crate) fn new(placement: Placement) -> Self {
+        Self {
+            order: Order::default(),
+            placement,
+            sources: Vec::new(),
+            source_names: SourceNames::default(),
+            edges: Vec::new(),
+            ports: Vec::new(),
+            relays: Vec::new(),
+            sinks: Vec::new(),
+            stores: Stores::default(),
+            dead_letters: Hub::new(),
+            dead_letters_named: false,
+            nodes: Vec::new(),
+            computations: BTreeSet::new(),
+            first_error: None,
+        }
+    }
+
+    /// Remembers the first mistake; the builder function goes on, so that users write no `?`
+    /// between steps.
+    pub(crate) fn mistake(&mut self, problem: impl Into<String>) {
+        self.fail(Error::Application(problem.into()));
+    }
+
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.first_error.get_or_insert(error);
+    }
+
+    pub(crate) fn node(&mut self, kind: NodeKind, name: &str, parents: Vec<usize>) -> usize {
+        self.nodes.push(Node { kind, name: name.to_string(), parents });
+        self.nodes.len() - 1
+    }
+
+    pub(crate) fn edge(&mut self, from: Owner, to: Target) -> Outbox {
+        let outbox = Outbox::default();
+        self.edges.push(EdgePlan { from, to, outbox: Rc::clone(&outbox) });
+        outbox
+    }
+
+    pub(crate) fn add_source(&mut self, name: &str, source: Box<dyn AnySource>) -> usize {
+        self.check_name("source", name);
+        if self.sources.iter().any(|known| known.name == name) {
+            self.mistake(format!(
+                "two sources are named `{name}`; offsets belong to names, so give one another name"
+            ));
+        }
+        self.sources.push(SourcePlan { name: name.to_string(), source });
+        self.sources.len() - 1
+    }
+
+    pub(crate) fn add_sink(&mut self, name: &str, sink: Box<dyn AnySink>) -> usize {
+        self.check_name("sink", name);
+        if self.sinks.iter().any(|known| known.name == name) {
+            self.mistake(format!("two sinks are named `{name}`; give one another name"));
+        }
+        self.sinks.push(SinkPlan { name: name.to_string(), sink });
+        self.sinks.len() - 1
+    }
+
+    pub(crate) fn add_computation(&mut self, name: &str, uses: &[TableUse], trail: &str) {
+        self.check_name("computation", name);
+        if !self.computations.insert(name.to_string()) {
+            self.mistake(format!(
+                "two computations are named `{name}`; state and dead letters belong to names, so \
+                 give one of them another name"
+            ));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = uses.iter().find(|used| !seen.insert(used.name)) {
+            self.mistake(format!(
+                "computation `{name}` of pipeline `{trail}` uses table `{}` twice; name it once, \
+                 to write if it is written",
+                twice.name
+            ));
+        }
+    }
+
+    /// The index of a port whose chain is still being drawn.
+    pub(crate) fn reserve_port(&mut self) -> usize {
+        self.ports.push(None);
+        self.ports.len() - 1
+    }
+
+    pub(crate) fn fill_port(&mut self, index: usize, port: PortPlan) {
+        if let Some(reserved) = self.ports.get_mut(index) {
+            *reserved = Some(port);
+        }
+    }
+
+    /// The ports, by index.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (usize, &PortPlan)> {
+        self.ports.iter().enumerate().filter_map(|(index, port)| Some((index, port.as_ref()?)))
+    }
+
+    pub(crate) fn take_port(&mut self, index: usize) -> Option<PortPlan> {
+        self.ports.get_mut(index)?.take()
+    }
+
+    /// Reports a table name that stands for two types.
+    pub(crate) fn check_tables(&mut self, computation: &str, trail: &str) {
+        if let Some(conflict) = self.stores.take_conflict() {
+            self.mistake(format!("computation `{computation}` of pipeline `{trail}`: {conflict}"));
+        }
+    }
+
+    pub(crate) fn check_depth(&mut self, depth: usize, trail: &str) {
+        if depth >= PATH_LEVELS_MAX {
+            self.mistake(format!(
+                "pipeline `{trail}` passes more than {PATH_LEVELS_MAX} computations, `flat_map`s \
+                 and merges that hand on to other operators; join some of them"
+            ));
+        }
+    }
+
+    fn check_name(&mut self, what: &str, name: &str) {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            self.mistake(format!(
+                "the {what} name `{}` will not do: use 1 to 64 ASCII letters, digits, `-`, `_`, `.`",
+                name.escape_debug()
+            ));
+        }
+    }
+
+    /// The source names are complete; reports the first mistake.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        let names = self.sources.iter().map(|source| source.name.clone()).collect();
+        let _ = self.source_names.set(names);
+        if self.sources.is_empty() {
+            self.mistake("it has no source; begin with `app.source(name, source)`");
+        }
+        if self.ports.iter().any(Option::is_none) {
+            self.mistake("a keyed stream outlives the builder function; let it go there");
+        }
+        if self.sources.len() > LANES_MAX {
+            self.mistake(format!("it has more than {LANES_MAX} sources; merge some of them"));
+        }
+        self.first_error.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether a source brings its own times.
+    pub(crate) fn has_recorded_source(&self) -> bool {
+        self.sources.iter().any(|planned| planned.source.nature() == crate::source::Nature::Recorded)
+    }
+
+    /// The ports of each group of tables, groups in the order of their first port.
+    ///
+    /// A group is what some computation, or some fused chain of computations, uses together.
+    pub(crate) fn groups(&self) -> Vec<Vec<usize>> {
+        let mut group_of: Vec<usize> = (0..self.ports.len()).collect();
+        let mut first_user: BTreeMap<&str, usize> = BTreeMap::new();
+        for (port, plan) in self.ports() {
+            for used in &plan.uses {
+                let first = *first_user.entry(used.name).or_insert(port);
+                let (a, b) = (find(&group_of, first), find(&group_of, port));
+                if let Some(root) = group_of.get_mut(a.max(b)) {
+                    *root = a.min(b);
+                }
+            }
+        }
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for port in 0..self.ports.len() {
+            groups.entry(find(&group_of, port)).or_default().push(port);
+        }
+        groups.into_values().collect()
+    }
+}
+
+fn find(group_of: &[usize], mut port: usize) -> usize {
+    while let Some(&up) = group_of.get(port) {
+        if up == port {
+            break;
+        }
+        port = up;
+    }
+    port
+}
+
+/// A relay that tells the legs' records apart and hands them to `hub`.
+pub(crate) fn relay<T: crate::Record>(hub: Rc<Hub<T>>) -> Relay {
+    Box::new(move |leg, parcel| {
+        let mut records: Vec<Tagged<T>> = parcel.body.records();
+        for record in &mut records {
+            record.origin = record.origin.child(leg as u32);
+        }
+        hub.dispatch(&mut records);
+    })
+}

@@ -1,0 +1,299 @@
+//! What a worker reads, and when: the logic of the operator that reads the sources.
+//!
+//! Invariant: every record leaves in exactly one epoch, which is closed only when no record of it
+//! can follow; no more is read than may be in flight.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use timely::scheduling::Activator;
+
+use crate::epoch::{Fences, Flow, Signal, Ticks};
+use crate::ingest::{Filled, Lane, Volume};
+use crate::origin::Entry;
+use crate::source::Progress;
+use crate::{Result, Time, clock};
+
+/// How many epochs of recorded input enter before the other operators have their turn.
+const EPOCHS_A_TURN: usize = 2;
+
+/// How input gets its epochs.
+pub(crate) enum Mode {
+    /// Stamped when it is read; an epoch closes when nothing is pending, at the latest after this
+    /// long.
+    Live { epoch_max: Duration },
+    /// Brings its time; epochs end at fences.
+    Recorded,
+}
+
+/// A partition that this worker reads.
+pub(crate) struct OwnLane {
+    pub(crate) lane: Box<dyn Lane>,
+    /// Its index among the partitions of all sources.
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) ended: bool,
+}
+
+/// What this worker reads.
+pub(crate) struct Reading {
+    mode: Mode,
+    lanes: Vec<OwnLane>,
+    fences: Fences,
+    ticks: Ticks,
+    flow: Flow,
+    /// The first epoch that is still open here.
+    at: u64,
+    /// For other workers; empty if there are none.
+    signals: Vec<Signal>,
+    worker: usize,
+    /// The workers that have partitions, and where each of them stops, once it was told to.
+    stops: BTreeMap<usize, Option<u64>>,
+    stopping: bool,
+    stalled: bool,
+    done: bool,
+    current: Option<usize>,
+    last_cut: Option<(Time, u64)>,
+    pub(crate) activator: Option<Activator>,
+}
+
+impl Reading {
+    /// `partitions` counts those of all sources; `readers` are the workers that have some.
+    pub(crate) fn new(
+        mode: Mode,
+        flow: Flow,
+        partitions: usize,
+        worker: usize,
+        readers: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        Self {
+            mode,
+            lanes: Vec::new(),
+            fences: Fences::new(partitions),
+            ticks: Ticks::default(),
+            flow,
+            at: 0,
+            signals: Vec::new(),
+            worker,
+            stops: readers.into_iter().map(|worker| (worker, None)).collect(),
+            stopping: false,
+            stalled: false,
+            done: false,
+            current: None,
+            last_cut: None,
+            activator: None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, lane: OwnLane) {
+        self.lanes.push(lane);
+    }
+
+    /// Takes no more input: what was accepted is completed, then the sources end.
+    pub(crate) fn stop(&mut self) {
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.tell(Signal::Stop { worker: self.worker, epoch: self.at });
+            self.activate();
+        }
+    }
+
+    /// What a worker (this one too) told all.
+    pub(crate) fn hear(&mut self, signal: Signal) -> Result<()> {
+        match signal {
+            Signal::Tick(tick) => self.ticks.see(tick, now())?,
+            Signal::Stop { worker, epoch } => {
+                self.stops.insert(worker, Some(epoch));
+                self.stop();
+            }
+            Signal::Fence { .. } | Signal::End { .. } => self.fences.publish(signal),
+        }
+        self.activate();
+        Ok(())
+    }
+
+    /// What to tell the other workers.
+    pub(crate) fn take_signals(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.signals)
+    }
+
+    /// Whether everything was read, or reading has stopped.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Reads on if it waited for room and there is room now.
+    pub(crate) fn resume(&mut self) {
+        if self.stalled && self.flow.admits() {
+            self.stalled = false;
+            self.activate();
+        }
+    }
+
+    /// The partition that was being read last: whom to name if user code panicked.
+    pub(crate) fn current(&self) -> Option<&str> {
+        Some(self.lanes.get(self.current?)?.name.as_str())
+    }
+
+    /// The last cut of a test driver that was closed here, and the epoch that it ended.
+    pub(crate) fn last_cut(&self) -> Option<(Time, u64)> {
+        self.last_cut
+    }
+
+    /// Reads what may be read now. Calls `ship(epoch, next)` when the records of `epoch` are in
+    /// the outboxes, and no epoch before `next` is open here any more. Gives whether there is
+    /// anything left to read.
+    pub(crate) fn advance(&mut self, ship: impl FnMut(u64, u64)) -> Result<bool> {
+        match self.mode {
+            Mode::Live { epoch_max } => self.advance_live(epoch_max, ship)?,
+            Mode::Recorded => self.advance_recorded(ship)?,
+        }
+        Ok(!self.done)
+    }
+
+    fn advance_live(&mut self, epoch_max: Duration, mut ship: impl FnMut(u64, u64)) -> Result<()> {
+        if self.stopping || self.lanes.iter().all(|lane| lane.ended) {
+            self.done = true;
+            return Ok(());
+        }
+        if !self.flow.admits() {
+            self.stalled = true;
+            return Ok(());
+        }
+        let tick = now().max(self.at).max(self.ticks.seen());
+        let began = clock::instant();
+        let mut total = Volume::default();
+        let more = loop {
+            let (more, volume) = self.read_lanes(tick)?;
+            total.records += volume.records;
+            total.bytes += volume.bytes;
+            if !more || !self.flow.has_room(total) || began.elapsed() >= epoch_max {
+                break more;
+            }
+        };
+        if total.records > 0 {
+            ship(tick, tick + 1);
+            self.at = tick + 1;
+            self.flow.enter(tick, total.records, total.bytes);
+            self.tell(Signal::Tick(self.at));
+        } else if self.ticks.seen() > self.at {
+            self.at = self.ticks.seen();
+            ship(self.at, self.at);
+        }
+        if more || self.lanes.iter().all(|lane| lane.ended) {
+            self.activate();
+        }
+        Ok(())
+    }
+
+    /// Reads every partition once; gives whether there is more to read at once.
+    fn read_lanes(&mut self, tick: u64) -> Result<(bool, Volume)> {
+        let time = Time::from_nanos(i64::try_from(tick).unwrap_or(i64::MAX));
+        let mut more = false;
+        let mut total = Volume::default();
+        for (index, own) in self.lanes.iter_mut().enumerate().filter(|(_, own)| !own.ended) {
+            self.current = Some(index);
+            let (progress, volume) = own.lane.read(time)?;
+            total.records += volume.records;
+            total.bytes += volume.bytes;
+            more |= progress == Progress::Ready;
+            own.ended = progress == Progress::End;
+        }
+        Ok((more, total))
+    }
+
+    fn advance_recorded(&mut self, mut ship: impl FnMut(u64, u64)) -> Result<()> {
+        let mut more = if self.stopping { false } else { self.fill_lanes()? };
+        for turn in 0.. {
+            if !self.flow.admits() {
+                self.stalled = true;
+                break;
+            }
+            if turn == EPOCHS_A_TURN {
+                break;
+            }
+            if self.stopping && self.stopped() {
+                self.done = true;
+                return Ok(());
+            }
+            let Some((epoch, end)) = self.fences.next() else { break };
+            if end.position == u64::MAX {
+                self.last_cut = Some((end.time, epoch));
+            }
+            let volume = self.emit_lanes(end);
+            more = true;
+            ship(epoch, epoch + 1);
+            self.at = epoch + 1;
+            self.flow.enter(epoch, volume.records, volume.bytes);
+        }
+        if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) {
+            self.done = true;
+        } else if more && !self.stalled {
+            self.activate();
+        }
+        Ok(())
+    }
+
+    /// Reads ahead in every partition; gives whether there is more to read at once.
+    fn fill_lanes(&mut self) -> Result<bool> {
+        let mut more = false;
+        for index in 0..self.lanes.len() {
+            self.current = Some(index);
+            while let Some(own) = self.lanes.get_mut(index).filter(|own| !own.ended) {
+                let lane = own.index;
+                match own.lane.fill()? {
+                    Filled::Chunk(entry) => self.announce(Signal::Fence { lane, entry }),
+                    Filled::More => {
+                        more = true;
+                        break;
+                    }
+                    Filled::Enough | Filled::Idle => break,
+                    Filled::End => {
+                        own.ended = true;
+                        self.announce(Signal::End { lane });
+                    }
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    fn emit_lanes(&mut self, end: Entry) -> Volume {
+        let mut total = Volume::default();
+        for (index, own) in self.lanes.iter_mut().enumerate() {
+            self.current = Some(index);
+            let volume = own.lane.emit(end);
+            total.records += volume.records;
+            total.bytes += volume.bytes;
+        }
+        total
+    }
+
+    /// Whether this worker is where the furthest of all stopped, so that no epoch is cut in two.
+    fn stopped(&self) -> bool {
+        let stops: Option<Vec<u64>> = self.stops.values().copied().collect();
+        stops.is_some_and(|stops| stops.into_iter().all(|epoch| epoch <= self.at))
+    }
+
+    fn announce(&mut self, signal: Signal) {
+        self.fences.publish(signal);
+        self.tell(signal);
+    }
+
+    fn tell(&mut self, signal: Signal) {
+        if let Signal::Stop { worker, epoch } = signal {
+            self.stops.insert(worker, Some(epoch));
+        }
+        self.signals.push(signal);
+    }
+
+    fn activate(&self) {
+        if let Some(activator) = &self.activator {
+            activator.activate();
+        }
+    }
+}
+
+/// The wall clock as a tick.
+fn now() -> u64 {
+    u64::try_from(clock::now().as_nanos()).unwrap_or(0)
+}

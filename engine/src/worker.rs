@@ -1,0 +1,217 @@
+//! One worker: builds the dataflow, then steps it until everything is done.
+//!
+//! Invariant: a worker parks when it has nothing to do, and whatever gives it something to do wakes
+//! it. A fault on one worker ends all workers of the process.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::{Input, Operator as _};
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::worker::Worker;
+
+use crate::app::{App, draw};
+use crate::dataflow::{Assembly, Topology, assemble};
+use crate::epoch::{Flow, FlowLimits, Signal};
+use crate::fault::Fault;
+use crate::metrics::Counters;
+use crate::opener::{Inputs, Opener};
+use crate::pipeline::Placement;
+use crate::reading::{Mode, Reading};
+use crate::state::Stores;
+use crate::test_driver::{Baton, Harness};
+use crate::{Error, Result};
+
+/// The builder function: draws the application on an [`App`].
+pub(crate) type Build = Arc<dyn Fn(&App) -> Result<()> + Send + Sync>;
+
+/// What all workers of a process need to know.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) build: Build,
+    pub(crate) partitions: usize,
+    pub(crate) workers_per_process: usize,
+    pub(crate) epoch_max: Duration,
+    pub(crate) limits: FlowLimits,
+    pub(crate) counters: Counters,
+    pub(crate) control: Arc<Control>,
+    /// Under a test driver.
+    pub(crate) test: Option<(Harness, Arc<Baton>)>,
+}
+
+/// How a process tells its workers to stop.
+#[derive(Default)]
+pub(crate) struct Control {
+    stop: AtomicBool,
+    abort: AtomicBool,
+    workers: Mutex<Vec<Thread>>,
+}
+
+impl Control {
+    /// Sources take no more input; what was accepted is completed.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Workers end where they are.
+    pub(crate) fn abort(&self) {
+        self.abort.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            worker.unpark();
+        }
+    }
+
+    fn register(&self) {
+        let this = std::thread::current();
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(this);
+    }
+}
+
+type SignalHandle = InputHandle<u64, CapacityContainerBuilder<Vec<(usize, Signal)>>>;
+
+/// One worker, running.
+pub(crate) struct Running {
+    reading: Rc<RefCell<Reading>>,
+    heard: Rc<RefCell<Vec<(usize, Signal)>>>,
+    signals: Option<SignalHandle>,
+    fault: Fault,
+    control: Arc<Control>,
+    index: usize,
+    pub(crate) finished: ProbeHandle<u64>,
+    pub(crate) stores: Stores,
+}
+
+/// Runs `worker` until everything is done.
+///
+/// # Errors
+/// The first fault of this worker.
+pub(crate) fn run(worker: &mut Worker, setup: &Setup) -> Result<()> {
+    setup.control.register();
+    let result = match &setup.test {
+        None => run_parking(worker, setup),
+        Some((_, baton)) => baton.run(worker, setup),
+    };
+    if result.is_err() {
+        setup.control.abort();
+        for dataflow in worker.installed_dataflows() {
+            worker.drop_dataflow(dataflow);
+        }
+    }
+    result
+}
+
+fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
+    let mut running = Running::start(worker, setup)?;
+    while running.step(worker, None)? {}
+    Ok(())
+}
+
+impl Running {
+    /// Draws the application and builds its dataflow on `worker`.
+    pub(crate) fn start(worker: &mut Worker, setup: &Setup) -> Result<Self> {
+        let (index, peers) = (worker.index(), worker.peers());
+        let placement = Placement::new(setup.partitions, peers, index, local(index, setup));
+        let app = draw(placement.clone(), setup.counters.clone(), |app| (setup.build)(app))?;
+        let mut plan = app.into_plan()?;
+        let topology = Topology::of(&plan)?;
+        let harness = setup.test.as_ref().map(|(harness, _)| harness.clone());
+        let inputs = Inputs::of(&plan, harness.as_ref())?;
+        if !inputs.recorded && index == 0 && plan.has_recorded_source() {
+            tracing::info!("one source is live, so all records are stamped when they are read");
+        }
+        let finished = ProbeHandle::new();
+        let flow = Flow::new(setup.limits, finished.clone());
+        let mode = if inputs.recorded {
+            Mode::Recorded
+        } else {
+            Mode::Live { epoch_max: setup.epoch_max }
+        };
+        let readers = inputs.lanes().map(|(source, p)| placement.source_worker(source, p));
+        let reading = Reading::new(mode, flow, inputs.lanes().count(), index, readers);
+        let reading = Rc::new(RefCell::new(reading));
+        let fault = Fault::default();
+        let stores = std::mem::take(&mut plan.stores);
+        let heard = Rc::default();
+        let signals = (peers > 1).then(|| signals(worker, &heard));
+        let assembly = Assembly {
+            plan,
+            topology,
+            reading: Rc::clone(&reading),
+            finished: finished.clone(),
+            fault: fault.clone(),
+            opener: Opener { counters: setup.counters.clone(), harness },
+        };
+        worker.dataflow_named("anabranch", |scope| assemble(scope, assembly));
+        let control = Arc::clone(&setup.control);
+        Ok(Self { reading, heard, signals, fault, control, index, finished, stores })
+    }
+
+    /// Steps the worker once, parking for at most `park` (`None`: until woken) if there is nothing
+    /// to do. Gives whether there is anything left to do.
+    pub(crate) fn step(&mut self, worker: &mut Worker, park: Option<Duration>) -> Result<bool> {
+        let alive = worker.step_or_park(park);
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        if self.control.abort.load(Ordering::SeqCst) {
+            return Err(Error::Cluster("another worker of this process failed".to_string()));
+        }
+        let mut reading = self.reading.borrow_mut();
+        if self.control.stop.load(Ordering::SeqCst) {
+            reading.stop();
+        }
+        for (from, signal) in self.heard.borrow_mut().drain(..) {
+            if from != self.index {
+                reading.hear(signal)?;
+            }
+        }
+        reading.resume();
+        let signals = reading.take_signals();
+        if let Some(handle) = &mut self.signals {
+            for signal in signals {
+                handle.send((self.index, signal));
+            }
+            handle.flush();
+        }
+        if reading.is_done() {
+            self.signals = None;
+        }
+        Ok(alive)
+    }
+
+    /// The test driver's last cut and the epoch that it ended.
+    pub(crate) fn last_cut(&self) -> Option<(crate::Time, u64)> {
+        self.reading.borrow().last_cut()
+    }
+}
+
+/// The workers of the process of worker `index`.
+fn local(index: usize, setup: &Setup) -> Range<usize> {
+    let first = index - index % setup.workers_per_process;
+    first..first + setup.workers_per_process
+}
+
+/// The dataflow by which workers tell each other about ticks and fences.
+fn signals(worker: &mut Worker, heard: &Rc<RefCell<Vec<(usize, Signal)>>>) -> SignalHandle {
+    let heard = Rc::clone(heard);
+    worker.dataflow_named("signals", |scope| {
+        let (handle, stream) = scope.new_input::<Vec<(usize, Signal)>>();
+        stream.broadcast().sink(Pipeline, "hear", move |(input, _)| {
+            input.for_each(|_, signals| heard.borrow_mut().append(signals));
+        });
+        handle
+    })
+}
