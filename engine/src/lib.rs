@@ -2,6 +2,7 @@
 
 pub mod clock;
 mod dead_letter;
+pub mod decimal;
 mod error;
 mod key;
 pub mod metrics;

@@ -117,7 +117,10 @@ pub struct Stores {
 
 impl Stores {
     /// The store of `table`, made at its first use.
-    pub(crate) fn store<K: Key, V: Value>(&mut self, table: Table<K, V>) -> Result<Rc<Store<K, V>>> {
+    pub(crate) fn store<K: Key, V: Value>(
+        &mut self,
+        table: Table<K, V>,
+    ) -> Result<Rc<Store<K, V>>> {
         let asked = table_use(table, true);
         let (known, store) = self.stores.entry(table.name).or_insert_with(|| {
             let store: Store<K, V> = RefCell::default();
