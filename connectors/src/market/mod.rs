@@ -10,7 +10,7 @@ mod options;
 mod random;
 mod zipf;
 
-pub(crate) use self::random::mix;
+pub(crate) use self::random::{SplitMix64, mix};
 
 use anabranch::Result;
 use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source};
