@@ -7,6 +7,7 @@ mod dataflow;
 mod dead_letter;
 mod delivery;
 mod epoch;
+pub mod decimal;
 mod error;
 mod fault;
 mod ingest;

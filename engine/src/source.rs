@@ -196,7 +196,8 @@ impl<T> Intake<T> {
 
     /// The current frame, `bytes`, is refused for `reason`: it becomes a dead letter.
     pub fn reject(&mut self, reason: impl Into<String>, bytes: &[u8]) {
-        self.items.push((self.frame, Err(Refusal { reason: reason.into(), bytes: bytes.to_vec() })));
+        self.items
+            .push((self.frame, Err(Refusal { reason: reason.into(), bytes: bytes.to_vec() })));
     }
 
     /// The current frame is well-formed and of no interest (a heartbeat): only counted.

@@ -1,0 +1,19 @@
+//! Coinbase: its trades, its messages, and a feed handler that survives what exchanges do.
+//!
+//! Invariant: a trade is (product, trade id); each leaves once, in the order of its product's ids.
+//! Bytes become frames in `frame`, frames become an ordered stream in `sequencer` (a state machine
+//! without clock or network), and `feed` moves bytes between the network, these and the worker.
+
+pub mod encode;
+mod frame;
+mod lane;
+mod limits;
+mod product;
+mod sequencer;
+mod trade;
+
+pub use frame::{Body, Frame, decode_frame};
+pub use limits::Limits;
+pub use product::{PRODUCT_LENGTH_MAX, Product};
+pub use sequencer::{Counts, Fetch, Missing, Page, Sequencer};
+pub use trade::{Side, Trade};
