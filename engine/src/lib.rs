@@ -1,9 +1,11 @@
 //! Anabranch: a distributed, stateful, deterministic stream processor.
 
 pub mod clock;
+pub mod config;
 mod dead_letter;
 mod error;
 mod key;
+pub mod log;
 pub mod metrics;
 mod origin;
 mod record;
