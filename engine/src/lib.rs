@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 mod dead_letter;
 mod error;
+pub mod graph;
 mod key;
 pub mod log;
 pub mod metrics;
