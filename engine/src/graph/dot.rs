@@ -9,7 +9,7 @@ use super::{Graph, Node, NodeKind, visible};
 
 pub(super) fn render(graph: &Graph) -> String {
     let mut out = format!(
-        "digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n  edge \
+        "digraph \"{}\" {{\n  rankdir=LR;\n  fontname=\"sans-serif\";\n  node [margin=\"0.2,0.1\", fontname=\"sans-serif\"];\n  edge \
          [fontname=\"sans-serif\"];\n",
         escape(&graph.application)
     );
@@ -53,10 +53,9 @@ pub(super) fn render(graph: &Graph) -> String {
 
 fn boxed(node: &Node) -> String {
     let shape = match node.kind {
-        NodeKind::Source { .. } => "cds",
+        NodeKind::Source { .. } | NodeKind::Sink { .. } | NodeKind::DeadLetters { .. } => "cds",
         NodeKind::Step { .. } => "ellipse",
         NodeKind::Table { .. } => "cylinder",
-        NodeKind::Sink { .. } | NodeKind::DeadLetters { .. } => "rarrow",
         NodeKind::Computation { .. } | NodeKind::Group { .. } => "box",
     };
     let lines: Vec<String> = node.lines().iter().map(|line| escape(line)).collect();
