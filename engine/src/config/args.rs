@@ -1,0 +1,210 @@
+//! [`Args`]: the engine's options as typed, and the command line that they form with an
+//! application's own.
+//!
+//! Invariant: nothing here is believed yet; [`Config`](super::Config) is what was checked. Every
+//! option has a long name, because that name is also its key in a configuration file and, in
+//! capitals, its environment variable.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::EnumValueParser;
+use clap::{Arg, ArgAction, Args as _, ValueEnum};
+
+use super::{GraphFormat, help, units};
+
+/// Workers of one process, at most.
+pub(super) const WORKERS_MAX: u16 = 256;
+/// Processes that one machine is asked to run, at most.
+pub(super) const PROCESSES_MAX: u16 = 64;
+/// Ids of the arguments that are not configuration: what to do rather than how.
+pub(super) const COMMAND: &str = "anabranch::command";
+pub(super) const FORMAT: &str = "anabranch::format";
+pub(super) const CONFIG: &str = "config";
+const HELP: &str = "anabranch::help";
+const VERSION: &str = "anabranch::version";
+
+/// The word that says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Word {
+    Run,
+    Graph,
+    Check,
+    #[value(hide = true)]
+    Help,
+}
+
+// Comments for readers of the code: doc comments here are the text of `--help`.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    /// Worker threads of each process
+    ///
+    /// From 1 to 256. The results are the same for any number; more than the machine has cores
+    /// makes it slower.
+    #[arg(short, long, value_name = "N", default_value = "1", help_heading = "Engine")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(WORKERS_MAX)))]
+    pub(super) workers: u16,
+
+    /// The longest that live input waits before its epoch closes, as in 250us, 1ms or 2s
+    ///
+    /// From 1us to 10s. An epoch closes earlier when the sources have nothing more to read.
+    #[arg(long, value_name = "DURATION", default_value = "1ms", help_heading = "Engine")]
+    #[arg(value_parser = epoch)]
+    pub(super) epoch: Duration,
+
+    /// Slices that each table's keys are split into
+    ///
+    /// From 1 to 65536; workers own contiguous ranges of them. The results are the same for any
+    /// number.
+    #[arg(long, value_name = "N", default_value = "1024", help_heading = "Engine")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) partitions: u32,
+
+    /// How long a worker with nothing to do spins before it sleeps, as in 0us, 10us or 1ms
+    ///
+    /// Up to 1s. Longer takes microseconds off the latency at low rates and costs processor time.
+    #[arg(long, value_name = "DURATION", default_value = "10us", help_heading = "Engine")]
+    #[arg(value_parser = idle_spin)]
+    pub(super) idle_spin: Duration,
+
+    /// Records that a worker may have read and not finished; then its sources wait
+    #[arg(long, value_name = "N", default_value = "65536", help_heading = "Engine")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(super) in_flight_records: u32,
+
+    /// Bytes that a worker may have read and not finished, as in 512KiB, 64MiB or 1GiB; then its
+    /// sources wait
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Engine")]
+    #[arg(value_parser = in_flight_bytes)]
+    pub(super) in_flight_bytes: u64,
+
+    /// Processes to start and supervise on this machine [default: 1]
+    ///
+    /// From 1 to 64, of --workers threads each. If one dies, all end with the first cause.
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Cluster")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(PROCESSES_MAX)))]
+    pub(super) processes: Option<u16>,
+
+    /// Which line of --hosts this process is, counted from 0
+    ///
+    /// For a cluster on several machines: start one process for each line, all with the same
+    /// options but this one.
+    #[arg(short, long, value_name = "I", help_heading = "Cluster")]
+    pub(super) process: Option<usize>,
+
+    /// File with one host:port a line, one line a process of the cluster; # begins a comment
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub(super) hosts: Option<PathBuf>,
+
+    /// File with the secret that all processes of the cluster share
+    ///
+    /// Any file of 32 bytes or more that is the same on all machines and that only you can read:
+    /// head -c 32 /dev/urandom > cluster.key
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub(super) cluster_key_file: Option<PathBuf>,
+
+    /// TOML file with options, named as here without the dashes
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) config: Option<PathBuf>,
+
+    /// What to log to standard error [default: info, or warn with --quiet]
+    ///
+    /// off, error, warn, info, debug or trace; or a level for each part, as in
+    /// warn,anabranch=debug.
+    #[arg(long, value_name = "LEVEL", help_heading = "Output", value_parser = units::log_filter)]
+    pub(super) log: Option<String>,
+
+    /// Say nothing but warnings and errors
+    #[arg(short, long, help_heading = "Output")]
+    pub(super) quiet: bool,
+}
+
+fn epoch(text: &str) -> Result<Duration, String> {
+    units::duration(text, &(Duration::from_micros(1)..=Duration::from_secs(10)))
+}
+
+fn idle_spin(text: &str) -> Result<Duration, String> {
+    units::duration(text, &(Duration::ZERO..=Duration::from_secs(1)))
+}
+
+fn in_flight_bytes(text: &str) -> Result<u64, String> {
+    units::bytes(text, &(1 << 10..=1 << 40))
+}
+
+/// The engine's own command line.
+pub(super) fn engine(program: &str) -> clap::Command {
+    let command = clap::Command::new(program.to_owned())
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new(COMMAND)
+                .value_name("COMMAND")
+                .value_parser(EnumValueParser::<Word>::new())
+                .hide(true),
+        );
+    Args::augment_args(command)
+        .arg(
+            Arg::new(FORMAT)
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(EnumValueParser::<GraphFormat>::new())
+                .help_heading("Output")
+                .help("How graph prints [default: mermaid]"),
+        )
+        .arg(switch(HELP, 'h', "help", ArgAction::Help, "Explain the options (--help: at length)"))
+        .arg(switch(VERSION, 'V', "version", ArgAction::Version, "Print the version"))
+}
+
+fn switch(id: &'static str, short: char, long: &'static str, action: ArgAction, say: &str) -> Arg {
+    Arg::new(id).short(short).long(long).action(action).help_heading("Output").help(say.to_owned())
+}
+
+/// The command line of a program: the application's options, then the engine's.
+///
+/// # Errors
+/// When the application's options cannot stand beside the engine's; says which and why.
+pub(super) fn command_line<O: clap::Args>(program: &str) -> Result<clap::Command, String> {
+    let engine = engine(program);
+    let bare = clap::Command::new(program.to_owned())
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .next_help_heading("Application");
+    let own = O::augment_args(bare);
+    refuse_clashes(&own, &engine)?;
+    let wide = own.args(engine.get_arguments().cloned());
+    Ok(help::explain(wide, program))
+}
+
+fn refuse_clashes(own: &clap::Command, engine: &clap::Command) -> Result<(), String> {
+    if own.has_subcommands() {
+        return Err("its options have subcommands, but the commands of every program are run, \
+                    graph and check; use an option instead"
+            .into());
+    }
+    let ids: BTreeSet<&str> = engine.get_arguments().map(|arg| arg.get_id().as_str()).collect();
+    let shorts: BTreeSet<char> = engine.get_arguments().filter_map(Arg::get_short).collect();
+    let longs: BTreeSet<&str> = engine.get_arguments().filter_map(Arg::get_long).collect();
+    for arg in own.get_arguments() {
+        let id = arg.get_id().as_str();
+        if arg.is_positional() {
+            return Err(format!(
+                "its option `{id}` is positional, which could be taken for one of the commands \
+                 run, graph and check; give it a name with #[arg(long)]"
+            ));
+        }
+        let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+        if let Some(short) = short.iter().find(|short| shorts.contains(short)) {
+            return Err(format!("its option `{id}` is called -{short}, which is the engine's"));
+        }
+        let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+        if let Some(name) = long.iter().chain([&id]).find(|name| longs.contains(*name)) {
+            return Err(format!("its option `{id}` is called --{name}, which is the engine's"));
+        }
+        if ids.contains(id) {
+            return Err(format!("its option `{id}` has the name of a field of the engine's"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,526 @@
+//! The promises of the command line: layers, checks, commands, help and messages.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::*;
+
+/// Price alerts on a live or recorded feed.
+#[derive(clap::Args, Debug, Default, PartialEq)]
+#[command(version = "7.1")]
+struct Options {
+    /// Where prices come from
+    #[arg(long, value_name = "URL", default_value = "gen:")]
+    prices: String,
+    /// Also here
+    #[arg(long, value_name = "URL")]
+    dead_letters: Option<String>,
+    /// Products to watch
+    #[arg(long)]
+    product: Vec<String>,
+    /// Ports
+    #[arg(long, value_delimiter = ',')]
+    ports: Vec<u16>,
+    /// Demonstrate
+    #[arg(short, long)]
+    demo: bool,
+    /// Say more
+    #[arg(short, action = clap::ArgAction::Count, long)]
+    verbose: u8,
+}
+
+#[derive(clap::Args, Debug)]
+struct Needy {
+    /// What to read
+    #[arg(long, value_name = "URL")]
+    text: String,
+}
+
+struct Trial {
+    env: BTreeMap<&'static str, String>,
+    folder: PathBuf,
+}
+
+impl Trial {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("anabranch-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { env: BTreeMap::new(), folder }
+    }
+
+    fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.insert(name, value.to_owned());
+        self
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn toml(self, text: &str) -> Self {
+        let path = self.file("options.toml", text);
+        self.env("ANABRANCH_CONFIG", &path)
+    }
+
+    fn parse<O: clap::Args>(&self, line: &str) -> Result<Parsed<O>, Exit> {
+        let argv = std::iter::once("/opt/bitcoin-alerts").chain(line.split_whitespace());
+        parse(argv.map(Into::into), &|name| self.env.get(name).map(Into::into))
+    }
+
+    fn ok(&self, line: &str) -> Parsed<Options> {
+        self.parse(line).unwrap_or_else(|exit| panic!("`{line}`: {exit}"))
+    }
+
+    fn refused(&self, line: &str) -> String {
+        let exit = self.parse::<Options>(line).expect_err(line);
+        assert_eq!(exit.code(), 2, "`{line}`: {exit}");
+        // As one line, however it was wrapped.
+        exit.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn without_any_option_the_defaults_hold() {
+    let parsed = Trial::new("defaults").ok("");
+    assert_eq!(parsed.command, Command::Run);
+    assert_eq!(parsed.options, Options { prices: "gen:".into(), ..Options::default() });
+    let expected = Config { program: "bitcoin-alerts".into(), ..Config::default() };
+    assert_eq!(parsed.config, expected);
+}
+
+#[test]
+fn the_three_commands_take_flags_before_and_after() {
+    let dot = Command::Graph { format: GraphFormat::Dot };
+    let table = [
+        ("-w 4 --prices file:x", Command::Run),
+        ("run -w 4 --prices file:x", Command::Run),
+        ("-w 4 run --prices file:x", Command::Run),
+        ("--prices file:x graph -w 4", Command::Graph { format: GraphFormat::Mermaid }),
+        ("graph --format dot -w 4 --prices file:x", dot),
+        ("-w 4 --format dot --prices file:x graph", dot),
+        ("graph --format json -w4 --prices=file:x", Command::Graph { format: GraphFormat::Json }),
+        ("check --prices file:x -w 4", Command::Check),
+        ("--workers 4 check --prices file:x", Command::Check),
+    ];
+    let trial = Trial::new("commands");
+    for (line, command) in table {
+        let parsed = trial.ok(line);
+        assert_eq!(parsed.command, command, "{line}");
+        assert_eq!(parsed.config.workers(), 4, "{line}");
+        assert_eq!(parsed.options.prices, "file:x", "{line}");
+    }
+}
+
+#[test]
+fn a_value_that_looks_like_a_command_is_a_value() {
+    let parsed = Trial::new("values").ok("--prices run --dead-letters graph check");
+    assert_eq!(parsed.command, Command::Check);
+    assert_eq!(parsed.options.dead_letters.as_deref(), Some("graph"));
+}
+
+#[test]
+fn every_engine_flag_reaches_the_configuration() {
+    let line = "-w 256 --epoch 250us --partitions 7 --idle-spin 0us --in-flight-records 9 \
+                --in-flight-bytes 2MiB --log warn,anabranch=debug -q -n 3";
+    let config = Trial::new("flags").ok(line).config;
+    assert_eq!(config.workers(), 256);
+    assert_eq!(config.epoch(), Duration::from_micros(250));
+    assert_eq!(config.partitions(), 7);
+    assert_eq!(config.idle_spin(), Duration::ZERO);
+    assert_eq!(config.in_flight_records(), 9);
+    assert_eq!(config.in_flight_bytes(), 2 << 20);
+    assert_eq!(config.log(), "warn,anabranch=debug");
+    assert!(config.quiet());
+    assert_eq!(*config.layout(), Layout::Local { processes: 3 });
+    assert_eq!(config.layout().processes(), 3);
+    assert_eq!(config.program(), "bitcoin-alerts");
+}
+
+#[test]
+fn quiet_lowers_the_log_unless_it_is_set() {
+    let trial = Trial::new("quiet");
+    for (line, log) in
+        [("", "info"), ("-q", "warn"), ("-q --log debug", "debug"), ("--log off", "off")]
+    {
+        assert_eq!(trial.ok(line).config.log(), log, "{line}");
+    }
+}
+
+#[test]
+fn flags_go_before_environment_before_file_before_default() {
+    let file = "workers = 2\nepoch = \"2ms\"\npartitions = 20\nprices = \"file:file\"\n\
+                dead-letters = 'file:d'\n";
+    let trial = Trial::new("layers")
+        .toml(file)
+        .env("ANABRANCH_WORKERS", "3")
+        .env("ANABRANCH_EPOCH", "3ms")
+        .env("ANABRANCH_LOG", "error")
+        .env("ANABRANCH_IDLE_SPIN", "")
+        .env("BITCOIN_ALERTS_PRICES", "file:env");
+    let parsed = trial.ok("-w 4 --dead-letters file:flag");
+    assert_eq!(parsed.config.workers(), 4);
+    assert_eq!(parsed.config.epoch(), Duration::from_millis(3));
+    assert_eq!(parsed.config.partitions(), 20);
+    assert_eq!(parsed.config.log(), "error");
+    assert_eq!(parsed.config.idle_spin(), Config::default().idle_spin());
+    assert_eq!(parsed.options.prices, "file:env");
+    assert_eq!(parsed.options.dead_letters.as_deref(), Some("file:flag"));
+}
+
+#[test]
+fn the_engines_variables_and_the_applications_are_apart() {
+    let trial = Trial::new("apart")
+        .env("BITCOIN_ALERTS_WORKERS", "9")
+        .env("ANABRANCH_PRICES", "file:wrong");
+    let parsed = trial.ok("");
+    assert_eq!((parsed.config.workers(), parsed.options.prices.as_str()), (1, "gen:"));
+}
+
+#[test]
+fn a_file_sets_switches_lists_and_counts() {
+    let file = "product = [\"BTC-USD\", \"ETH-USD\"]\nports = [1, 2]\ndemo = true\nverbose = 2\n\
+                quiet = false\n";
+    let options = Trial::new("kinds").toml(file).ok("").options;
+    assert_eq!(options.product, ["BTC-USD", "ETH-USD"]);
+    assert_eq!(options.ports, [1, 2]);
+    assert!(options.demo);
+    assert_eq!(options.verbose, 2);
+    let typed = Trial::new("kinds-typed").toml(file).ok("--product SOL-USD -v").options;
+    assert_eq!(typed.product, ["SOL-USD"], "a typed list replaces the file's");
+    assert_eq!(typed.verbose, 1);
+}
+
+#[test]
+fn the_environment_sets_switches_lists_and_counts() {
+    let trial = |demo| {
+        Trial::new("env-kinds")
+            .env("BITCOIN_ALERTS_DEMO", demo)
+            .env("BITCOIN_ALERTS_PORTS", "5,6")
+            .env("BITCOIN_ALERTS_VERBOSE", "3")
+    };
+    for (text, demo) in [("1", true), ("true", true), ("On", true), ("0", false), ("no", false)] {
+        let options = trial(text).ok("").options;
+        assert_eq!((options.demo, options.verbose), (demo, 3), "{text}");
+        assert_eq!(options.ports, [5, 6]);
+    }
+    let off = Trial::new("env-off").toml("demo = true").env("BITCOIN_ALERTS_DEMO", "false");
+    assert!(!off.ok("").options.demo, "the environment goes before the file");
+    let refused = trial("perhaps").refused("");
+    assert!(refused.contains("BITCOIN_ALERTS_DEMO must be true or false"), "{refused}");
+}
+
+#[test]
+fn a_required_option_may_come_from_anywhere() {
+    let missing = Trial::new("required").parse::<Needy>("-w 2").unwrap_err().to_string();
+    assert!(missing.contains("required") && missing.contains("--text <URL>"), "{missing}");
+    for trial in [
+        Trial::new("required-env").env("BITCOIN_ALERTS_TEXT", "file:t"),
+        Trial::new("required-file").toml("text = 'file:t'"),
+    ] {
+        assert_eq!(trial.parse::<Needy>("check").unwrap().options.text, "file:t");
+    }
+    let typed = Trial::new("required-flag").parse::<Needy>("check --text file:t").unwrap();
+    assert_eq!(typed.options.text, "file:t");
+}
+
+#[test]
+fn a_program_without_options_of_its_own_is_fine() {
+    assert_eq!(Trial::new("none").parse::<()>("-w 2").unwrap().config.workers(), 2);
+}
+
+/// What is typed, and what the message must contain.
+const REFUSED: &[(&str, &str)] = &[
+    ("-w 0", "0 is not in 1..=256"),
+    ("-w 257", "257 is not in 1..=256"),
+    ("-w four", "invalid value 'four' for '--workers <N>'"),
+    ("-w 1 -w 2", "cannot be used multiple times"),
+    ("-n 0", "0 is not in 1..=64"),
+    ("--partitions 0", "'--partitions <N>'"),
+    ("--epoch 5", "it needs a unit, as in 250us, 1ms or 2s"),
+    ("--epoch soon", "a duration is written 250us, 1ms or 2s"),
+    ("--epoch 0us", "it must be from 1µs to 10s"),
+    ("--epoch 11s", "it must be from 1µs to 10s"),
+    ("--idle-spin 2s", "it must be from 0ns to 1s"),
+    ("--in-flight-bytes 64", "a whole number with a unit, as in 4096B, 512KiB or 64MiB"),
+    ("--in-flight-bytes 1.5MiB", "a whole number with a unit"),
+    ("--in-flight-bytes 12B", "it must be from 1024B"),
+    ("--in-flight-bytes 99999999999999GiB", "it must be from 1024B"),
+    ("--in-flight-records 0", "'--in-flight-records <N>'"),
+    ("--log inof", "it is off, error, warn, info, debug or trace"),
+    ("--log 3", "it is off, error, warn, info, debug or trace"),
+    ("--log info,=debug", "it is off, error, warn, info, debug or trace"),
+    ("--wrokers 2", "--workers"),
+    ("grahp", "'graph'"),
+    ("run check", "unexpected argument 'check'"),
+    ("--format dot", "--format goes with the command `graph`"),
+    ("check --format dot", "--format goes with the command `graph`"),
+    ("graph --format svg", "[possible values: mermaid, dot, json]"),
+    ("-p 0", "add --hosts FILE with one host:port a line, or use --processes N"),
+    ("-p 0 -n 2", "use one of the two"),
+    ("-p 0 --hosts x -n 1", "use one of the two"),
+    ("-p 0 --hosts x", "make one with `head -c 32 /dev/urandom > cluster.key`"),
+    ("--hosts x", "add --process I"),
+    ("--cluster-key-file k", "goes with --process and --hosts"),
+    ("-p 0 --hosts /nowhere/h --cluster-key-file k", "cannot read the file of hosts `/nowhere/h`"),
+    ("--config /nowhere/c", "cannot read the configuration file `/nowhere/c`"),
+];
+
+#[test]
+fn mistakes_are_refused_with_what_to_do() {
+    let trial = Trial::new("refused");
+    for (line, wanted) in REFUSED {
+        let message = trial.refused(line);
+        assert!(message.starts_with("error: "), "`{line}`: {message}");
+        assert!(message.contains(wanted), "`{line}` says: {message}");
+        assert!(message.contains("try '--help'"), "`{line}` says: {message}");
+    }
+}
+
+#[test]
+fn a_files_mistakes_are_named_with_their_line() {
+    let table = [
+        (
+            "\nworker = 2",
+            "`worker` in ",
+            "options.toml:2 is not an option; did you mean `workers`?",
+        ),
+        ("dead_letters = 'x'", "`dead_letters`", "did you mean `dead-letters`?"),
+        ("zebra = 1", "`zebra`", "is not an option; --help lists the options"),
+        ("config = 'x'", "`config`", "does not name another"),
+        ("format = 'dot'", "`format`", "is not an option"),
+        ("help = true", "`help`", "is not an option"),
+        ("workers = [1]", "`workers`", "must be one value, but has an array in it"),
+        ("workers = 1\nproduct = [[1]]", "options.toml:2", "must be a list of values"),
+        ("quiet = 'yes'", "`quiet`", "must be true or false, but is a string"),
+        ("verbose = 'x'", "`verbose`", "must be a number from 0 to 255, but is a string"),
+        ("[prices]\nurl = 'x'", "`prices`", "must be one value, but has a table in it"),
+        ("workers = 'four'", "invalid value 'four'", "--workers comes from `workers` in"),
+        ("workers = 900", "900 is not in 1..=256", "options.toml:1"),
+        ("epoch = 5", "it needs a unit", "--epoch comes from `epoch`"),
+        ("workers = 1\nworkers = 2", "is not TOML", "line 2"),
+        ("workers", "is not TOML", "line 1"),
+    ];
+    for (text, first, second) in table {
+        let message = Trial::new("file-mistakes").toml(text).refused("");
+        assert!(message.contains(first) && message.contains(second), "`{text}` says: {message}");
+    }
+}
+
+#[test]
+fn a_variables_mistake_names_the_variable() {
+    let trial = Trial::new("env-mistake").env("ANABRANCH_WORKERS", "many");
+    let message = trial.refused("");
+    assert!(
+        message.contains("tip: --workers comes from the variable ANABRANCH_WORKERS"),
+        "{message}"
+    );
+    assert_eq!(trial.ok("-w 2").config.workers(), 2, "what is overridden is not looked at");
+}
+
+#[test]
+fn a_configuration_file_is_bounded() {
+    let text = format!("# {}\n", "x".repeat(layers::FILE_BYTES_MAX as usize));
+    assert!(Trial::new("large").toml(&text).refused("").contains("larger than 1 MiB"));
+}
+
+#[test]
+fn the_flag_names_the_file_before_the_environment() {
+    let trial = Trial::new("which").toml("workers = 2");
+    let other = trial.file("other.toml", "workers = 5");
+    assert_eq!(trial.ok(&format!("--config {other}")).config.workers(), 5);
+    assert_eq!(trial.ok("").config.workers(), 2);
+}
+
+#[test]
+fn a_cluster_is_read_from_its_file() {
+    let trial = Trial::new("cluster");
+    let hosts = trial.file("hosts", "# ours\n a.example:2101 # first\n\n[fd00::5]:2102\n");
+    let line = format!("-p 1 --hosts {hosts} --cluster-key-file k");
+    let config = trial.ok(&line).config;
+    let expected = Layout::Cluster {
+        process: 1,
+        hosts: vec!["a.example:2101".into(), "[fd00::5]:2102".into()],
+        key_file: "k".into(),
+    };
+    assert_eq!(*config.layout(), expected);
+    assert_eq!(config.layout().processes(), 2);
+    let message = trial.refused(&line.replace("-p 1", "-p 2"));
+    assert!(message.contains("it lists 2, so this is from 0 to 1"), "{message}");
+}
+
+#[test]
+fn hosts_that_cannot_be_are_refused_with_their_line() {
+    let many: String = (0..1025).map(|i| format!("h{i}:1\n")).collect();
+    let table = [
+        ("a:1\nb", "hosts:2: `b` is not host:port"),
+        ("a:0", "`a:0` is not host:port"),
+        ("a:70000", "is not host:port"),
+        (":80", "is not host:port"),
+        ("a b:80", "is not host:port"),
+        ("fd00::5:80", "is not host:port"),
+        ("[zz]:80", "is not host:port"),
+        ("ws://a:80", "is not host:port"),
+        ("a:1\n#\na:1", "hosts:3: `a:1` is there twice"),
+        ("# nobody\n", "lists no host"),
+        (many.as_str(), "at most 1024 processes"),
+    ];
+    let trial = Trial::new("bad-hosts");
+    for (text, wanted) in table {
+        let hosts = trial.file("hosts", text);
+        let message = trial.refused(&format!("-p 0 --hosts {hosts} --cluster-key-file k"));
+        assert!(message.contains(wanted), "`{text}` says: {message}");
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_not_shown() {
+    let trial = Trial::new("secret").env("BITCOIN_ALERTS_PORTS", "wss://me:hunter2@host/x");
+    let exit = trial.parse::<Options>("").unwrap_err();
+    for shown in [exit.to_string(), format!("{exit:?}")] {
+        assert!(shown.contains("wss://***@host"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[derive(clap::Args, Debug)]
+struct ClashLong {
+    #[arg(long)]
+    log: Option<String>,
+}
+#[derive(clap::Args, Debug)]
+struct ClashShort {
+    #[arg(short, long)]
+    window: Option<String>,
+}
+#[derive(clap::Args, Debug)]
+struct ClashId {
+    #[arg(long = "speed")]
+    workers: Option<String>,
+}
+#[derive(clap::Args, Debug)]
+struct ClashHelp {
+    #[arg(short = 'h', long)]
+    height: Option<String>,
+}
+#[derive(clap::Args, Debug)]
+struct Positional {
+    text: Option<String>,
+}
+#[derive(clap::Subcommand, Debug)]
+enum Sub {
+    Other,
+}
+#[derive(clap::Args, Debug)]
+struct WithSub {
+    #[command(subcommand)]
+    sub: Option<Sub>,
+}
+
+#[test]
+fn an_application_whose_options_clash_with_the_engines_is_refused() {
+    fn message<O: clap::Args + std::fmt::Debug>() -> String {
+        let exit = Trial::new("clash").parse::<O>("").unwrap_err();
+        assert_eq!(exit.code(), 2);
+        exit.to_string()
+    }
+    let table = [
+        (message::<ClashLong>(), "its option `log` is called --log, which is the engine's"),
+        (message::<ClashShort>(), "its option `window` is called -w, which is the engine's"),
+        (message::<ClashId>(), "its option `workers` is called --workers"),
+        (message::<ClashHelp>(), "is called -h, which is the engine's"),
+        (message::<Positional>(), "its option `text` is positional"),
+        (message::<WithSub>(), "use an option instead"),
+    ];
+    for (message, wanted) in table {
+        assert!(message.contains("the application cannot be built"), "{message}");
+        assert!(message.contains(wanted), "{message}");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    let trial = Trial::new("help");
+    let long = trial.parse::<Options>("--help").unwrap_err();
+    assert_eq!(long.code(), 0);
+    let text = long.to_string();
+    let phrases = [
+        "Price alerts on a live or recorded feed",
+        "Usage: bitcoin-alerts [run|graph|check] [OPTIONS]",
+        "Commands:\n  run    Run the application (the default)\n  graph  Print",
+        "\nApplication:\n",
+        "--prices <URL>",
+        "[default: gen:]",
+        "\nEngine:\n",
+        "-w, --workers <N>",
+        "[default: 1]",
+        "as in 250us, 1ms or 2s",
+        "[default: 1ms]",
+        "512KiB, 64MiB or 1GiB",
+        "\nCluster:\n",
+        "-n, --processes <N>",
+        "host:port a line",
+        "\nOutput:\n",
+        "[default: info, or warn with --quiet]",
+        "-h, --help",
+        "-V, --version",
+        "Examples:\n  bitcoin-alerts -w 4 ",
+        "bitcoin-alerts graph --format dot",
+        "Environment:\n",
+        "ANABRANCH_WORKERS",
+        "BITCOIN_ALERTS_PRICES",
+        "NO_COLOR",
+        "Configuration file:\n",
+        "workers = 4",
+    ];
+    let mut at = 0;
+    for phrase in phrases {
+        let found = text.get(at..).unwrap().find(phrase);
+        at += found.unwrap_or_else(|| panic!("`{phrase}` is not in its place in:\n{text}"));
+    }
+    assert!(!text.contains('\u{1b}'), "plain text is without colours");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert_eq!(trial.parse::<Options>("help").unwrap_err().to_string(), text);
+    assert_eq!(trial.parse::<Options>("graph --help").unwrap_err().to_string(), text);
+
+    let short = trial.parse::<Options>("-h").unwrap_err().to_string();
+    assert!(short.contains("Examples:") && !short.contains("Configuration file:"), "{short}");
+}
+
+#[test]
+fn the_examples_of_help_can_be_typed() {
+    let trial = Trial::new("examples");
+    let text = trial.parse::<Options>("--help").unwrap_err().to_string();
+    let examples = text.split("Examples:").nth(1).unwrap().split("Environment:").next().unwrap();
+    let lines = examples.lines().filter_map(|line| line.strip_prefix("  bitcoin-alerts "));
+    let lines: Vec<&str> = lines.map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(lines.len(), 5, "{examples}");
+    let hosts = trial.file("hosts.txt", "a:1\nb:2\n");
+    for line in lines {
+        trial.ok(&line.replace("hosts.txt", &hosts));
+    }
+    let file = text.split("of the options:").nth(1).unwrap().split("A flag").next().unwrap();
+    assert_eq!(Trial::new("example-file").toml(file).ok("").config.workers(), 4);
+}
+
+#[test]
+fn the_version_names_program_and_engine() {
+    let exit = Trial::new("version").parse::<Options>("-V").unwrap_err();
+    let engine = env!("CARGO_PKG_VERSION");
+    assert_eq!(exit.to_string(), format!("bitcoin-alerts 7.1 (anabranch {engine})\n"));
+    assert_eq!(exit.code(), 0);
+}
+
+#[test]
+fn the_default_configuration_is_the_one_without_flags() {
+    assert_eq!(Config::from_flags([""; 0]).unwrap(), Config::default());
+    let error = Config::from_flags(["--nope"]).unwrap_err();
+    assert!(error.to_string().contains("--nope") && error.exit_code() == 2);
+}
