@@ -5,6 +5,8 @@ pub mod clock;
 mod computation;
 mod dataflow;
 pub mod config;
+#[doc(hidden)]
+pub mod cluster;
 mod dead_letter;
 mod delivery;
 mod epoch;
