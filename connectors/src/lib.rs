@@ -1,1 +1,12 @@
 //! Sources and sinks for Anabranch, chosen by URL.
+
+mod backoff;
+mod runtime;
+mod websocket;
+
+pub use crate::backoff::{ATTEMPTS_PER_SECOND_MAX, Backoff};
+pub use crate::runtime::runtime;
+pub use crate::websocket::{
+    Connection, Dial, Feed, Interruption, Limits, Verdict, keep_connected, tls_client,
+};
+pub use tokio_tungstenite::tungstenite::protocol::Message;
