@@ -12,7 +12,8 @@ use anabranch::metrics::{Counter, Counters};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::backoff::Backoff;
-use crate::websocket::dial::{Connection, Dial, Interruption};
+use crate::websocket::connection::{Connection, Interruption};
+use crate::websocket::dial::Dial;
 
 /// Without `Retry-After`, a server that answered 429 or 503 is left alone for at least this long.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);

@@ -2,8 +2,12 @@
 //!
 //! Invariant: a peer can delay or end only its own connection.
 
+mod broadcast;
 mod client;
+mod connection;
 mod dial;
+mod listener;
+mod source;
 mod tls;
 
 use std::time::Duration;
@@ -15,14 +19,18 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
+pub(crate) use self::broadcast::Broadcast;
 pub use self::client::{Feed, Verdict, keep_connected};
-pub use self::dial::{Connection, Dial, Interruption, Limits};
+pub use self::connection::{Connection, Interruption, Limits};
+pub use self::dial::Dial;
+pub(crate) use self::listener::{Endpoint, WebSocketListener};
+pub(crate) use self::source::WebSocketSource;
 pub use self::tls::tls_client;
 
 /// How long a goodbye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Sends a close frame, then reads and discards for a second at most until the peer hangs up.
+/// Sends a close frame, then reads and discards for some seconds at most until the peer hangs up.
 ///
 /// What still comes is of no interest, but closing a socket with unread bytes makes a reset, which
 /// can overtake the close frame and hide its code from the peer.
