@@ -179,7 +179,13 @@ pub struct RecordId<'a> {
     pub(crate) origin: Origin,
 }
 
-impl RecordId<'_> {
+impl<'a> RecordId<'a> {
+    /// The name of the record with that origin, of the source called `source`; for a connector's
+    /// own tests, as the engine names records itself.
+    pub fn new(source: &'a str, origin: Origin) -> Self {
+        Self { source, origin }
+    }
+
     /// The origin that this is the name of.
     pub fn origin(&self) -> Origin {
         self.origin

@@ -1,0 +1,115 @@
+//! [`Input`]: the bytes of a file, decompressed, in a window that moves over them.
+//!
+//! Invariant: the window grows only while its user asks for more of one line or row, so memory is
+//! bounded by the longest that the user accepts.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use anabranch::{Error, Result};
+use flate2::read::MultiGzDecoder;
+
+use super::Compression;
+
+/// What the window holds unless a line is longer.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// A window over what is read.
+pub(super) struct Input {
+    /// What is read, for messages.
+    what: String,
+    from: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    is_over: bool,
+}
+
+impl Input {
+    /// Reads from `from`, called `what` in messages.
+    pub(super) fn new(what: impl Into<String>, from: impl Read + Send + 'static) -> Self {
+        let (buffer, what) = (vec![0; WINDOW_BYTES], what.into());
+        Self { what, from: Box::new(from), buffer, start: 0, end: 0, is_over: false }
+    }
+
+    /// Opens a file, and decompresses it if its name ends in `.gz` or `.zst`.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let what = path.display().to_string();
+        let failed = |e| Error::io(format!("cannot open {what}"), e);
+        let file = File::open(path).map_err(failed)?;
+        Ok(match Compression::of(path) {
+            Compression::None => Self::new(what, file),
+            Compression::Gzip => Self::new(what, MultiGzDecoder::new(file)),
+            Compression::Zstd => {
+                let decoder = zstd::Decoder::new(file).map_err(failed)?;
+                Self::new(what, decoder)
+            }
+        })
+    }
+
+    /// What is read, for messages.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What was read and not yet consumed.
+    pub(super) fn window(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// A part of what was consumed last, before anything else is read.
+    pub(super) fn behind(&self, from: usize, length: usize) -> &[u8] {
+        let from = self.start.saturating_sub(from);
+        self.buffer.get(from..from + length).unwrap_or_default()
+    }
+
+    /// Moves the window's beginning on.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// Whether nothing more can be read.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Reads once, growing the window if it is full; false at the end.
+    pub(super) fn fill(&mut self) -> Result<bool> {
+        if self.is_over {
+            return Ok(false);
+        }
+        if self.start > 0 && self.end == self.buffer.len() || self.start == self.end {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        loop {
+            let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+            match self.from.read(room) {
+                Ok(count) => {
+                    self.end += count;
+                    self.is_over = count == 0;
+                    return Ok(count > 0);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.is_over = true;
+                    let what = format!(
+                        "cannot read {} any further: truncated, or not what its name says?",
+                        self.what
+                    );
+                    return Err(Error::io(what, error));
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}

@@ -1,0 +1,144 @@
+//! The sink `file:`: one line a frame, written by a thread of its own.
+//!
+//! Invariant: the file's bytes depend on the frames alone, compressed ones included: a compressor
+//! sees pieces of fixed size whatever the writes were. The file is truncated when it is opened. It
+//! is not synced to the disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anabranch::sink::{FrameWriter, Outlet, Taken};
+use anabranch::source::OpenContext;
+use anabranch::{Error, RecordId, Result};
+use flate2::write::GzEncoder;
+
+use super::Compression;
+use crate::queue::{Batch, Bounds, Outbound, OutboundReceiver, outbound};
+
+/// What a compressor is given at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// A file to write.
+#[derive(Clone, Debug)]
+pub(crate) struct FileSink {
+    pub(crate) path: PathBuf,
+    pub(crate) bounds: Bounds,
+}
+
+impl Outlet for FileSink {
+    fn describe(&self) -> String {
+        format!("file:{}", self.path.display())
+    }
+
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn FrameWriter>> {
+        let what = self.path.display().to_string();
+        let failed = |e| Error::io(format!("cannot write {what}"), e);
+        let file = File::create(&self.path).map_err(failed)?;
+        let to = match Compression::of(&self.path) {
+            Compression::None => Lines::Plain(Box::new(file)),
+            Compression::Gzip => {
+                let encoder = GzEncoder::new(file, flate2::Compression::default());
+                Lines::Compressed(Compressor::Gzip(encoder), Vec::new())
+            }
+            Compression::Zstd => {
+                let encoder = zstd::Encoder::new(file, 0).map_err(failed)?;
+                Lines::Compressed(Compressor::Zstd(encoder), Vec::new())
+            }
+        };
+        write_lines(to, self.bounds, context, move |e| {
+            Error::io(format!("cannot write {what} (what was written before is there)"), e)
+        })
+    }
+}
+
+/// Starts the thread that writes to `to`; `failed` names it in errors.
+pub(super) fn write_lines(
+    to: Lines,
+    bounds: Bounds,
+    context: &OpenContext,
+    failed: impl FnOnce(io::Error) -> Error + Send + 'static,
+) -> Result<Box<dyn FrameWriter>> {
+    let (queue, frames) = outbound(bounds, context.waker.clone());
+    std::thread::Builder::new()
+        .name(format!("sink {}", context.name))
+        .spawn(move || {
+            let written = to.write_all(&frames).map_err(failed);
+            frames.finish(written);
+        })
+        .map_err(|e| Error::io("cannot start the thread of a sink", e))?;
+    Ok(Box::new(LineWriter { queue }))
+}
+
+struct LineWriter {
+    queue: Outbound,
+}
+
+impl FrameWriter for LineWriter {
+    fn write(&mut self, _: RecordId<'_>, frame: &[u8]) -> Result<Taken> {
+        self.queue.offer(&[frame, b"\n"])
+    }
+
+    fn close(&mut self) -> Result<Taken> {
+        self.queue.close()
+    }
+}
+
+/// Where lines go.
+pub(super) enum Lines {
+    /// Written as soon as they come.
+    Plain(Box<dyn Write + Send>),
+    /// Written when a piece is full, and at the end.
+    Compressed(Compressor, Vec<u8>),
+}
+
+pub(super) enum Compressor {
+    Gzip(GzEncoder<File>),
+    Zstd(zstd::Encoder<'static, File>),
+}
+
+impl Lines {
+    fn write_all(mut self, frames: &OutboundReceiver) -> io::Result<()> {
+        let mut batch = Batch::default();
+        while frames.take_blocking(&mut batch) {
+            match &mut self {
+                Self::Plain(to) => {
+                    to.write_all(batch.bytes())?;
+                    to.flush()?;
+                }
+                Self::Compressed(to, pending) => {
+                    pending.extend_from_slice(batch.bytes());
+                    let whole = pending.len() - pending.len() % PIECE_BYTES;
+                    for piece in pending.chunks_exact(PIECE_BYTES) {
+                        to.write_all(piece)?;
+                    }
+                    pending.drain(..whole);
+                    pending.shrink_to(4 * PIECE_BYTES);
+                }
+            }
+        }
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Compressed(mut to, pending) => {
+                to.write_all(&pending)?;
+                to.finish()
+            }
+        }
+    }
+}
+
+impl Compressor {
+    fn write_all(&mut self, piece: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Gzip(encoder) => encoder.write_all(piece),
+            Self::Zstd(encoder) => encoder.write_all(piece),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish().map(drop),
+            Self::Zstd(encoder) => encoder.finish().map(drop),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The source `file:`: each file is a partition, read on the worker.
+//!
+//! Invariant: recorded input: a frame's offset is its line's index (of a CSV file, its row's), its
+//! stamp is the one in the line, and neither depends on when or where it is read. A local file does
+//! not block for long, so there is no thread and no copy between the file and the decoder.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anabranch::metrics::Counter;
+use anabranch::source::{Frame, FrameReader, Inlet, Nature, OpenContext, Progress};
+use anabranch::{Error, LANES_MAX, Result};
+
+use super::csv_rows::Rows;
+use super::input::Input;
+use super::lines::{Line, Lines};
+use super::recording;
+
+/// A call of `read` returns after about so many bytes, so that the worker can do its other work.
+const CALL_BYTES: usize = 1 << 20;
+
+/// What a file's bytes mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// By name (`.csv`), else by content.
+    Auto,
+    /// Each line is a frame.
+    Lines,
+    /// Each line is a receipt stamp and a frame.
+    Recording,
+    /// Each row is a frame, the first names the columns.
+    Csv,
+}
+
+/// Files to read.
+#[derive(Debug)]
+pub(crate) struct FileSource {
+    /// Names and globs.
+    pub(crate) patterns: Vec<String>,
+    pub(crate) format: Format,
+    pub(crate) line_bytes_max: usize,
+    /// Looked up once, so that partitions keep their numbers.
+    pub(crate) found: OnceCell<Vec<PathBuf>>,
+}
+
+impl Inlet for FileSource {
+    fn describe(&self) -> String {
+        format!("file:{}", self.patterns.join(","))
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::Recorded
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        Ok(self.files()?.len())
+    }
+
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
+        let files = self.files()?;
+        let path = files.get(partition).ok_or_else(|| {
+            let text = format!("{} has no file number {partition}", self.describe());
+            Error::Connector(text)
+        })?;
+        Ok(Box::new(FileReader::open(path, self, context)?))
+    }
+}
+
+impl FileSource {
+    fn files(&self) -> Result<&[PathBuf]> {
+        if let Some(files) = self.found.get() {
+            return Ok(files);
+        }
+        let mut files = BTreeSet::new();
+        for pattern in &self.patterns {
+            find(pattern, &mut files)?;
+        }
+        if files.len() > LANES_MAX {
+            return Err(Error::Usage(format!(
+                "{} names {} files, more than the {LANES_MAX} partitions a source can have",
+                self.describe(),
+                files.len()
+            )));
+        }
+        Ok(self.found.get_or_init(|| files.into_iter().collect()))
+    }
+}
+
+fn find(pattern: &str, files: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let literal = Path::new(pattern);
+    if !pattern.contains(['*', '?', '[']) || literal.exists() {
+        let metadata = std::fs::metadata(literal).map_err(|e| {
+            Error::Usage(format!("cannot read `{pattern}`: {e}; is the path right?"))
+        })?;
+        if metadata.is_dir() {
+            return Err(Error::Usage(format!(
+                "`{pattern}` is a directory; name the files in it: `file:{}/*`",
+                pattern.trim_end_matches('/')
+            )));
+        }
+        if !metadata.is_file() {
+            return Err(Error::Usage(format!(
+                "`{pattern}` is no regular file; read it through standard input: `-`"
+            )));
+        }
+        files.insert(literal.into());
+        return Ok(());
+    }
+    let wrong = |why: String| Error::Usage(format!("the pattern `{pattern}` {why}"));
+    let paths = glob::glob(pattern).map_err(|e| wrong(format!("is malformed: {e}")))?;
+    let before = files.len();
+    let mut any = false;
+    for path in paths {
+        let path = path.map_err(|e| wrong(format!("reaches what cannot be read: {e}")))?;
+        any |= path.is_file();
+        if path.is_file() {
+            files.insert(path);
+        }
+    }
+    if !any && files.len() == before {
+        return Err(wrong("matches no file; in a shell, quote it".into()));
+    }
+    Ok(())
+}
+
+struct FileReader {
+    path: PathBuf,
+    content: Content,
+    oversized: Counter,
+    notes: Counter,
+}
+
+enum Content {
+    Lines(Lines),
+    Recording(Lines),
+    Csv(Box<Rows>, Vec<String>),
+}
+
+impl FileReader {
+    fn open(path: &Path, source: &FileSource, context: &OpenContext) -> Result<Self> {
+        let input = Input::open(path)?;
+        let lines = |input| Lines::new(input, source.line_bytes_max);
+        let content = match source.format {
+            Format::Lines => Content::Lines(lines(input)),
+            Format::Recording => Content::Recording(lines(input)),
+            Format::Auto if !is_csv(path) => {
+                let mut lines = lines(input);
+                let within = recording::DETECTED_WITHIN_BYTES;
+                match lines.any_ahead(within, recording::shows_recording)? {
+                    true => Content::Recording(lines),
+                    false => Content::Lines(lines),
+                }
+            }
+            Format::Csv | Format::Auto => {
+                let mut rows = Rows::new(input, source.line_bytes_max);
+                let columns = rows.columns()?;
+                Content::Csv(Box::new(rows), columns)
+            }
+        };
+        let counter = |name| context.counters.counter(name);
+        let path = path.into();
+        Ok(Self { path, content, oversized: counter("oversized"), notes: counter("notes") })
+    }
+}
+
+/// By the end of the name, before `.gz` or `.zst`.
+fn is_csv(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+    name.ends_with(".csv")
+}
+
+impl FrameReader for FileReader {
+    fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
+        let mut done = 0;
+        while done < CALL_BYTES {
+            let (line, stamp, columns) = match &mut self.content {
+                Content::Lines(lines) => (lines.next()?, None, None),
+                Content::Csv(rows, columns) => (rows.next()?, None, Some(&columns[..])),
+                Content::Recording(lines) => match lines.next()? {
+                    None => (None, None, None),
+                    Some(line) => {
+                        done += line.bytes.len() + 1;
+                        match recording::stamped(line.bytes) {
+                            Some((stamp, bytes)) => {
+                                (Some(Line { bytes, ..line }), Some(stamp), None)
+                            }
+                            None if recording::is_document(line.bytes) => (Some(line), None, None),
+                            None => {
+                                self.notes.add(1);
+                                continue;
+                            }
+                        }
+                    }
+                },
+            };
+            let Some(line) = line else { return Ok(Progress::End) };
+            if line.is_cut {
+                self.oversized.add(1);
+                tracing::warn!(
+                    "{}: frame {} is longer than `line_max` allows: its first {} bytes are taken \
+                     for it",
+                    self.path.display(),
+                    line.index,
+                    line.bytes.len()
+                );
+            }
+            done += line.bytes.len() + 1;
+            let frame = Frame { offset: line.index, stamp, columns, bytes: line.bytes };
+            if !each(frame) {
+                break;
+            }
+        }
+        Ok(Progress::Ready)
+    }
+}

@@ -1,0 +1,184 @@
+//! [`inbound`]: from sockets or a thread to the worker that reads.
+//!
+//! Invariant: a sender waits while there is no room for its frame, in the order of asking, so a
+//! socket is not read and its peer is slowed by TCP; the worker is woken when the queue turns
+//! non-empty or ends, and never waits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anabranch::source::{Frame, FrameReader, Progress, Waker};
+use anabranch::{Error, Result};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::{Batch, Bounds};
+
+/// The reader is gone: nothing more need be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+struct Shared {
+    state: Mutex<State>,
+    frames: Semaphore,
+    bytes: Semaphore,
+    half: Bounds,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct State {
+    batch: Batch,
+    /// Permits that the batch holds.
+    frames_taken: usize,
+    bytes_taken: usize,
+    end: Option<Result<()>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A queue of frames for a worker that `waker` wakes.
+pub(crate) fn inbound(bounds: Bounds, waker: Waker) -> (Inbound, InboundReader) {
+    let half = bounds.half();
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        frames: Semaphore::new(half.frames),
+        bytes: Semaphore::new(half.bytes),
+        half,
+        waker,
+    });
+    let sender = Inbound { shared: Arc::clone(&shared) };
+    let reader = InboundReader { shared, batch: Batch::default(), at: 0, offset: 0, task: None };
+    (sender, reader)
+}
+
+/// The sockets' end; cheap to clone, one for each connection.
+#[derive(Clone)]
+pub(crate) struct Inbound {
+    shared: Arc<Shared>,
+}
+
+impl Inbound {
+    /// Hands `frame` over, when there is room for it.
+    pub(crate) async fn send(&self, frame: &[u8]) -> Result<(), Gone> {
+        let shared = &*self.shared;
+        let bytes = frame.len().min(shared.half.bytes);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let place = shared.frames.acquire().await.map_err(|_| Gone)?;
+        let room = shared.bytes.acquire_many(permits).await.map_err(|_| Gone)?;
+        // They come back when the worker takes the batch.
+        place.forget();
+        room.forget();
+        let mut state = shared.lock();
+        let was_empty = state.batch.is_empty();
+        state.batch.push(&[frame], shared.half.bytes);
+        state.frames_taken += 1;
+        state.bytes_taken += permits as usize;
+        drop(state);
+        if was_empty {
+            shared.waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes, or the program must end with that error.
+    pub(crate) fn finish(&self, result: Result<()>) {
+        let mut state = self.shared.lock();
+        state.end.get_or_insert(result);
+        drop(state);
+        self.shared.waker.wake();
+    }
+}
+
+/// The worker's end: a [`FrameReader`] whose offsets count frames from 0.
+pub(crate) struct InboundReader {
+    shared: Arc<Shared>,
+    batch: Batch,
+    /// The next frame of `batch`.
+    at: usize,
+    offset: u64,
+    /// What feeds the queue, ended with the reader.
+    task: Option<JoinHandle<()>>,
+}
+
+impl InboundReader {
+    /// Ends `task` when the reader is dropped.
+    pub(crate) fn fed_by(mut self, task: JoinHandle<()>) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    /// Takes what is queued; `None` when that is something, else what to say.
+    fn refill(&mut self) -> Option<Result<Progress>> {
+        self.batch.clear();
+        self.at = 0;
+        let mut state = self.shared.lock();
+        std::mem::swap(&mut state.batch, &mut self.batch);
+        let frames = std::mem::take(&mut state.frames_taken);
+        let bytes = std::mem::take(&mut state.bytes_taken);
+        let end = if self.batch.is_empty() { state.end.take() } else { None };
+        if let Some(Ok(())) = end {
+            state.end = Some(Ok(()));
+        }
+        drop(state);
+        self.shared.frames.add_permits(frames);
+        self.shared.bytes.add_permits(bytes);
+        match end {
+            Some(Ok(())) => Some(Ok(Progress::End)),
+            Some(Err(error)) => Some(Err(error)),
+            None if self.batch.is_empty() => Some(Ok(Progress::Idle)),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl InboundReader {
+    /// How many frames are queued, and whether their memory is within the bound.
+    pub(super) fn held(&self) -> (usize, bool) {
+        let state = self.shared.lock();
+        (state.batch.len(), state.batch.capacity() <= self.shared.half.bytes)
+    }
+}
+
+impl FrameReader for InboundReader {
+    fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
+        loop {
+            while let Some(bytes) = self.batch.get(self.at) {
+                let frame = Frame { offset: self.offset, stamp: None, columns: None, bytes };
+                self.at += 1;
+                self.offset += 1;
+                if !each(frame) {
+                    return Ok(Progress::Ready);
+                }
+            }
+            if let Some(said) = self.refill() {
+                return said;
+            }
+        }
+    }
+}
+
+impl Drop for InboundReader {
+    fn drop(&mut self) {
+        self.shared.frames.close();
+        self.shared.bytes.close();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// Ends the queue with an error if what feeds it ends without saying how: that must not look like
+/// a source that is silent.
+pub(crate) struct EndGuard(pub(crate) Inbound);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let unexpected = "what feeds the source ended unexpectedly".into();
+        self.0.finish(Err(Error::Connector(unexpected)));
+    }
+}

@@ -1,0 +1,182 @@
+//! The source `ws-listen://`: many producers connect, each message is a frame.
+//!
+//! Invariant: one partition, in the order of arrival; a producer that misbehaves (wrong path, slow
+//! handshake, message too big, silence) loses its own connection and nothing else.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anabranch::Result;
+use anabranch::metrics::{Counter, Counters};
+use anabranch::source::{FrameReader, Inlet, Nature, OpenContext};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+
+use crate::listen::Listen;
+use crate::queue::{Bounds, EndGuard, Inbound, inbound};
+use crate::runtime::runtime;
+use crate::websocket::connection::{Connection, Interruption, Limits};
+
+/// Small, as there may be a thousand connections.
+const READ_BUFFER_BYTES: usize = 16 << 10;
+
+/// What WebSocket listeners share: source and broadcast.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) listen: Listen,
+    /// Any other path is answered 404.
+    pub(crate) path: String,
+    pub(crate) handshake: Duration,
+    pub(crate) limits: Limits,
+}
+
+impl Endpoint {
+    pub(crate) fn describe(&self) -> String {
+        format!("ws-listen://{}{}", self.listen.address, self.path)
+    }
+
+    #[expect(clippy::result_large_err, reason = "the answer's type is tungstenite's")]
+    /// Makes a WebSocket of `stream`, if the client asks for one on the right path in time.
+    /// `welcome` is called before the client learns that it is connected.
+    pub(super) async fn handshake(
+        &self,
+        stream: TcpStream,
+        welcome: impl FnOnce() + Unpin,
+    ) -> Result<Connection<TcpStream>, String> {
+        let path = self.path.clone();
+        let answer = move |request: &Request, response: Response| {
+            if request.uri().path() != path {
+                return Err(not_found(&path));
+            }
+            welcome();
+            Ok(response)
+        };
+        let config = self.limits.config(READ_BUFFER_BYTES);
+        let accepting = accept_hdr_async_with_config(stream, answer, Some(config));
+        match timeout(self.handshake, accepting).await {
+            Err(_) => Err(format!("no WebSocket handshake within {:?}", self.handshake)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(socket)) => Ok(Connection::new(socket, self.limits)),
+        }
+    }
+}
+
+fn not_found(path: &str) -> ErrorResponse {
+    let mut answer = ErrorResponse::new(Some(format!("no WebSocket here; try {path}\n")));
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// A place for producers to connect to.
+#[derive(Clone, Debug)]
+pub(crate) struct WebSocketListener {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) bounds: Bounds,
+}
+
+impl Inlet for WebSocketListener {
+    fn describe(&self) -> String {
+        self.endpoint.describe()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::Live
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        Ok(1)
+    }
+
+    fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
+        let listener = self.endpoint.listen.bind(context, "the source")?;
+        let (queue, reader) = inbound(self.bounds, context.waker.clone());
+        let (endpoint, context) = (self.endpoint.clone(), context.clone());
+        let task = runtime()?.spawn(async move {
+            let _guard = EndGuard(queue.clone());
+            let counts = Counts::of(&context.counters);
+            let listen = endpoint.listen.clone();
+            let serve = |stream, peer, place| {
+                let producer = Producer {
+                    endpoint: endpoint.clone(),
+                    queue: queue.clone(),
+                    counts: counts.clone(),
+                    name: context.name.to_string(),
+                };
+                producer.serve(stream, peer, place)
+            };
+            listen.accept(listener, context.clone(), serve).await;
+        });
+        Ok(Box::new(reader.fed_by(task)))
+    }
+}
+
+#[derive(Clone)]
+struct Counts {
+    frames: Counter,
+    bytes: Counter,
+    oversized: Counter,
+    handshake_failures: Counter,
+    broken: Counter,
+}
+
+impl Counts {
+    fn of(counters: &Counters) -> Self {
+        Self {
+            frames: counters.counter("frames"),
+            bytes: counters.counter("bytes"),
+            oversized: counters.counter("oversized"),
+            handshake_failures: counters.counter("handshake_failures"),
+            broken: counters.counter("broken_connections"),
+        }
+    }
+}
+
+struct Producer {
+    endpoint: Endpoint,
+    queue: Inbound,
+    counts: Counts,
+    name: String,
+}
+
+impl Producer {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
+        let mut connection = match self.endpoint.handshake(stream, || ()).await {
+            Ok(connection) => connection,
+            Err(why) => {
+                self.counts.handshake_failures.add(1);
+                tracing::warn!(source = %self.name, "{peer} is no producer: {why}");
+                return;
+            }
+        };
+        tracing::debug!(source = %self.name, "{peer} connected");
+        let why = loop {
+            match connection.next().await {
+                Err(why) => break why,
+                Ok(message) => {
+                    let frame = message.into_data();
+                    self.counts.frames.add(1);
+                    self.counts.bytes.add(frame.len() as u64);
+                    if self.queue.send(&frame).await.is_err() {
+                        return connection.close(1001, "the program ends").await;
+                    }
+                }
+            }
+        };
+        match why {
+            Interruption::Closed { .. } => {
+                tracing::debug!(source = %self.name, "{peer} disconnected");
+            }
+            _ => {
+                let oversized = matches!(why, Interruption::Oversized(_));
+                self.counts.oversized.add(u64::from(oversized));
+                self.counts.broken.add(1);
+                tracing::warn!(source = %self.name, "connection of producer {peer}: {why}");
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! WebSockets: a client that always comes back, a listener for producers, and a broadcast.
+//!
+//! Invariant: a peer can delay or end only its own connection.
+
+mod broadcast;
+mod client;
+mod connection;
+mod dial;
+mod listener;
+mod source;
+mod tls;
+
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+
+pub(crate) use self::broadcast::Broadcast;
+pub use self::client::{Feed, Verdict, keep_connected};
+pub use self::connection::{Connection, Interruption, Limits};
+pub use self::dial::Dial;
+pub(crate) use self::listener::{Endpoint, WebSocketListener};
+pub(crate) use self::source::WebSocketSource;
+pub use self::tls::tls_client;
+
+/// How long a goodbye may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Sends a close frame, then reads and discards for some seconds at most until the peer hangs up.
+///
+/// What still comes is of no interest, but closing a socket with unread bytes makes a reset, which
+/// can overtake the close frame and hide its code from the peer.
+async fn farewell<S>(socket: &mut WebSocketStream<S>, code: CloseCode, reason: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // A control frame holds 125 bytes: two of code, the rest of reason.
+    let mut end = reason.len().min(120);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let reason = reason.get(..end).unwrap_or_default();
+    let frame = CloseFrame { code, reason: reason.into() };
+    let goodbye = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            let mut discarded = vec![0; 16 << 10];
+            while socket.get_mut().read(&mut discarded).await.is_ok_and(|n| n > 0) {}
+        }
+    };
+    let _ = timeout(FAREWELL, goodbye).await;
+}
