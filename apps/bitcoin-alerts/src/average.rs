@@ -1,0 +1,249 @@
+//! [`RunningAverage`]: the exact average of all prices of a product.
+//!
+//! Invariant: the total is exact for every price that a decoder accepts, however many there are;
+//! only [`RunningAverage::average`] rounds, once, for people. Comparisons are made with the exact
+//! quotient. No binary fraction is involved.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use ethnum::I256;
+use rust_decimal::Decimal;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Ordinary prices (up to 12 places) are summed in units of 10^-12 in 128 bits.
+const NARROW_PLACES: u32 = 12;
+
+/// Any decimal (below 2^96, up to 28 places) fits units of 10^-28, and 2^64 of them 256 bits:
+/// 2^96 * 10^28 * 2^64 < 2^254.
+const WIDE_PLACES: u32 = Decimal::MAX_SCALE;
+
+/// An average is shown with up to this many places.
+const AVERAGE_PLACES: u32 = 8;
+
+/// The exact total and the number of prices, and so their exact average.
+///
+/// ```
+/// use bitcoin_alerts::RunningAverage;
+/// use rust_decimal::Decimal;
+/// let mut prices = RunningAverage::default();
+/// for price in [6500, 7000, 7100] {
+///     prices.observe(Decimal::from(price));
+/// }
+/// assert_eq!(prices.average().map(|a| a.to_string()).as_deref(), Some("6866.66666667"));
+/// assert!(prices.compare("6866.66666667".parse()?).is_some_and(|order| order.is_lt()));
+/// # Ok::<(), rust_decimal::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RunningAverage {
+    total: Total,
+    count: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Total {
+    Narrow(i128),
+    /// Once a price does not fit the narrow form, for good.
+    Wide(Wide),
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self::Narrow(0)
+    }
+}
+
+impl RunningAverage {
+    /// Counts `price` in.
+    #[inline]
+    pub fn observe(&mut self, price: Decimal) {
+        self.count += 1;
+        if let (Total::Narrow(total), Some(price)) = (&mut self.total, narrow(price))
+            && let Some(sum) = total.checked_add(price)
+        {
+            *total = sum;
+            return;
+        }
+        self.observe_wide(price);
+    }
+
+    #[cold]
+    fn observe_wide(&mut self, price: Decimal) {
+        // Cannot overflow: see `WIDE_PLACES`.
+        let sum = self.total.widen().wrapping_add(wide(price));
+        self.total = Total::Wide(Wide(Box::new(sum)));
+    }
+
+    /// How many prices there were.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How the exact average compares with `threshold`; `None` before the first price.
+    #[inline]
+    pub fn compare(&self, threshold: Decimal) -> Option<Ordering> {
+        if self.count == 0 {
+            return None;
+        }
+        if let (Total::Narrow(total), Some(threshold)) = (&self.total, narrow(threshold))
+            && let Some(product) = threshold.checked_mul(i128::from(self.count))
+        {
+            return Some(total.cmp(&product));
+        }
+        Some(self.total.widen().cmp(&wide(threshold).wrapping_mul(I256::from(self.count))))
+    }
+
+    /// The average rounded half-even to 8 places; `None` before the first price.
+    pub fn average(&self) -> Option<Average> {
+        if self.count == 0 {
+            return None;
+        }
+        let count = u128::from(self.count);
+        let average = match &self.total {
+            Total::Narrow(total) => {
+                let divisor = count * 10_u128.pow(NARROW_PLACES - AVERAGE_PLACES);
+                let magnitude = total.unsigned_abs();
+                let (quotient, rest) = (magnitude / divisor, magnitude % divisor);
+                round(*total < 0, quotient, rest.cmp(&(divisor - rest)))
+            }
+            Total::Wide(Wide(total)) => {
+                let divisor = I256::from(count) * I256::from(10).pow(WIDE_PLACES - AVERAGE_PLACES);
+                let magnitude = total.wrapping_abs();
+                let (quotient, rest) = (magnitude / divisor, magnitude % divisor);
+                // At most 2^96 * 10^8.
+                round(total.is_negative(), quotient.as_u128(), rest.cmp(&(divisor - rest)))
+            }
+        };
+        Some(average)
+    }
+}
+
+/// The rounded quotient, where `half` compares the remainder with half of the divisor.
+fn round(negative: bool, quotient: u128, half: Ordering) -> Average {
+    let up = half.is_gt() || (half.is_eq() && quotient % 2 == 1);
+    let magnitude = i128::try_from(quotient + u128::from(up)).unwrap_or(i128::MAX);
+    Average(if negative { -magnitude } else { magnitude })
+}
+
+impl Total {
+    fn widen(&self) -> I256 {
+        match self {
+            Self::Narrow(total) => {
+                I256::from(*total) * I256::from(10).pow(WIDE_PLACES - NARROW_PLACES)
+            }
+            Self::Wide(Wide(total)) => **total,
+        }
+    }
+}
+
+/// Powers of ten up to the places of the narrow form.
+const POWERS: [i64; NARROW_PLACES as usize + 1] = {
+    let mut powers = [1; NARROW_PLACES as usize + 1];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
+/// In units of the narrow form, if it fits.
+#[inline]
+fn narrow(decimal: Decimal) -> Option<i128> {
+    let power = *POWERS.get(NARROW_PLACES.checked_sub(decimal.scale())? as usize)?;
+    let mantissa = decimal.mantissa();
+    match i64::try_from(mantissa) {
+        // One multiplication that cannot overflow.
+        Ok(mantissa) => Some(i128::from(mantissa) * i128::from(power)),
+        Err(_) => mantissa.checked_mul(i128::from(power)),
+    }
+}
+
+fn wide(decimal: Decimal) -> I256 {
+    I256::from(decimal.mantissa()) * I256::from(10).pow(WIDE_PLACES.saturating_sub(decimal.scale()))
+}
+
+/// Serialized as two halves: `I256`'s own form is a string.
+#[derive(Clone, Debug)]
+struct Wide(Box<I256>);
+
+impl Serialize for Wide {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.into_words().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wide {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (high, low) = <(i128, i128)>::deserialize(deserializer)?;
+        Ok(Self(Box::new(I256::from_words(high, low))))
+    }
+}
+
+/// An average as people and receivers see it: a whole number of 10^-8.
+///
+/// Its text has no trailing zeros; so has its JSON, which is a string. Between processes it is an
+/// integer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Average(i128);
+
+const AVERAGE_UNIT: u128 = 10_u128.pow(AVERAGE_PLACES);
+
+impl fmt::Display for Average {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = self.0.unsigned_abs();
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(f, "{sign}{}", magnitude / AVERAGE_UNIT)?;
+        let (mut fraction, mut places) = (magnitude % AVERAGE_UNIT, AVERAGE_PLACES as usize);
+        if fraction == 0 {
+            return Ok(());
+        }
+        while fraction % 10 == 0 {
+            fraction /= 10;
+            places -= 1;
+        }
+        write!(f, ".{fraction:0places$}")
+    }
+}
+
+impl FromStr for Average {
+    type Err = anabranch::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let unsigned = text.strip_prefix('-').unwrap_or(text);
+            let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+            let all_digits = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
+            if whole.is_empty() || !all_digits || fraction.len() > AVERAGE_PLACES as usize {
+                return None;
+            }
+            let magnitude: i128 = format!("{whole}{fraction:0<8}").parse().ok()?;
+            Some(Self(if text.starts_with('-') { -magnitude } else { magnitude }))
+        };
+        parse().ok_or_else(|| {
+            anabranch::Error::Decode(format!("`{text}` is no average with up to 8 places"))
+        })
+    }
+}
+
+impl Serialize for Average {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Average {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        } else {
+            i128::deserialize(deserializer).map(Self)
+        }
+    }
+}
