@@ -1,11 +1,11 @@
 //! Sources and sinks for Anabranch, chosen by URL.
 
-pub mod coinbase;
-pub mod market;
 mod backoff;
+pub mod coinbase;
 mod connect;
 mod file;
 mod listen;
+pub mod market;
 mod null;
 mod options;
 mod queue;

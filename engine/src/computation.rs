@@ -263,7 +263,8 @@ impl<T: Record> Side for Waiting<T> {
 }
 
 /// A chain followed by a computation on tables.
-pub(crate) struct Compute<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>> {
+pub(crate) struct Compute<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>>
+{
     pub(crate) chain: C,
     pub(crate) bound: S::Bound,
     pub(crate) computation: P,

@@ -6,18 +6,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::Record;
 use crate::Result;
 use crate::pipeline::{Body, Merge};
 use crate::sink::{Outgoing, Sink, Taken, Writer};
 use crate::source::OpenContext;
 use crate::test_driver::Capture;
-use crate::Record;
 
 /// A sink whose record type only its own code knows.
 pub(crate) trait AnySink {
     fn describe(&self) -> String;
     /// Opens it on the worker that owns it; into `capture` under a test driver.
-    fn open(&mut self, context: &OpenContext, sources: Arc<[String]>, capture: Option<Capture>) -> Result<()>;
+    fn open(
+        &mut self,
+        context: &OpenContext,
+        sources: Arc<[String]>,
+        capture: Option<Capture>,
+    ) -> Result<()>;
     /// Keeps `body` until its epoch is delivered.
     fn stash(&mut self, epoch: u64, body: Body);
     /// The first epoch that waits.
@@ -53,7 +58,12 @@ impl<T: Record> AnySink for TypedSink<T> {
         self.sink.describe()
     }
 
-    fn open(&mut self, context: &OpenContext, sources: Arc<[String]>, capture: Option<Capture>) -> Result<()> {
+    fn open(
+        &mut self,
+        context: &OpenContext,
+        sources: Arc<[String]>,
+        capture: Option<Capture>,
+    ) -> Result<()> {
         self.outgoing = Outgoing::new(sources);
         self.written = Some(context.counters.counter("records"));
         self.writer = Some(match capture {

@@ -194,9 +194,8 @@ impl<T: Record> TypedLane<T> {
         let (partition, offset) = (origin.partition(), origin.offset());
         self.counts.dead_letters.add(1);
         let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(&bytes));
-        self.log.warn(format_args!(
-            "dead letter {source}-{partition}-{offset}: {reason}: {start:?}"
-        ));
+        self.log
+            .warn(format_args!("dead letter {source}-{partition}-{offset}: {reason}: {start:?}"));
         let time = origin.time();
         let record = DeadLetter { source, partition, offset, time, reason, bytes };
         self.letters.push(Tagged { origin, record });

@@ -2,19 +2,19 @@
 
 mod app;
 pub mod clock;
-mod computation;
-mod dataflow;
-pub mod config;
 #[doc(hidden)]
 pub mod cluster;
+mod computation;
+pub mod config;
+mod dataflow;
 mod dead_letter;
+pub mod decimal;
 mod delivery;
 mod epoch;
-pub mod decimal;
 mod error;
 mod fault;
-mod ingest;
 pub mod graph;
+mod ingest;
 mod key;
 pub mod log;
 pub mod metrics;

@@ -237,7 +237,9 @@ impl Plan {
 
     /// Whether a source brings its own times.
     pub(crate) fn has_recorded_source(&self) -> bool {
-        self.sources.iter().any(|planned| planned.source.nature() == crate::source::Nature::Recorded)
+        self.sources
+            .iter()
+            .any(|planned| planned.source.nature() == crate::source::Nature::Recorded)
     }
 
     /// The ports of each group of tables, groups in the order of their first port.

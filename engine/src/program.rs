@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::Result;
 use crate::app::draw;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::sink;
 use crate::worker::Build;
-use crate::Result;
 
 /// Draws the application once, without running anything, and reports mistakes.
 pub(crate) fn check(build: &Build, workers: usize, partitions: usize) -> Result<()> {

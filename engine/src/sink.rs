@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::origin::RecordId;
-use crate::source::OpenContext;
 use crate::pipeline::Tagged;
+use crate::source::OpenContext;
 use crate::{Record, Result};
 
 /// A sink of records; a connector implements one.

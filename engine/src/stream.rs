@@ -8,12 +8,12 @@ use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use crate::computation::{Closure, Compute, Sides, Surroundings};
+use crate::delivery::TypedSink;
 use crate::pipeline::{
     Branch, Chain, Discard, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToHub, ToKeys,
     ToWorker,
 };
 use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target, relay};
-use crate::delivery::TypedSink;
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
 use crate::{Computation, Context, Key, Record, SideOutput};
@@ -113,17 +113,26 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     }
 
     /// Replaces each record by what `map` makes of it.
-    pub fn map<O: Record>(self, map: impl FnMut(C::Out) -> O + 'static) -> Stream<impl Chain<Key = (), In = C::In, Out = O>> {
+    pub fn map<O: Record>(
+        self,
+        map: impl FnMut(C::Out) -> O + 'static,
+    ) -> Stream<impl Chain<Key = (), In = C::In, Out = O>> {
         self.step("map", |chain| Map { chain, map })
     }
 
     /// Lets those records pass for which `pass` holds.
-    pub fn filter(self, pass: impl FnMut(&C::Out) -> bool + 'static) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
+    pub fn filter(
+        self,
+        pass: impl FnMut(&C::Out) -> bool + 'static,
+    ) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
         self.step("filter", |chain| Filter { chain, pass })
     }
 
     /// Replaces each record by those that `map` makes of it, in order.
-    pub fn flat_map<I>(self, map: impl FnMut(C::Out) -> I + 'static) -> Stream<impl Chain<Key = (), In = C::In, Out = I::Item>>
+    pub fn flat_map<I>(
+        self,
+        map: impl FnMut(C::Out) -> I + 'static,
+    ) -> Stream<impl Chain<Key = (), In = C::In, Out = I::Item>>
     where
         I: IntoIterator<Item: Record> + 'static,
     {
@@ -131,7 +140,10 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     }
 
     /// Looks at each record, in the order of the stream on its worker.
-    pub fn inspect(self, inspect: impl FnMut(&C::Out) + 'static) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
+    pub fn inspect(
+        self,
+        inspect: impl FnMut(&C::Out) + 'static,
+    ) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
         self.step("inspect", |chain| Inspect { chain, inspect })
     }
 
@@ -147,7 +159,10 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     }
 
     /// Splits the stream: first those records for which `test` holds, second the others.
-    pub fn branch(self, test: impl FnMut(&C::Out) -> bool + 'static) -> (Shared<C::Out>, Shared<C::Out>) {
+    pub fn branch(
+        self,
+        test: impl FnMut(&C::Out) -> bool + 'static,
+    ) -> (Shared<C::Out>, Shared<C::Out>) {
         let Drawing { mut place, hub, chain, .. } = self.take();
         place.step("branch");
         place.deeper::<C>();
@@ -340,7 +355,8 @@ where
             let names = names.join(" -> ");
             let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names);
             let trail = place.trail.clone();
-            let finished = PortPlan { port: Box::new(typed), uses: uses.tables, computations, trail };
+            let finished =
+                PortPlan { port: Box::new(typed), uses: uses.tables, computations, trail };
             plan.fill_port(port, finished);
             place.owner = Owner::Port(port);
         }
@@ -438,17 +454,26 @@ where
     }
 
     /// Replaces each record by what `map` makes of it; the key stays.
-    pub fn map<O: Record>(self, map: impl FnMut(D::Out) -> O + 'static) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = O>> {
+    pub fn map<O: Record>(
+        self,
+        map: impl FnMut(D::Out) -> O + 'static,
+    ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = O>> {
         self.step("map", |chain| Map { chain, map })
     }
 
     /// Lets those records pass for which `pass` holds.
-    pub fn filter(self, pass: impl FnMut(&D::Out) -> bool + 'static) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = D::Out>> {
+    pub fn filter(
+        self,
+        pass: impl FnMut(&D::Out) -> bool + 'static,
+    ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = D::Out>> {
         self.step("filter", |chain| Filter { chain, pass })
     }
 
     /// Replaces each record by those that `map` makes of it, in order; the key stays.
-    pub fn flat_map<I>(self, map: impl FnMut(D::Out) -> I + 'static) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = I::Item>>
+    pub fn flat_map<I>(
+        self,
+        map: impl FnMut(D::Out) -> I + 'static,
+    ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = I::Item>>
     where
         I: IntoIterator<Item: Record> + 'static,
     {
@@ -456,7 +481,10 @@ where
     }
 
     /// Looks at each record, in the order in which the group is applied.
-    pub fn inspect(self, inspect: impl FnMut(&D::Out) + 'static) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = D::Out>> {
+    pub fn inspect(
+        self,
+        inspect: impl FnMut(&D::Out) + 'static,
+    ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = D::Out>> {
         self.step("inspect", |chain| Inspect { chain, inspect })
     }
 
@@ -487,7 +515,10 @@ where
     }
 
     /// Splits the outputs: see [`Stream::branch`].
-    pub fn branch(self, test: impl FnMut(&D::Out) -> bool + 'static) -> (Shared<D::Out>, Shared<D::Out>) {
+    pub fn branch(
+        self,
+        test: impl FnMut(&D::Out) -> bool + 'static,
+    ) -> (Shared<D::Out>, Shared<D::Out>) {
         self.share().branch(test)
     }
 
@@ -500,7 +531,10 @@ where
     }
 
     /// Chooses another key for the outputs.
-    pub fn key_by<K: Key, G: Fn(&D::Out) -> K + 'static>(self, key: G) -> ToBeKeyed<Identity<(), D::Out>, G> {
+    pub fn key_by<K: Key, G: Fn(&D::Out) -> K + 'static>(
+        self,
+        key: G,
+    ) -> ToBeKeyed<Identity<(), D::Out>, G> {
         self.share().key_by(key)
     }
 

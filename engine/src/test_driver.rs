@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use timely::communication::Hooks;
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 use crate::epoch::FlowLimits;
 use crate::metrics::Counters;
@@ -121,8 +121,14 @@ impl TestDriverBuilder {
             test: Some((harness.clone(), Arc::clone(&baton))),
         };
         let process = spawn(self.workers, setup)?;
-        let mut driver =
-            TestDriver { harness, baton, time: self.time, counters, control, process: Some(process) };
+        let mut driver = TestDriver {
+            harness,
+            baton,
+            time: self.time,
+            counters,
+            control,
+            process: Some(process),
+        };
         // An answer means that the worker has built the application.
         driver.baton.ask(|_| None);
         if driver.baton.failed() { Err(driver.failure()) } else { Ok(driver) }
@@ -212,7 +218,11 @@ impl TestDriver {
 
     /// What a sink has received since the last call, in order.
     pub fn outputs<T: Record>(&mut self, sink: &str) -> Vec<T> {
-        self.harness.take(sink).into_iter().filter_map(|c| c.record.downcast().ok().map(|r| *r)).collect()
+        self.harness
+            .take(sink)
+            .into_iter()
+            .filter_map(|c| c.record.downcast().ok().map(|r| *r))
+            .collect()
     }
 
     /// What a sink has received since the last call, as the text that its encoder makes.
@@ -235,7 +245,11 @@ impl TestDriver {
     ///
     /// # Errors
     /// What ended the application.
-    pub fn get<K: Key + Sync, V: Value>(&mut self, table: Table<K, V>, key: &K) -> Result<Option<V>> {
+    pub fn get<K: Key + Sync, V: Value>(
+        &mut self,
+        table: Table<K, V>,
+        key: &K,
+    ) -> Result<Option<V>> {
         let key = key.clone();
         let found = self.baton.ask(move |stores| {
             stores.get(table, &key).map(|value| Box::new(value) as Box<dyn Any + Send>)

@@ -16,13 +16,13 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use timely::progress::frontier::MutableAntichain;
 
 use super::topology::{Operator, Topology};
+use crate::fault::Fault;
+use crate::opener::Opener;
 use crate::pipeline::{Outbox, Parcel};
 use crate::plan::{Plan, Relay, SinkPlan};
 use crate::reading::Reading;
 use crate::sink::Taken;
 use crate::state::{Port, apply_open};
-use crate::fault::Fault;
-use crate::opener::Opener;
 use crate::{Error, Order};
 
 type Parcels = CapacityContainerBuilder<Vec<Parcel>>;

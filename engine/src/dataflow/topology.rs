@@ -100,7 +100,11 @@ fn describe_cycle(
     let steps: Vec<String> = path.iter().map(|operator| name(plan, groups, *operator)).collect();
     let trails: BTreeSet<&str> = path
         .iter()
-        .filter_map(|operator| if let Operator::Group(group) = operator { groups.get(*group) } else { None })
+        .filter_map(
+            |operator| {
+                if let Operator::Group(group) = operator { groups.get(*group) } else { None }
+            },
+        )
         .flatten()
         .filter_map(|port| Some(plan.ports().find(|(index, _)| index == port)?.1.trail.as_str()))
         .collect();

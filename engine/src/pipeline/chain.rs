@@ -109,7 +109,13 @@ where
     const FANS_OUT: bool = true;
 
     #[inline(always)]
-    fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(I::Item)) {
+    fn feed(
+        &mut self,
+        origin: Origin,
+        key: &C::Key,
+        record: C::In,
+        next: &mut impl FnMut(I::Item),
+    ) {
         let Self { chain, map } = self;
         chain.feed(origin, key, record, &mut |record| {
             for output in map(record) {

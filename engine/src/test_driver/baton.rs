@@ -70,8 +70,9 @@ impl State {
     }
 
     fn pass_on(&mut self) {
-        let there: Vec<usize> =
-            (0..self.workers.len()).filter(|i| self.workers.get(*i).is_some_and(|w| !w.left)).collect();
+        let there: Vec<usize> = (0..self.workers.len())
+            .filter(|i| self.workers.get(*i).is_some_and(|w| !w.left))
+            .collect();
         let index = self.random.below(there.len() as u64) as usize;
         self.holder = there.get(index).copied().unwrap_or(0);
     }
@@ -147,8 +148,9 @@ impl Baton {
 
     /// Notes how far a worker is, and asks it what the driver wants to know.
     fn note(&self, index: usize, running: &Running) {
-        let finished =
-            running.finished.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX));
+        let finished = running
+            .finished
+            .with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX));
         let mut state = self.lock();
         let question = state.question.clone();
         let Some(progress) = state.workers.get_mut(index) else { return };
@@ -187,7 +189,10 @@ impl Baton {
     }
 
     /// Asks every worker; gives the first answer that is something.
-    pub(super) fn ask(&self, question: impl Fn(&Stores) -> Answer + Send + Sync + 'static) -> Answer {
+    pub(super) fn ask(
+        &self,
+        question: impl Fn(&Stores) -> Answer + Send + Sync + 'static,
+    ) -> Answer {
         {
             let mut state = self.lock();
             state.question = Some(Arc::new(question));

@@ -120,7 +120,12 @@ impl<T: Record> Reader<T> for FeedReader<T> {
 }
 
 impl<T: Record> FeedReader<T> {
-    fn take(&mut self, time: Time, item: Box<dyn Any + Send>, intake: &mut Intake<T>) -> Result<()> {
+    fn take(
+        &mut self,
+        time: Time,
+        item: Box<dyn Any + Send>,
+        intake: &mut Intake<T>,
+    ) -> Result<()> {
         let item = match item.downcast::<T>() {
             Ok(record) => {
                 intake.frame(self.offset, Some(time), 0);
@@ -138,7 +143,8 @@ impl<T: Record> FeedReader<T> {
         let Some(decoder) = &mut self.decoder else {
             return Err(Error::Usage("bytes were sent to a source without a decoder".to_string()));
         };
-        let frame = Frame { offset: self.offset, stamp: Some(time), columns: None, bytes: &bytes.0 };
+        let frame =
+            Frame { offset: self.offset, stamp: Some(time), columns: None, bytes: &bytes.0 };
         intake.decode(frame, &mut **decoder);
         Ok(())
     }

@@ -36,7 +36,9 @@ struct Event {
 fn two_pipelines(app: &App) -> Result<()> {
     app.source("adds", source::empty::<Event>())
         .filter(|event| event.value % 7 != 0)
-        .flat_map(|event| (0..event.value % 3).map(move |i| Event { value: event.value + i, ..event }))
+        .flat_map(|event| {
+            (0..event.value % 3).map(move |i| Event { value: event.value + i, ..event })
+        })
         .key_by(|event| event.key)
         .compute("add", (SUMS, MARKS.read()), |event, (mut sum, marks), out| {
             sum.add(event.value);
