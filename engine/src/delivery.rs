@@ -25,8 +25,6 @@ pub(crate) trait AnySink {
     ) -> Result<()>;
     /// Keeps `body` until its epoch is delivered.
     fn stash(&mut self, epoch: u64, body: Body);
-    /// The first epoch that waits.
-    fn next_epoch(&self) -> Option<u64>;
     /// Offers the records of `epoch` to the writer; again after [`Taken::Partly`].
     fn deliver(&mut self, epoch: u64) -> Result<Taken>;
     /// Nothing more will come.
@@ -75,10 +73,6 @@ impl<T: Record> AnySink for TypedSink<T> {
 
     fn stash(&mut self, epoch: u64, body: Body) {
         self.waiting.entry(epoch).or_default().add(body.records());
-    }
-
-    fn next_epoch(&self) -> Option<u64> {
-        self.waiting.keys().next().copied()
     }
 
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {

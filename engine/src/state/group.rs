@@ -16,8 +16,6 @@ use crate::{Key, Origin, Record};
 pub(crate) trait Port {
     /// Keeps `body` until its epoch is applied.
     fn stash(&mut self, epoch: u64, body: Body);
-    /// The first epoch that has records.
-    fn next_epoch(&self) -> Option<u64>;
     /// Makes the records of `epoch` the ones that `head` and `apply` speak of.
     fn open(&mut self, epoch: u64);
     /// The origin of the next record.
@@ -83,10 +81,6 @@ where
 {
     fn stash(&mut self, epoch: u64, body: Body) {
         self.waiting.entry(epoch).or_default().add(body.records());
-    }
-
-    fn next_epoch(&self) -> Option<u64> {
-        self.waiting.keys().next().copied()
     }
 
     fn open(&mut self, epoch: u64) {

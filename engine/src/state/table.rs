@@ -3,7 +3,7 @@
 //! Invariant: one name, one key type, one value type; a worker's store of a table holds the rows
 //! of the partitions that the worker owns, and nothing iterates it to decide an output.
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{Any, type_name};
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -104,8 +104,8 @@ pub(crate) type Store<K, V> = RefCell<HashMap<K, V, Hasher>>;
 #[derive(Clone, Debug)]
 pub struct TableUse {
     pub(crate) name: &'static str,
-    pub(crate) types: TypeId,
-    pub(crate) type_names: String,
+    pub(crate) key: String,
+    pub(crate) value: String,
     pub(crate) write: bool,
 }
 
@@ -128,8 +128,9 @@ impl Stores {
         Rc::clone(store).downcast().unwrap_or_else(|_| {
             self.conflict.get_or_insert_with(|| {
                 format!(
-                    "table `{}` is {} here and {} elsewhere; give one of the two another name",
-                    table.name, asked.type_names, known.type_names
+                    "table `{}` is {} -> {} here and {} -> {} elsewhere; give one of the two \
+                     another name",
+                    table.name, asked.key, asked.value, known.key, known.value
                 )
             });
             Rc::default()
@@ -147,17 +148,17 @@ impl Stores {
         store.downcast_ref::<Store<K, V>>()?.borrow().get(key).cloned()
     }
 
-    /// The names and types of all tables, by name.
-    pub(crate) fn tables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.stores.iter().map(|(name, (known, _))| (*name, known.type_names.as_str()))
+    /// All tables, by name.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableUse> {
+        self.stores.values().map(|(known, _)| known)
     }
 }
 
 fn table_use<K: Key, V: Value>(table: Table<K, V>, write: bool) -> TableUse {
     TableUse {
         name: table.name,
-        types: TypeId::of::<(K, V)>(),
-        type_names: format!("{} -> {}", short::<K>(), short::<V>()),
+        key: short::<K>(),
+        value: short::<V>(),
         write,
     }
 }
