@@ -15,7 +15,7 @@ use super::link::spawn;
 use super::mesh::{ClusterConfig, Mesh};
 use super::pipe::{ORDERS, Order, REPORTS, Report, read_line, write_line};
 use super::secret::Secret;
-use super::{GENERATION, Placement, signals};
+use super::{GENERATION, Placement, hosts, signals};
 use crate::{Error, Result};
 
 /// Marks a child of the supervisor: its index and the number of processes, as `1/3`.
@@ -45,17 +45,37 @@ impl Member {
         self.process
     }
 
-    /// Process `process` of `hosts`.
+    /// Process `process` of those in the hosts file.
     pub(super) fn listed(
         process: usize,
-        hosts: &[String],
-        secret: Secret,
         placement: &Placement,
         drain: &Drain,
         failures: &Failures,
-    ) -> Self {
-        let kind = Kind::Listed { hosts: hosts.to_vec(), secret };
-        Self::new(process, placement, drain, failures, kind)
+    ) -> Result<Self> {
+        let need = |what: &str| Error::Usage(format!("--process needs {what}"));
+        let file = placement.hosts.as_deref();
+        let file = file.ok_or_else(|| need("--hosts FILE, one host:port a line"))?;
+        let key = placement.key_file.as_deref();
+        let key = key.ok_or_else(|| {
+            need("--cluster-key-file FILE: make one with `openssl rand -hex 32`, mode 600")
+        })?;
+        let hosts = hosts::read(file)?;
+        let count = hosts.len();
+        if placement.processes.is_some_and(|processes| processes != count) {
+            return Err(Error::Usage(format!(
+                "--processes and the {count} lines of {} differ: leave --processes out",
+                file.display()
+            )));
+        }
+        if process >= count {
+            return Err(Error::Usage(format!(
+                "--process {process} is none of 0 to {} (the lines of {})",
+                count - 1,
+                file.display()
+            )));
+        }
+        let kind = Kind::Listed { hosts, secret: Secret::read(key)? };
+        Ok(Self::new(process, placement, drain, failures, kind))
     }
 
     /// The child that the supervisor has marked as `marked`.

@@ -53,6 +53,7 @@ mod drain;
 mod failure;
 mod forming;
 mod handshake;
+mod hosts;
 mod link;
 mod member;
 mod mesh;
@@ -64,6 +65,8 @@ mod signals;
 mod supervisor;
 mod wire;
 
+use std::path::PathBuf;
+
 pub use drain::Drain;
 pub use failure::{Cause, Failures};
 pub use link::Links;
@@ -74,8 +77,7 @@ pub use secret::Secret;
 pub use signals::watch as watch_signals;
 pub use supervisor::Supervisor;
 
-use crate::Result;
-use crate::config::Layout;
+use crate::{Error, Result};
 
 /// Which start of a cluster this is, until starts are counted in a checkpoint's manifest.
 const GENERATION: u64 = 1;
@@ -85,8 +87,15 @@ const GENERATION: u64 = 1;
 pub struct Placement {
     /// `--workers`: worker threads in each process.
     pub workers: usize,
-    /// How many processes on this machine, or which of several machines' this is.
-    pub layout: Layout,
+    /// `--processes`: how many processes to start on this machine; with `process`, how many lines
+    /// the hosts file should have.
+    pub processes: Option<usize>,
+    /// `--process`: which line of the hosts file this process is.
+    pub process: Option<usize>,
+    /// `--hosts`: the file of the processes' addresses.
+    pub hosts: Option<PathBuf>,
+    /// `--cluster-key-file`: the file of the shared key.
+    pub key_file: Option<PathBuf>,
     /// A hash of what must be the same in all processes: the application and its options.
     pub fingerprint: u64,
     /// How long things may take.
@@ -95,8 +104,15 @@ pub struct Placement {
 
 impl Default for Placement {
     fn default() -> Self {
-        let layout = Layout::Local { processes: 1 };
-        Self { workers: 1, layout, fingerprint: 0, limits: Limits::default() }
+        Self {
+            workers: 1,
+            processes: None,
+            process: None,
+            hosts: None,
+            key_file: None,
+            fingerprint: 0,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -114,33 +130,43 @@ pub enum Role {
 /// Finds out what this process is. Call it early: a child obeys its supervisor from here on.
 ///
 /// # Errors
-/// When the key file is wrong, or the supervisor's pipes are missing.
+/// When the options contradict each other, or the hosts or key file is wrong.
 ///
 /// ```
 /// use anabranch::cluster::{self, Drain, Failures, Placement, Role};
-/// use anabranch::config::Layout;
 /// let (drain, failures) = (Drain::default(), Failures::default());
 /// let alone = cluster::role(&Placement::default(), &drain, &failures)?;
 /// assert!(matches!(alone, Role::Alone));
-/// let layout = Layout::Local { processes: 3 };
-/// let three = Placement { layout, ..Placement::default() };
+/// let three = Placement { processes: Some(3), ..Placement::default() };
 /// assert!(matches!(cluster::role(&three, &drain, &failures)?, Role::Supervisor(_)));
 /// # Ok::<(), anabranch::Error>(())
 /// ```
 pub fn role(placement: &Placement, drain: &Drain, failures: &Failures) -> Result<Role> {
+    if placement.workers == 0 {
+        return Err(Error::Usage("--workers must be at least 1".to_owned()));
+    }
     if let Ok(marked) = std::env::var(member::CHILD) {
         return Member::child(&marked, placement, drain, failures).map(Role::Member);
     }
-    match &placement.layout {
-        Layout::Cluster { process, hosts, key_file } => {
-            let secret = Secret::read(key_file)?;
-            let member = Member::listed(*process, hosts, secret, placement, drain, failures);
-            Ok(Role::Member(member))
-        }
-        Layout::Local { processes: 0 | 1 } => Ok(Role::Alone),
-        Layout::Local { processes } => {
-            let limits = placement.limits.clone();
-            Ok(Role::Supervisor(Supervisor { processes: *processes, limits }))
+    if let Some(process) = placement.process {
+        return Member::listed(process, placement, drain, failures).map(Role::Member);
+    }
+    if placement.hosts.is_some() || placement.key_file.is_some() {
+        return Err(Error::Usage(
+            "--hosts and --cluster-key-file are for a cluster on several machines: say with \
+             --process which line of the hosts file this process is"
+                .to_owned(),
+        ));
+    }
+    match placement.processes.unwrap_or(1) {
+        0 => Err(Error::Usage("--processes must be at least 1".to_owned())),
+        1 => Ok(Role::Alone),
+        processes if processes > hosts::PROCESSES_MAX => Err(Error::Usage(format!(
+            "--processes {processes} is more than the limit of {}",
+            hosts::PROCESSES_MAX
+        ))),
+        processes => {
+            Ok(Role::Supervisor(Supervisor { processes, limits: placement.limits.clone() }))
         }
     }
 }
