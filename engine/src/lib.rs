@@ -11,7 +11,6 @@ mod dead_letter;
 pub mod decimal;
 mod delivery;
 mod epoch;
-mod drawing;
 mod error;
 mod fault;
 pub mod graph;

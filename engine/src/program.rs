@@ -89,7 +89,7 @@ fn failed(error: &Error) -> ExitCode {
 /// Draws the application once, without running anything.
 fn drawing(config: &Config, build: &Build) -> Result<Graph> {
     let plan = plan(build, config.workers(), config.partitions() as usize)?;
-    plan.graph(config.program())
+    Ok(Graph::of_plan(config.program(), &plan))
 }
 
 fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {
@@ -152,12 +152,7 @@ fn run_role(
     };
     let worker_config = WorkerConfig::default().idle_spin(config.idle_spin());
     let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
-    let placement = cluster::Placement {
-        workers: config.workers(),
-        layout: config.layout().clone(),
-        fingerprint: xxh3_64(format!("{shared:?}").as_bytes()),
-        ..cluster::Placement::default()
-    };
+    let placement = config.placement(xxh3_64(format!("{shared:?}").as_bytes()));
     match cluster::role(&placement, drain, failures)? {
         Role::Supervisor(supervisor) => {
             log::start(config.log(), None)?;

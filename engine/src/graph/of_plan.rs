@@ -22,10 +22,9 @@ impl Graph {
             ids.push(id);
         }
         graph.add_refusals();
-        for (name, types) in plan.stores.tables() {
-            let (key, value) = types.split_once(" -> ").unwrap_or((types, ""));
-            let (name, key, value) = (name.into(), key.into(), value.into());
-            graph.add(NodeKind::Table { name, key, value });
+        for table in plan.stores.tables() {
+            let (key, value) = (table.key.clone(), table.value.clone());
+            graph.add(NodeKind::Table { name: table.name.to_owned(), key, value });
         }
         for group in plan.groups() {
             let ports = plan.ports().filter(|(index, _)| group.contains(index));
