@@ -1,0 +1,12 @@
+//! The promises of the application, one file each, without the engine's workers: decoders are fed
+//! frames, and computations rows.
+
+mod average_is_exact;
+mod bad_json;
+mod bad_json_corpus;
+mod index_equals_a_scan;
+mod oracle_agrees;
+mod prices_are_decoded;
+mod updates_are_decoded;
+mod wallaroo_cases;
+mod world;

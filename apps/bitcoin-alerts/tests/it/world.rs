@@ -1,0 +1,93 @@
+//! The application's tables in memory, and its two computations on them.
+
+use anabranch::source::Frame;
+use anabranch::{Result, Stores, Tables, Time};
+use anabranch_connectors::coinbase::Product;
+use bitcoin_alerts::{
+    AlertUpdate, Notification, Price, PriceDecoder, TABLES, UpdateDecoder, observe, update,
+};
+
+type AllTables = (
+    anabranch::Table<Product, bitcoin_alerts::Market>,
+    anabranch::MapTable<Product, bitcoin_alerts::Threshold, u64>,
+    anabranch::MapTable<Product, String, bitcoin_alerts::Alert>,
+);
+
+pub(crate) struct World {
+    bound: <AllTables as Tables<Product>>::Bound,
+    records: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let bound = <AllTables as Tables<Product>>::bind(TABLES, &mut Stores::default()).unwrap();
+        Self { bound, records: 0 }
+    }
+
+    pub(crate) fn observe(&mut self, price: &Price, now: Time, id: &str) -> Option<Notification> {
+        let mut guard = <AllTables as Tables<Product>>::lock(&self.bound);
+        let mut rows = <AllTables as Tables<Product>>::rows(&mut guard, &price.product);
+        observe(price, &mut rows, now, id)
+    }
+
+    pub(crate) fn update(&mut self, change: AlertUpdate) {
+        let product = change.product;
+        let mut guard = <AllTables as Tables<Product>>::lock(&self.bound);
+        let mut rows = <AllTables as Tables<Product>>::rows(&mut guard, &product);
+        update(change, &mut rows);
+        // The invariant of the index, after every update.
+        assert_eq!(rows.1.len(), rows.2.len());
+    }
+
+    /// How many alerts of the product are open.
+    pub(crate) fn open(&self, product: Product) -> usize {
+        let mut guard = <AllTables as Tables<Product>>::lock(&self.bound);
+        let rows = <AllTables as Tables<Product>>::rows(&mut guard, &product);
+        assert_eq!(rows.1.len(), rows.2.len());
+        rows.2.len()
+    }
+
+    /// Decodes a message and applies its prices; the JSON of what they send.
+    pub(crate) fn price_json(&mut self, json: &str) -> Vec<String> {
+        let prices = prices_of(json.as_bytes()).unwrap();
+        let mut sent = Vec::new();
+        for price in prices {
+            let id = format!("prices-0-{}", self.records);
+            self.records += 1;
+            sent.extend(self.observe(&price, Time::ZERO, &id));
+        }
+        sent.iter().map(|notification| serde_json::to_string(notification).unwrap()).collect()
+    }
+
+    /// A price as Wallaroo's sender sends it; what fires, as `6600:[1] 6700:[2,3] average 6750`.
+    pub(crate) fn price(&mut self, price: &str) -> String {
+        let sent = self.price_json(&format!(r#"{{"type":"ticker","price":"{price}"}}"#));
+        assert!(sent.len() <= 1);
+        let Some(sent) = sent.first() else { return String::new() };
+        let sent: Notification = serde_json::from_str(sent).unwrap();
+        let groups = sent.fired.iter().map(|group| {
+            let users: Vec<u64> = group.alerts.iter().map(|alert| alert.user_id).collect();
+            format!("{}:{users:?}", group.price)
+        });
+        format!("{} average {}", groups.collect::<Vec<_>>().join(" "), sent.average)
+    }
+
+    pub(crate) fn update_json(&mut self, json: &str) {
+        self.update(update_of(json.as_bytes()).unwrap());
+    }
+
+    pub(crate) fn alert(&mut self, price: &str, user: u64) {
+        self.update_json(&format!(r#"{{"price":"{price}","user_id":{user}}}"#));
+    }
+}
+
+/// The prices of a frame without columns.
+pub(crate) fn prices_of(bytes: &[u8]) -> Result<Vec<Price>> {
+    let mut decoder = PriceDecoder::default();
+    let frame = Frame { offset: 0, stamp: None, columns: None, bytes };
+    decoder.prices(&frame).1.map(<[Price]>::to_vec)
+}
+
+pub(crate) fn update_of(bytes: &[u8]) -> Result<AlertUpdate> {
+    UpdateDecoder::update(bytes).1
+}
