@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use timely::WorkerConfig;
+use timely::communication::Hooks;
 use timely::communication::allocator::thread::ThreadBuilder;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
-use timely::communication::Hooks;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;

@@ -155,12 +155,7 @@ impl Stores {
 }
 
 fn table_use<K: Key, V: Value>(table: Table<K, V>, write: bool) -> TableUse {
-    TableUse {
-        name: table.name,
-        key: short::<K>(),
-        value: short::<V>(),
-        write,
-    }
+    TableUse { name: table.name, key: short::<K>(), value: short::<V>(), write }
 }
 
 /// A type's name without the paths of its modules.
