@@ -252,6 +252,19 @@ impl<T, F: FnMut(Frame<'_>, &mut Decoded<'_, T>) -> Result<()>> Decoder<T> for F
     }
 }
 
+/// Each frame as text; what is not UTF-8 is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text;
+
+impl Decoder<String> for Text {
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Decoded<'_, String>) -> Result<()> {
+        let text = std::str::from_utf8(frame.bytes)
+            .map_err(|e| crate::Error::Decode(format!("not UTF-8: {e}")))?;
+        out.emit(text.to_string());
+        Ok(())
+    }
+}
+
 /// Where a decoder puts what it found.
 pub struct Decoded<'a, T> {
     intake: &'a mut Intake<T>,
