@@ -1,6 +1,8 @@
 //! Anabranch: a distributed, stateful, deterministic stream processor.
 
 pub mod clock;
+#[doc(hidden)]
+pub mod cluster;
 mod dead_letter;
 mod error;
 mod key;
