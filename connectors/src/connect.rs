@@ -190,14 +190,10 @@ fn websocket_client(scheme: &'static str, rest: &str) -> Result<Box<dyn Inlet>> 
         url: format!("{scheme}{url}"),
         subscribe: options.texts("subscribe"),
         limits,
-        roots: options.path("ca")?,
+        roots: if scheme == "wss://" { options.path("ca")? } else { None },
         bounds: bounds(&mut options)?,
     };
     options.finish()?;
-    if source.roots.is_some() && scheme == "ws://" {
-        let text = "option `ca` is for `wss://`; `ws://` is not encrypted";
-        return Err(Error::Usage(text.into()));
-    }
     Dial::new(&source.url, None, limits)?;
     Ok(Box::new(source))
 }
