@@ -209,6 +209,7 @@ fn endpoint(rest: &str) -> Result<(Endpoint, Options)> {
     let endpoint = Endpoint {
         listen: listen(SCHEME, address, &mut options)?,
         path: path.into(),
+        origins: options.texts("origin"),
         handshake: options.duration("handshake", Duration::from_secs(5))?,
         limits: limits(&mut options, LISTENER_FRAME_BYTES_MAX)?,
     };

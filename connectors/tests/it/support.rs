@@ -254,7 +254,11 @@ pub(crate) fn patient(stream: TcpStream) -> TcpStream {
 pub(crate) fn close_code(socket: &mut WebSocket<TcpStream>) -> Option<u16> {
     loop {
         match socket.read() {
-            Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+            Ok(Message::Close(frame)) => {
+                // Answers it.
+                let _ = socket.flush();
+                return frame.map(|frame| frame.code.into());
+            }
             Ok(_) => {}
             Err(error) => {
                 eprintln!("no close frame: {error}");

@@ -84,6 +84,35 @@ fn another_path_is_not_found() {
     assert_eq!(status(Source::open("ws-listen://:0").port(), "/"), 101);
 }
 
+/// The status that a page of `origin` gets.
+fn page(port: u64, origin: &str) -> String {
+    let mut stream = tcp(port);
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Origin: {origin}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    String::from_utf8(status[9..].to_vec()).unwrap()
+}
+
+#[test]
+fn a_page_in_a_browser_connects_only_if_its_origin_is_named() {
+    let closed = Source::open("ws-listen://:0");
+    for origin in ["https://evil.example", "null", "http://127.0.0.1"] {
+        assert_eq!(page(closed.port(), origin), "403", "{origin}");
+    }
+    let named = Source::open("ws-listen://:0?origin=https://a.example&origin=http://b.example:80");
+    for (origin, status) in
+        [("https://a.example", "101"), ("http://b.example:80", "101"), ("http://a.example", "403")]
+    {
+        assert_eq!(page(named.port(), origin), status, "{origin}");
+    }
+    assert_eq!(page(Source::open("ws-listen://:0?origin=*").port(), "null"), "101");
+}
+
 #[test]
 fn garbage_silence_and_slow_handshakes_end_and_hinder_nobody() {
     let mut source = Source::open("ws-listen://:0?handshake=300ms");
