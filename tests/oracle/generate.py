@@ -251,6 +251,8 @@ class Generator:
         for _ in range(frames):
             line = self.line(self.price_message())
             seconds, nanos = self.time()
+            if self.random.random() < 0.01:
+                yield self.random.choice([b"", b" ", b"\r"])
             if form.startswith("seconds"):
                 fraction = f"{nanos:09}"[: self.random.choice([3, 6, 7, 9])]
                 yield f"{seconds}.{fraction}: ".encode() + line
@@ -265,7 +267,7 @@ class Generator:
         product = self.random.choice(PRODUCTS)
         if self.random.random() < 0.03:
             return self.random.choice(
-                [b'"BTC-USD","buy",1', b"a,b,c,d,e,f", b'"BTC-USD,buy,1,2,3', b"\xff,buy,1,2,",
+                [b'"BTC-USD","buy",1', b"a,b,c,d,e,f", b'"BTC-USD,buy,1,2,3', b'BTC-USD,"b\r\nuy",1,2,', b"", b"\xff,buy,1,2,",
                  b'"BTC-USD"x,buy,1,2,', b",buy,1,2,", b"BTC-USD,buy,,2,", b"BTC-USD,buy,1,2,now",
                  b"BTC-USD,buy,x,2,2023-11-14T22:13:25Z"]  # fmt: skip
             )

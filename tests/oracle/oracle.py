@@ -10,13 +10,14 @@ Each FILE is one partition of its source, in the order given; notifications go t
 unless --notify names a file. Both outputs are JSON lines, without spaces. A dead letter is
 {"source","partition","offset"}: its reason is for people and is not compared.
 
-Files (`.gz` is unpacked; `.zst` too where a `zstd` command is):
-  *.csv                     a header, then a row a line
-  <unix seconds>: <JSON>    a recording with receipt stamps; its other lines are connection notes
-  <unix nanoseconds> <JSON> a recording with receipt stamps
-  <JSON>                    anything else: no stamps
-The form of a file is that of its name, else that of its first line. A frame's offset is its index
-among the frames of its file: headers, notes and empty lines are no frames.
+Files (`.gz` is unpacked; `.zst` too where a `zstd` command is), by name, else by content:
+  *.csv       a row a frame; the first names the columns
+  recordings  files with a line `<unix seconds>: <JSON>` or `<unix nanoseconds> <JSON>` in their
+              first 256 KiB: the number is the receipt stamp; a line that neither has one nor
+              begins as JSON does is a note of the recorder, no frame
+  others      a line a frame; no stamps
+A frame's offset is the index of its line, notes and blank lines counted; of its row in a CSV file,
+blank lines and the first row not counted.
 """
 
 import argparse
@@ -479,9 +480,53 @@ def read_update(frame, found):
 
 # ---------------------------------------------------------------- files
 
-SECONDS = re.compile(rb"([0-9]+)(?:\.([0-9]{1,9}))?: (.*)", re.DOTALL)
+SECONDS = re.compile(rb"([0-9]{1,11})(?:\.([0-9]*))?: (.*)", re.DOTALL)
 NANOS = re.compile(rb"([0-9]{16,19}) (.*)", re.DOTALL)
-NOTE = re.compile(rb"wss?://")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def stamped(line):
+    """The stamp and the frame of a line, or None."""
+    if match := SECONDS.fullmatch(line):
+        stamp = int(match[1]) * 10**9 + int((match[2] or b"").ljust(9, b"0")[:9])
+        frame = match[3]
+    elif match := NANOS.fullmatch(line):
+        stamp, frame = int(match[1]), match[2]
+    else:
+        return None
+    return (stamp, frame) if stamp < 2**63 else None
+
+
+def is_document(line):
+    return line[:1] in (b"{", b"[")
+
+
+def is_recording(data):
+    found = map(stamped, data[: 256 * 1024].split(b"\n"))
+    return any(pair is not None and is_document(pair[1]) for pair in found)
+
+
+def split_rows(data):
+    """The rows of a CSV file as their bytes; a quoted field may hold line ends. No blank lines."""
+    rows, row, state = [], bytearray(), "field begins"
+    for byte in data:
+        character = bytes([byte])
+        if state == "quoted":
+            state = "quote in quoted" if character == b'"' else "quoted"
+        elif character in (b"\r", b"\n"):
+            rows.append(bytes(row))
+            row.clear()
+            state = "field begins"
+            continue
+        elif character == b",":
+            state = "field begins"
+        elif character == b'"' and state in ("field begins", "quote in quoted"):
+            state = "quoted"
+        else:
+            state = "unquoted"
+        row += character
+    rows.append(bytes(row))
+    return [row.strip(b"\r\n") for row in rows if row.strip(b"\r\n")]
 
 
 def read_bytes(path):
@@ -498,24 +543,26 @@ def read_bytes(path):
 
 
 def read_file(path, read):
-    """The frames of a file: pairs of receipt stamp (or None) and what was found."""
-    lines = [line.removesuffix(b"\r") for line in read_bytes(path).split(b"\n")]
-    lines = [line for line in lines if line]
+    """The frames of a file: their offset, receipt stamp (or None) and what was found."""
+    data = read_bytes(path).removeprefix(BYTE_ORDER_MARK)
     if path.removesuffix(".gz").removesuffix(".zst").endswith(".csv"):
-        columns = split_row(lines[0].decode("utf-8")) if lines else []
-        return [(None, read_frame(row_reader(columns), line)) for line in lines[1:]]
-    first = lines[0] if lines else b""
+        rows = split_rows(data)
+        columns = split_row(rows[0].decode("utf-8")) if rows else []
+        read = row_reader(columns)
+        return [(index, None, read_frame(read, row)) for index, row in enumerate(rows[1:])]
+    recording = is_recording(data)
     frames = []
-    for line in lines:
-        if SECONDS.fullmatch(first) or NOTE.match(first):
-            if not (match := SECONDS.fullmatch(line)):
+    for index, line in enumerate(data.split(b"\n")):
+        line = line.removesuffix(b"\r")
+        if not line.strip(b" \t\n\r\x0c"):
+            continue
+        stamp = None
+        if recording:
+            if pair := stamped(line):
+                stamp, line = pair
+            elif not is_document(line):
                 continue
-            stamp = int(match[1]) * 10**9 + int((match[2] or b"").ljust(9, b"0"))
-            frames.append((stamp, read_frame(read, match[3])))
-        elif NANOS.fullmatch(first) and (match := NANOS.fullmatch(line)):
-            frames.append((int(match[1]), read_frame(read, match[2])))
-        else:
-            frames.append((None, read_frame(read, line)))
+        frames.append((index, stamp, read_frame(read, line)))
     return frames
 
 
@@ -524,7 +571,7 @@ def read_source(index, name, paths, read):
     events = []
     for partition, path in enumerate(paths):
         time = 0
-        for offset, (stamp, found) in enumerate(read_file(path, read)):
+        for offset, stamp, found in read_file(path, read):
             own = stamp if stamp is not None else found.time
             time = max(time, time if own is None else own)
             if found.refused:

@@ -261,6 +261,34 @@ class Order(Case):
         self.assertEqual([n["id"] for n in notifications], ["prices-1-1"])
 
 
+class Files(Case):
+    def offsets(self, data, name):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, name)
+            with open(path, "wb") as file:
+                file.write(data)
+            frames = oracle.read_file(path, oracle.read_price)
+        return [(offset, stamp, found.refused) for offset, stamp, found in frames]
+
+    def test_lines_count_blank_ones(self):
+        data = b"\xef\xbb\xbf{}\r\n\n \t\n5: x\n{}"
+        self.assertEqual(
+            self.offsets(data, "a"), [(0, None, False), (3, None, True), (4, None, False)]
+        )
+
+    def test_recordings_have_stamps_and_notes(self):
+        data = b"wss://x <-> 5\n1.5: {}\n1.1234567899: x\n\nnote\n{}\n1700000000000000001 {}\n"
+        wanted = [(1, 1500000000, False), (2, 1123456789, True), (5, None, False),
+                  (6, 1700000000000000001, False)]  # fmt: skip
+        self.assertEqual(self.offsets(data, "a"), wanted)
+
+    def test_rows_may_hold_line_ends(self):
+        data = b'symbol,price,"ti\nme"\r\nX,1,"a\r\nb"\r\n\r\nX,"1,\nX,1,\n"\nX,1,2'
+        self.assertEqual(
+            self.offsets(data, "a.csv"), [(0, None, False), (1, None, True), (2, None, False)]
+        )
+
+
 class Forms(unittest.TestCase):
     def test_decimals(self):
         for text, wanted in [

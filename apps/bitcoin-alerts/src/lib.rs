@@ -12,6 +12,7 @@ mod average;
 mod field;
 mod notification;
 mod optional_decimal;
+mod pipelines;
 mod price;
 mod row;
 mod update;
@@ -22,5 +23,6 @@ pub use crate::alerts::{
 pub use crate::average::{Average, RunningAverage};
 pub use crate::field::DEPTH_MAX;
 pub use crate::notification::{FiredAlert, FiredThreshold, Notification};
+pub use crate::pipelines::pipelines;
 pub use crate::price::{Price, PriceDecoder};
 pub use crate::update::{ALERT_ID_LENGTH_MAX, AlertUpdate, Change, UpdateDecoder};

@@ -5,6 +5,7 @@ mod average_is_exact;
 mod bad_json;
 mod bad_json_corpus;
 mod index_equals_a_scan;
+mod layout_changes_nothing;
 mod oracle_agrees;
 mod prices_are_decoded;
 mod updates_are_decoded;

@@ -1,15 +1,16 @@
 //! The application's decoders and computations against the Python oracle, byte for byte.
 //!
-//! Here a plain loop stands for the engine, so what differs is the application's doing. Needs
-//! `python3`; the real recordings take part where `ANABRANCH_RECORDINGS` names their folder.
+//! Files are read by the file connector, and a plain loop stands for the engine's order, so what
+//! differs is not the engine's doing. Needs `python3`; the real recordings take part where `ANABRANCH_RECORDINGS` names their folder.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anabranch::Time;
-use anabranch::source::Frame;
+use anabranch::metrics::Counters;
+use anabranch::source::{Frame, Inlet, OpenContext, Progress, Waker};
+use anabranch_connectors::inlet;
 use bitcoin_alerts::{AlertUpdate, Price, PriceDecoder, UpdateDecoder};
 use rust_decimal::Decimal;
 
@@ -22,7 +23,7 @@ enum Content {
 }
 
 /// Time, source, partition, offset, place.
-type Order = (Time, usize, usize, usize, usize);
+type Order = (Time, usize, usize, u64, usize);
 
 fn oracle_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle")
@@ -35,62 +36,31 @@ fn python(script: &str, arguments: &[String]) -> Vec<u8> {
     output.stdout
 }
 
-fn read(path: &Path) -> Vec<u8> {
-    let bytes = std::fs::read(path).unwrap();
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        let mut unpacked = Vec::new();
-        flate2::read::MultiGzDecoder::new(&*bytes).read_to_end(&mut unpacked).unwrap();
-        return unpacked;
-    }
-    bytes
-}
-
-/// The stamp of a recorded line, and its frame: `<seconds>: <frame>` or `<nanoseconds> <frame>`.
-fn stamp(line: &[u8]) -> Option<(Time, &[u8])> {
-    let space = line.iter().position(|byte| *byte == b' ')?;
-    let (stamp, frame) = (std::str::from_utf8(&line[..space]).ok()?, &line[space + 1..]);
-    let nanos = match stamp.strip_suffix(':') {
-        Some(seconds) => {
-            let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-            format!("{whole}{fraction:0<9}").parse().ok()?
-        }
-        None if stamp.len() >= 16 => stamp.parse().ok()?,
-        None => return None,
-    };
-    Some((Time::from_nanos(nanos), frame))
-}
-
-/// All records of the partitions of a source, by their order.
+/// All records of the partitions of a source, by their order, as the file connector reads them.
 fn records(source: usize, paths: &[PathBuf]) -> BTreeMap<Order, Content> {
     let mut all = BTreeMap::new();
     for (partition, path) in paths.iter().enumerate() {
-        let bytes = read(path);
-        let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let columns: Option<Vec<String>> = path.to_str().unwrap().contains(".csv").then(|| {
-            let header = std::str::from_utf8(lines.next().unwrap()).unwrap();
-            header.split(',').map(|name| name.trim_matches('"').to_string()).collect()
-        });
-        let recording = bytes.starts_with(b"wss:") || stamp(&bytes[..40]).is_some();
+        let inlet = inlet(&format!("file:{}", path.display())).unwrap();
+        let (waker, counters) = (Waker::new(|| ()), Counters::default());
+        let context = OpenContext { name: "test".into(), waker, counters };
+        let mut reader = inlet.open(0, &context).unwrap();
         let (mut time, mut decoder) = (Time::ZERO, PriceDecoder::default());
-        let frames = lines.filter_map(|line| match stamp(line).filter(|_| recording) {
-            Some((stamp, frame)) => Some((Some(stamp), frame)),
-            None => (!line.starts_with(b"wss:")).then_some((None, line)),
-        });
-        for (offset, (stamp, bytes)) in frames.enumerate() {
-            let frame = Frame { offset: 0, stamp, columns: columns.as_deref(), bytes };
+        let mut each = |frame: Frame<'_>| {
             let (own, found) = if source == 0 {
                 let (own, prices) = decoder.prices(&frame);
                 (own, prices.map(|prices| prices.iter().copied().map(Content::Price).collect()))
             } else {
-                let (own, update) = UpdateDecoder::update(bytes);
+                let (own, update) = UpdateDecoder::update(frame.bytes);
                 (own, update.map(|update| vec![Content::Update(update)]))
             };
-            time = time.max(stamp.or(own).unwrap_or(time));
+            time = time.max(frame.stamp.or(own).unwrap_or(time));
             let found: Vec<Content> = found.unwrap_or_else(|_| vec![Content::DeadLetter]);
             for (place, content) in found.into_iter().enumerate() {
-                all.insert((time, source, partition, offset, place), content);
+                all.insert((time, source, partition, frame.offset, place), content);
             }
-        }
+            true
+        };
+        while reader.read(&mut each).unwrap() != Progress::End {}
     }
     all
 }

@@ -20,7 +20,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let bound = <AllTables as Tables<Product>>::bind(TABLES, &mut Stores::default()).unwrap();
+        let bound = <AllTables as Tables<Product>>::bind(TABLES, &mut Stores::default());
         Self { bound, records: 0 }
     }
 
