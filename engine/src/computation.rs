@@ -301,8 +301,10 @@ where
                 computation.apply(record, rows, &mut context);
             }
             nth += 1;
-            for output in outputs.drain(..) {
-                next(output);
+            if !outputs.is_empty() {
+                for output in outputs.drain(..) {
+                    next(output);
+                }
             }
         });
     }

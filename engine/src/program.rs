@@ -20,7 +20,7 @@ use crate::graph::Graph;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::plan::Plan;
-use crate::worker::{Build, Control, Setup, run};
+use crate::worker::{self, Build, Setup};
 use crate::{App, Error, Result, log, sink};
 
 /// The most epochs in flight from one worker's sources.
@@ -113,6 +113,58 @@ pub(crate) fn with_dead_letters(build: Build) -> Build {
     })
 }
 
+/// Runs the application that `build` draws in this process, until its sources end: for programs
+/// and measurements that embed the engine. No signal is handled and no cluster formed.
+///
+/// # Errors
+/// What the application's check says, or what ended it.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Time, sink, source};
+///
+/// let config = Config::from_flags(["-w", "2"])?;
+/// let counters = anabranch::run(&config, |app| {
+///     let words = vec![vec![(Time::ZERO, "hello".to_string())]];
+///     app.source("words", source::memory(words.into())).sink("out", sink::null());
+///     Ok(())
+/// })?;
+/// assert_eq!(counters.snapshot()["out.records"], 1);
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Counters> {
+    let build: Build = Arc::new(build);
+    drawing(config, &build)?;
+    let counters = Counters::default();
+    let setup = setup(config, build, &counters);
+    run_alone(setup, worker_config(config))?;
+    Ok(counters)
+}
+
+fn setup(config: &Config, build: Build, counters: &Counters) -> Setup {
+    Setup {
+        build,
+        partitions: config.partitions() as usize,
+        workers_per_process: config.workers(),
+        epoch_max: config.epoch(),
+        limits: FlowLimits {
+            records: config.in_flight_records(),
+            bytes: config.in_flight_bytes(),
+            epochs: EPOCHS_IN_FLIGHT,
+        },
+        counters: counters.clone(),
+        control: Arc::default(),
+        test: None,
+    }
+}
+
+fn worker_config(config: &Config) -> WorkerConfig {
+    WorkerConfig::default().idle_spin(config.idle_spin())
+}
+
 fn run_program(config: &Config, build: Build) -> ExitCode {
     let (drain, failures) = (Drain::default(), Failures::default());
     let graph = match drawing(config, &build) {
@@ -135,22 +187,9 @@ fn run_role(
     failures: &Failures,
 ) -> Result<()> {
     let counters = Counters::default();
-    let control = Arc::new(Control::default());
-    let setup = Setup {
-        build,
-        partitions: config.partitions() as usize,
-        workers_per_process: config.workers(),
-        epoch_max: config.epoch(),
-        limits: FlowLimits {
-            records: config.in_flight_records(),
-            bytes: config.in_flight_bytes(),
-            epochs: EPOCHS_IN_FLIGHT,
-        },
-        counters: counters.clone(),
-        control: Arc::clone(&control),
-        test: None,
-    };
-    let worker_config = WorkerConfig::default().idle_spin(config.idle_spin());
+    let setup = setup(config, build, &counters);
+    let control = Arc::clone(&setup.control);
+    let worker_config = worker_config(config);
     let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
     let placement = config.placement(xxh3_64(format!("{shared:?}").as_bytes()));
     match cluster::role(&placement, drain, failures)? {
@@ -170,7 +209,7 @@ fn run_role(
             drain.on_request(move || control.stop());
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {
-                if let Err(error) = run(worker, &setup) {
+                if let Err(error) = worker::run(worker, &setup) {
                     reported.report(error.to_string());
                 }
             })?;
@@ -194,7 +233,7 @@ fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
     };
     let control = Arc::clone(&setup.control);
     let guards = timely::execute::execute_from(builders, Box::new(()), config, move |worker| {
-        run(worker, &setup)
+        worker::run(worker, &setup)
     })
     .map_err(Error::Cluster)?;
     let results: Vec<Result<()>> =

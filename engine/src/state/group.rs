@@ -106,14 +106,14 @@ where
             });
         };
         match before {
-            None => open.take_while(|_| true, each),
+            None => open.take_all(each),
             Some(Bound { head, inclusive: true }) => {
                 let head = head.entry();
-                open.take_while(|origin| origin.entry() <= head, each);
+                open.take_before(|origin| origin.entry() > head, each);
             }
             Some(Bound { head, inclusive: false }) => {
                 let head = head.entry();
-                open.take_while(|origin| origin.entry() < head, each);
+                open.take_before(|origin| origin.entry() >= head, each);
             }
         }
         self.current = None;
