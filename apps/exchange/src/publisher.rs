@@ -110,7 +110,8 @@ impl Publisher {
     }
 
     async fn at_full_speed(mut self) {
-        let mut absent = self.absent_trades;
+        // Nothing happens before the first subscriber: what it misses would be nobody's loss.
+        let mut absent = 0;
         let batch = u64::try_from(BATCH).unwrap_or(1).min(self.behind_max).max(1);
         loop {
             match self.book.lag() {
