@@ -70,6 +70,10 @@ fn read_line(line: &str, recording: &mut Recording) -> Result<()> {
     if json.starts_with("{\"stream\"") {
         return read_binance(json, recording);
     }
+    if !stamped.is_empty() && !stamp.trim_end().ends_with(':') {
+        // Among Binance's frames there are answers to requests, which belong to no stream.
+        return Ok(());
+    }
     match decode_frame(json.as_bytes())?.body {
         Body::Match(trade) => recording.trades.push(trade),
         Body::LastMatch(trade) => recording.history.push(trade),
@@ -159,6 +163,7 @@ mod tests {
             r#"1618677817.07: {"type":"last_match","trade_id":6,"side":"sell","size":"1","price":"2","product_id":"A-B","time":"2021-04-17T16:43:30Z"}"#,
             r#"{"type":"match","trade_id":7,"side":"sell","size":"1","price":"2","product_id":"A-B","time":"2021-04-17T16:43:30Z"}"#,
             r#"1723161254087891268 {"stream":"x@bookTicker","data":{"u":5,"s":"BTCUSDT"}}"#,
+            r#"1723161254087891268 {"lastUpdateId":50093239206,"bids":[]}"#,
             r#"1723161254087896568 {"stream":"x@trade","data":{"e":"trade","s":"BTCUSDT","t":8,"p":"61837.63000000","q":"0.02","T":1723161255342,"m":true}}"#,
             r#""symbol","side","price","amount","timestamp""#,
             r#""BTC-USD","buy",25741.03,3.844E-5,"2023-09-05T16:00:02.722748Z""#,

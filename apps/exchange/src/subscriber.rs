@@ -125,20 +125,22 @@ impl Subscriber {
     }
 
     async fn on_message(&mut self, message: Message) -> Ongoing {
-        let limits = self.shared.config.limits;
+        let text = match message {
+            Message::Text(text) => Some(text),
+            Message::Close(_) => return Err(Over),
+            // The answer to a ping of ours is no message of its own.
+            Message::Pong(_) => return Ok(()),
+            _ => None,
+        };
         let now = clock::instant();
         if now.duration_since(self.messages.0) >= Duration::from_secs(1) {
             self.messages = (now, 0);
         }
         self.messages.1 += 1;
-        if self.messages.1 > limits.messages_per_second {
+        if self.messages.1 > self.shared.config.limits.messages_per_second {
             return self.close(1008, "too many messages").await;
         }
-        let text = match message {
-            Message::Text(text) => text,
-            Message::Close(_) => return Err(Over),
-            _ => return Ok(()),
-        };
+        let Some(text) = text else { return Ok(()) };
         let Ok(order) = serde_json::from_str::<Order>(text.as_str()) else {
             return self.send_error("Malformed JSON", "it is no order").await;
         };

@@ -14,13 +14,13 @@ use anabranch_exchange::{
 };
 
 /// After which a test gives up: far beyond what any of them takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Trades that happened before the feed begins.
-pub const HISTORY: usize = 20;
+pub(crate) const HISTORY: usize = 20;
 
 /// A market of two products that is over after 1,000 trades, on an exchange that is fast in all.
-pub fn config(misbehave: &[Misbehaviour]) -> ExchangeConfig {
+pub(crate) fn config(misbehave: &[Misbehaviour]) -> ExchangeConfig {
     let market = MarketOptions {
         seed: 7,
         count: Some(1_000),
@@ -47,7 +47,7 @@ pub fn config(misbehave: &[Misbehaviour]) -> ExchangeConfig {
 }
 
 /// What happens on the market once the history is over, by product.
-pub fn truth(config: &ExchangeConfig) -> BTreeMap<Product, Vec<Trade>> {
+pub(crate) fn truth(config: &ExchangeConfig) -> BTreeMap<Product, Vec<Trade>> {
     let trades: Vec<Trade> = match &config.market {
         MarketSource::Generated(options) => {
             Market::new(options.clone()).trades().skip(config.history).collect()
@@ -59,7 +59,28 @@ pub fn truth(config: &ExchangeConfig) -> BTreeMap<Product, Vec<Trade>> {
     by_product(&trades)
 }
 
-pub fn by_product(trades: &[Trade]) -> BTreeMap<Product, Vec<Trade>> {
+pub(crate) fn forget_time(trade: &mut Trade) {
+    trade.time = anabranch::Time::ZERO;
+}
+
+/// A market of `keys` products that is played by the clock, 1,000 trades a second.
+pub(crate) fn played(misbehave: &[Misbehaviour], keys: u32, count: u64) -> ExchangeConfig {
+    let market = MarketOptions {
+        seed: 7,
+        count: Some(count),
+        keys,
+        skew_milli: 500,
+        rate: 1_000,
+        ..MarketOptions::default()
+    };
+    ExchangeConfig {
+        market: MarketSource::Generated(market),
+        speed: Speed::Times(1),
+        ..config(misbehave)
+    }
+}
+
+pub(crate) fn by_product(trades: &[Trade]) -> BTreeMap<Product, Vec<Trade>> {
     let mut lanes = BTreeMap::<Product, Vec<Trade>>::new();
     for trade in trades {
         lanes.entry(trade.product).or_default().push(*trade);
@@ -68,24 +89,27 @@ pub fn by_product(trades: &[Trade]) -> BTreeMap<Product, Vec<Trade>> {
 }
 
 /// A feed handler that runs, and what came of it.
-pub struct Feed {
+pub(crate) struct Feed {
     reader: Box<dyn Reader<Trade>>,
     intake: Intake<Trade>,
     woken: mpsc::Receiver<()>,
     counters: Counters,
-    pub trades: Vec<Trade>,
+    pub(crate) trades: Vec<Trade>,
     /// Dead letters: the reason and the frame.
-    pub refused: Vec<(String, Vec<u8>)>,
-    pub begun: Instant,
+    pub(crate) refused: Vec<(String, Vec<u8>)>,
+    pub(crate) begun: Instant,
 }
 
 impl Feed {
-    pub fn open(url: &str, limits: Limits) -> Self {
+    pub(crate) fn open(url: &str, limits: Limits) -> Self {
         let counters = Counters::default();
         let (wake, woken) = mpsc::sync_channel(1);
         let context = OpenContext {
             name: "prices".into(),
-            waker: Waker::new(move || drop(wake.try_send(()))),
+            waker: Waker::new(move || {
+                // A second call before the first is noticed adds nothing.
+                let _ = wake.try_send(());
+            }),
             counters: counters.clone(),
         };
         let begun = clock::instant();
@@ -109,7 +133,7 @@ impl Feed {
     }
 
     /// Reads until `done`, within bounds.
-    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let begun = clock::instant();
         while !done(self) {
             assert!(
@@ -124,7 +148,7 @@ impl Feed {
 
     /// Reads `count` trades, and then goes on until some more heartbeats have shown that no other
     /// trade comes.
-    pub fn read(&mut self, count: usize) {
+    pub(crate) fn read(&mut self, count: usize) {
         self.until(&format!("{count} trades"), |feed| feed.trades.len() >= count);
         if self.count("heartbeats") > 0 {
             let beats = self.count("heartbeats") + 6;
@@ -132,41 +156,56 @@ impl Feed {
         }
     }
 
-    pub fn count(&self, name: &str) -> u64 {
+    /// Reads until the last trade of each product has come.
+    pub(crate) fn read_to_the_end(&mut self, truth: &BTreeMap<Product, Vec<Trade>>) {
+        let mut last: BTreeMap<Product, u64> = BTreeMap::new();
+        let mut seen = 0;
+        self.until("the last trades", |feed| {
+            for trade in feed.trades.iter().skip(seen) {
+                last.insert(trade.product, trade.trade_id);
+            }
+            seen = feed.trades.len();
+            truth.iter().all(|(product, trades)| {
+                trades.last().is_none_or(|end| last.get(product) == Some(&end.trade_id))
+            })
+        });
+    }
+
+    pub(crate) fn count(&self, name: &str) -> u64 {
         self.counters.counter(name).get()
     }
 
-    pub fn counters(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
         self.counters.snapshot()
     }
 }
 
 /// An exchange, and a feed of all its products.
-pub struct Bench {
-    pub exchange: Exchange,
-    pub feed: Feed,
-    pub truth: BTreeMap<Product, Vec<Trade>>,
+pub(crate) struct Bench {
+    pub(crate) exchange: Exchange,
+    pub(crate) feed: Feed,
+    pub(crate) truth: BTreeMap<Product, Vec<Trade>>,
 }
 
 impl Bench {
-    pub fn start(config: ExchangeConfig) -> Self {
+    pub(crate) fn start(config: ExchangeConfig) -> Self {
         Self::start_with(config, Limits::loopback(), "")
     }
 
     /// `more` is appended to the feed's URL.
-    pub fn start_with(config: ExchangeConfig, limits: Limits, more: &str) -> Self {
+    pub(crate) fn start_with(config: ExchangeConfig, limits: Limits, more: &str) -> Self {
         let truth = truth(&config);
         let exchange = Exchange::start(config).unwrap();
         let feed = Feed::open(&(exchange.feed_url(&[]) + more), limits);
         Self { exchange, feed, truth }
     }
 
-    pub fn misbehaving(misbehave: &[Misbehaviour]) -> Self {
+    pub(crate) fn misbehaving(misbehave: &[Misbehaviour]) -> Self {
         Self::start(config(misbehave))
     }
 
     /// Reads the whole market and compares it with the truth, trade by trade.
-    pub fn expect_all(&mut self) {
+    pub(crate) fn expect_all(&mut self) {
         let count = self.truth.values().map(Vec::len).sum();
         self.feed.read(count);
         let came = by_product(&self.feed.trades);
@@ -187,20 +226,33 @@ impl Bench {
         self.expect("gaps", 0);
     }
 
+    /// Reads to the market's end, and compares what came with the end of the truth: a feed that
+    /// came in late is complete from there. Gives how many trades came of each product.
+    pub(crate) fn expect_from_where_it_came_in(&mut self) -> BTreeMap<Product, usize> {
+        self.feed.read_to_the_end(&self.truth);
+        self.forget_times();
+        let came = by_product(&self.feed.trades);
+        for (product, came) in &came {
+            let expected = self.truth.get(product).map_or(&[][..], Vec::as_slice);
+            assert!(expected.ends_with(came), "{product}: {:#?}", self.feed.counters());
+        }
+        self.expect("missing_trades", 0);
+        came.into_iter().map(|(product, trades)| (product, trades.len())).collect()
+    }
+
     /// The same for a market whose times are not those of the list.
-    pub fn forget_times(&mut self) {
-        let forget = |trade: &mut Trade| trade.time = anabranch::Time::ZERO;
-        self.feed.trades.iter_mut().for_each(forget);
-        self.truth.values_mut().flatten().for_each(forget);
+    pub(crate) fn forget_times(&mut self) {
+        self.feed.trades.iter_mut().for_each(forget_time);
+        self.truth.values_mut().flatten().for_each(forget_time);
     }
 
     #[track_caller]
-    pub fn expect(&self, counter: &str, count: u64) {
+    pub(crate) fn expect(&self, counter: &str, count: u64) {
         assert_eq!(self.feed.count(counter), count, "{counter}: {:#?}", self.feed.counters());
     }
 
     #[track_caller]
-    pub fn expect_some(&self, counter: &str) {
+    pub(crate) fn expect_some(&self, counter: &str) {
         assert!(self.feed.count(counter) > 0, "{counter}: {:#?}", self.feed.counters());
     }
 }
