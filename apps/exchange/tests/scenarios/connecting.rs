@@ -119,7 +119,8 @@ fn scenario_07_reset_mid_frame_and_closes() {
         for more in ["", "&dialect=advanced"] {
             let mut bench = Bench::start_with(times(2, &[death]), Limits::loopback(), more);
             bench.expect_all();
-            bench.expect("connections", 3);
+            // A reset may come before the second of two subscribes is sent: not all have opened.
+            bench.expect("attempts", 3);
             bench.expect("closed", 2);
             bench.expect("refused_frames", 0);
         }
