@@ -233,6 +233,21 @@ impl<T> Intake<T> {
     }
 }
 
+/// For a reader's own tests, where no engine reads.
+impl<T> Intake<T> {
+    /// An intake that is full with `items_max` items or `bytes_max` bytes.
+    pub fn detached(items_max: usize, bytes_max: usize) -> Self {
+        Self::new(items_max, bytes_max)
+    }
+
+    /// Takes out what was read, in order: records, and refused frames with the reason.
+    pub fn take(&mut self) -> Vec<Result<T, (String, Vec<u8>)>> {
+        self.bytes = 0;
+        let items = self.items.drain(..);
+        items.map(|(_, item)| item.map_err(|refusal| (refusal.reason, refusal.bytes))).collect()
+    }
+}
+
 /// One frame as a transport read it.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
