@@ -237,14 +237,19 @@ impl<T> Intake<T> {
 impl<T> Intake<T> {
     /// An intake that is full with `items_max` items or `bytes_max` bytes.
     pub fn detached(items_max: usize, bytes_max: usize) -> Self {
-        Self::new(items_max, bytes_max)
+        Self::new(0, 0, items_max, bytes_max)
     }
 
     /// Takes out what was read, in order: records, and refused frames with the reason.
     pub fn take(&mut self) -> Vec<Result<T, (String, Vec<u8>)>> {
         self.bytes = 0;
-        let items = self.items.drain(..);
-        items.map(|(_, item)| item.map_err(|refusal| (refusal.reason, refusal.bytes))).collect()
+        let mut items: Vec<_> =
+            self.records.drain(..).map(|tagged| (tagged.origin, Ok(tagged.record))).collect();
+        for (origin, refusal) in self.refused.drain(..) {
+            items.push((origin, Err((refusal.reason, refusal.bytes))));
+        }
+        items.sort_by_key(|(origin, _)| *origin);
+        items.into_iter().map(|(_, item)| item).collect()
     }
 }
 
