@@ -24,7 +24,8 @@ fn main() {
     println!("alerts: {events} prices, one update for 100, {workers} workers, {rounds} rounds");
     println!("| amounts | keys | form | ns/event | million events/s | of (b) | fired |");
     println!("|---|---|---|---|---|---|---|");
-    for keys in [1, 1_000, 1_000_000] {
+    let only = option("--keys", 0);
+    for keys in [1, 1_000, 1_000_000].into_iter().filter(|k| only == 0 || only == *k as usize) {
         table::<i64>("i64", keys, events, workers, rounds);
         table::<Exact>("Decimal", keys, events, workers, rounds);
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anabranch::config::Config;
 use anabranch::prelude::*;
-use anabranch::{clock, sink, source};
+use anabranch::{clock, source};
 use hashbrown::HashMap;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;

@@ -77,7 +77,7 @@ impl<T: Record> AnySink for TypedSink<T> {
 
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {
         if let Some(mut merge) = self.waiting.remove(&epoch) {
-            merge.take_all(|record| self.outgoing.records.push_back(record));
+            merge.take_before(None, |record| self.outgoing.records.push_back(record));
         }
         let Some(writer) = &mut self.writer else { return Ok(Taken::All) };
         let before = self.outgoing.len();

@@ -17,11 +17,11 @@ use crate::test_driver::Feed;
 use crate::{DeadLetter, Origin, Record, Result, Time};
 
 /// The records of a chunk of recorded input: a fence follows it.
-const CHUNK_RECORDS: usize = 4096;
+const CHUNK_RECORDS: usize = 1024;
 /// The bytes of a chunk of recorded input.
-const CHUNK_BYTES: usize = 1 << 20;
-/// How many chunks a partition is read ahead of the epochs.
-const CHUNKS_AHEAD: usize = 3;
+const CHUNK_BYTES: usize = 1 << 18;
+/// How many chunks a partition is read ahead of the epochs: others wait for its fences.
+pub(crate) const CHUNKS_AHEAD: usize = 4;
 
 /// How many dead letters of a partition are logged in a second; the others are counted.
 const DEAD_LETTER_LINES: u32 = 5;
@@ -41,6 +41,8 @@ pub(crate) struct LaneContext {
     pub(crate) partition: usize,
     pub(crate) open: OpenContext,
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
+    /// How many chunks of recorded input to read ahead.
+    pub(crate) chunks_ahead: usize,
 }
 
 /// One partition, being read on the worker that owns it.
@@ -211,7 +213,7 @@ impl<T: Record> Lane for TypedLane<T> {
         if self.ended {
             return Ok(Filled::End);
         }
-        if self.chunks.len() >= CHUNKS_AHEAD {
+        if self.chunks.len() >= self.context.chunks_ahead {
             return Ok(Filled::Enough);
         }
         if self.intake.records.capacity() == 0 {

@@ -5,7 +5,7 @@
 use timely::scheduling::SyncActivator;
 
 use crate::delivery::AnySink;
-use crate::ingest::{LaneContext, open_context};
+use crate::ingest::{CHUNKS_AHEAD, LaneContext, open_context};
 use crate::metrics::Counters;
 use crate::plan::Plan;
 use crate::reading::{OwnLane, Reading};
@@ -86,6 +86,8 @@ impl Opener {
                 partition,
                 open: open_context(&planned.name, waker.clone(), &self.counters),
                 dead_letters: std::rc::Rc::clone(&plan.dead_letters),
+                // Alone, what is read ahead only cools down.
+                chunks_ahead: if plan.placement.workers() == 1 { 1 } else { CHUNKS_AHEAD },
             };
             let feed = self.harness.as_ref().map(|h| h.feed(&planned.name, waker.clone()));
             let lane = planned.source.open(lane, feed)?;

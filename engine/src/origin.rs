@@ -108,6 +108,16 @@ pub(crate) struct Entry {
     pub(crate) position: u64,
 }
 
+impl Entry {
+    /// The next place, which may be nobody's.
+    pub(crate) fn after(self) -> Self {
+        match self.position.checked_add(1) {
+            Some(position) => Self { position, ..self },
+            None => Self { time: Time::from_nanos(self.time.as_nanos() + 1), position: 0 },
+        }
+    }
+}
+
 /// Places among the outputs of parents, outermost first, in 64 bits.
 ///
 /// Each place takes one byte below 128, two below 16,384, three below 2,097,152, and so on up to

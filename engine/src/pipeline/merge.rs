@@ -8,6 +8,7 @@ use std::vec::IntoIter;
 
 use super::Tagged;
 use crate::Origin;
+use crate::origin::Entry;
 
 /// Sorted runs of one stream's records, merged as they are taken.
 pub(crate) struct Merge<T> {
@@ -51,51 +52,26 @@ impl<T> Merge<T> {
         self.runs.iter().filter_map(Run::head).min()
     }
 
-    /// Takes all records.
+    /// Takes the records before `end`, in order; all if there is no end.
     #[inline]
-    pub(crate) fn take_all(&mut self, mut each: impl FnMut(Tagged<T>)) {
-        self.take_until(|_| usize::MAX, &mut each);
-    }
-
-    /// Takes the records before the first of which `beyond` holds; it must hold of all after that.
-    #[inline]
-    pub(crate) fn take_before(
-        &mut self,
-        beyond: impl Fn(&Origin) -> bool,
-        mut each: impl FnMut(Tagged<T>),
-    ) {
-        self.take_until(|block| first_where(block, &beyond), &mut each);
-    }
-
-    /// Takes records while `count` says that a block has some that may be taken.
-    #[inline]
-    fn take_until(
-        &mut self,
-        count: impl Fn(&[Tagged<T>]) -> usize,
-        each: &mut impl FnMut(Tagged<T>),
-    ) {
+    pub(crate) fn take_before(&mut self, end: Option<Entry>, mut each: impl FnMut(Tagged<T>)) {
         while let Some((index, bound)) = self.least() {
             let Some(run) = self.runs.get_mut(index) else { return };
             while let Some(block) = run.blocks.front_mut() {
+                let within = first_beyond(block.as_slice(), bound, end);
                 let length = block.as_slice().len();
-                let within = match bound {
-                    None => length,
-                    Some(bound) => first_where(block.as_slice(), |origin| *origin > bound),
-                };
-                let allowed = count(block.as_slice());
-                for record in block.by_ref().take(within.min(allowed)) {
+                for record in block.by_ref().take(within) {
                     each(record);
-                }
-                if allowed < within {
-                    return;
                 }
                 if within < length {
                     break;
                 }
                 run.blocks.pop_front();
             }
-            if run.blocks.is_empty() {
-                self.runs.swap_remove(index);
+            match run.head() {
+                None => drop(self.runs.swap_remove(index)),
+                Some(head) if end.is_some_and(|end| head.entry() >= end) => return,
+                Some(_) => {}
             }
         }
     }
@@ -122,21 +98,25 @@ impl<T> Merge<T> {
     }
 }
 
-/// The index of the first record of which `beyond` holds, by search from the front: what is taken
-/// is often short beside the block.
+/// How many records of `block` come neither after `bound` nor at or after `end`: by search from the
+/// front, since what is taken is often short beside the block.
 #[inline]
-fn first_where<T>(block: &[Tagged<T>], beyond: impl Fn(&Origin) -> bool) -> usize {
+fn first_beyond<T>(block: &[Tagged<T>], bound: Option<Origin>, end: Option<Entry>) -> usize {
+    if bound.is_none() && end.is_none() {
+        return block.len();
+    }
+    let beyond = |tagged: &Tagged<T>| {
+        bound.is_some_and(|bound| tagged.origin > bound)
+            || end.is_some_and(|end| tagged.origin.entry() >= end)
+    };
     let mut step = 1;
     let mut from = 0;
-    while let Some(probe) = block.get(from + step - 1) {
-        if beyond(&probe.origin) {
-            break;
-        }
+    while block.get(from + step - 1).is_some_and(|probe| !beyond(probe)) {
         from += step;
         step *= 2;
     }
     let rest = block.get(from..(from + step).min(block.len())).unwrap_or_default();
-    from + rest.partition_point(|tagged| !beyond(&tagged.origin))
+    from + rest.partition_point(|tagged| !beyond(tagged))
 }
 
 #[cfg(test)]
@@ -157,10 +137,11 @@ mod tests {
             }
             let middle = expected.get(expected.len() / 2).copied();
             let mut merged = Vec::new();
-            merge.take_before(|o| Some(*o) >= middle, |t| merged.push(t.record));
-            prop_assert!(merged.iter().all(|o| Some(*o) < middle));
+            let middle = middle.map(|origin| origin.entry());
+            merge.take_before(middle, |t| merged.push(t.record));
+            prop_assert!(merged.iter().all(|o| middle.is_none_or(|middle| o.entry() < middle)));
             prop_assert_eq!(merge.head(), expected.get(merged.len()).copied());
-            merge.take_all(|t| merged.push(t.record));
+            merge.take_before(None, |t| merged.push(t.record));
             prop_assert_eq!(merged, expected);
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::computation::Sides;
+use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Hub, Merge, Tagged};
 use crate::{Key, Origin, Record};
 
@@ -20,21 +21,13 @@ pub(crate) trait Port {
     fn open(&mut self, epoch: u64);
     /// The origin of the next record.
     fn head(&self) -> Option<Origin>;
-    /// Applies the records that come before the head of another port, all if there is none.
-    fn apply(&mut self, before: Option<Bound>);
+    /// Applies the records before `end`, all if there is none.
+    fn apply(&mut self, end: Option<Entry>);
     /// Hands on what was emitted since the last call.
     fn dispatch(&mut self);
     /// The record that is being applied and the computations it passes: whom to name if user code
     /// panicked.
     fn applying(&self) -> Option<(Origin, &str)>;
-}
-
-/// The head of another port, up to which a port may go.
-#[derive(Clone, Copy)]
-pub(crate) struct Bound {
-    pub(crate) head: Origin,
-    /// Whether records of equal entry go first here: this port was declared before the other.
-    pub(crate) inclusive: bool,
 }
 
 /// The port of a chain whose records are of type `D::In`.
@@ -93,9 +86,9 @@ where
         self.open.head()
     }
 
-    fn apply(&mut self, before: Option<Bound>) {
+    fn apply(&mut self, end: Option<Entry>) {
         let Self { chain, key, open, outputs, current, .. } = self;
-        let each = |Tagged { origin, record }: Tagged<D::In>| {
+        open.take_before(end, |Tagged { origin, record }| {
             *current = Some(origin);
             let key = key(&record);
             let mut place = 0;
@@ -104,18 +97,7 @@ where
                 place += 1;
                 outputs.push(Tagged { origin, record });
             });
-        };
-        match before {
-            None => open.take_all(each),
-            Some(Bound { head, inclusive: true }) => {
-                let head = head.entry();
-                open.take_before(|origin| origin.entry() > head, each);
-            }
-            Some(Bound { head, inclusive: false }) => {
-                let head = head.entry();
-                open.take_before(|origin| origin.entry() >= head, each);
-            }
-        }
+        });
         self.current = None;
     }
 
@@ -142,24 +124,21 @@ pub(crate) fn apply_open(ports: &mut [Box<dyn Port>]) {
     }
 }
 
-/// The port whose head comes first, and up to where it may go.
-fn least(ports: &[Box<dyn Port>]) -> Option<(usize, Option<Bound>)> {
-    let mut least: Option<(Origin, usize)> = None;
-    let mut next: Option<(Origin, usize)> = None;
+/// The port whose head comes first, and the entry before which it may go on. Of equal entries, the
+/// port that was declared first goes first.
+fn least(ports: &[Box<dyn Port>]) -> Option<(usize, Option<Entry>)> {
+    let mut least: Option<(Entry, usize)> = None;
+    let mut next: Option<(Entry, usize)> = None;
     for (index, port) in ports.iter().enumerate() {
-        let Some(head) = port.head() else { continue };
-        match least {
-            Some((first, _)) if first.entry() <= head.entry() => {
-                if next.is_none_or(|(next, _)| head.entry() < next.entry()) {
-                    next = Some((head, index));
-                }
-            }
-            _ => {
-                next = least;
-                least = Some((head, index));
-            }
+        let Some(head) = port.head().map(|origin| (origin.entry(), index)) else { continue };
+        if least.is_none_or(|least| head < least) {
+            next = least;
+            least = Some(head);
+        } else if next.is_none_or(|next| head < next) {
+            next = Some(head);
         }
     }
     let (_, index) = least?;
-    Some((index, next.map(|(head, other)| Bound { head, inclusive: index < other })))
+    let end = next.map(|(entry, other)| if index < other { entry.after() } else { entry });
+    Some((index, end))
 }

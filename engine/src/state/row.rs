@@ -18,7 +18,7 @@ pub struct Row<'a, V> {
 
 /// What happened to a row in one invocation.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mark {
+pub(super) struct Mark {
     /// The row did not exist: what stands there is the default.
     fresh: bool,
     written: bool,
