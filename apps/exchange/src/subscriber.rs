@@ -268,9 +268,11 @@ impl Subscriber {
 
     async fn send_all(&mut self, trades: &[Trade]) -> Ongoing {
         if self.subscriptions.dialect == Some(Dialect::AdvancedTrade) {
-            for group in trades.chunks(GROUP) {
+            let mut groups = trades.chunks(GROUP).peekable();
+            while let Some(group) = groups.next() {
                 self.note_sent(group);
-                if self.script.has(M::SequenceJump) && self.script.is_due() {
+                let last = groups.peek().is_none();
+                if last && self.script.has(M::SequenceJump) && self.script.is_due() {
                     self.script.forget(M::SequenceJump);
                     self.sequence_num += 1;
                     continue;
