@@ -41,11 +41,13 @@ pub(super) struct Closed {
     pub(super) wait: Option<Duration>,
     /// A frame was larger than allowed.
     pub(super) oversized: bool,
+    /// Sending failed: what had come before may not have been read.
+    unread: bool,
 }
 
 impl Closed {
     fn because(why: impl Into<String>) -> Self {
-        Self { why: why.into(), wait: None, oversized: false }
+        Self { why: why.into(), wait: None, oversized: false, unread: false }
     }
 }
 
@@ -81,7 +83,13 @@ impl Dialer {
         let closed = match timeout(self.limits.connect, self.open()).await {
             Err(_) => Closed::because(format!("it did not open within {:?}", self.limits.connect)),
             Ok(Err(closed)) => closed,
-            Ok(Ok(stream)) => self.serve(id, stream, orders).await,
+            Ok(Ok(mut stream)) => {
+                let closed = self.serve(id, &mut stream, orders).await;
+                if closed.unread {
+                    self.drain(id, &mut stream).await;
+                }
+                closed
+            }
         };
         // Without a receiver the feed has ended, and nobody wants to know.
         let _ = self.events.send((id, Event::Closed(closed))).await;
@@ -109,11 +117,11 @@ impl Dialer {
     async fn serve(
         &self,
         id: u64,
-        mut stream: Stream,
+        stream: &mut Stream,
         mut orders: mpsc::Receiver<String>,
     ) -> Closed {
         for subscribe in self.address.subscribes() {
-            if let Err(closed) = self.send(&mut stream, Message::text(subscribe)).await {
+            if let Err(closed) = self.send(stream, Message::text(subscribe)).await {
                 return closed;
             }
         }
@@ -130,7 +138,7 @@ impl Dialer {
                         let _ = timeout(self.limits.connect, stream.close(None)).await;
                         return Closed::because("it was replaced");
                     };
-                    if let Err(closed) = self.send(&mut stream, Message::text(order)).await {
+                    if let Err(closed) = self.send(stream, Message::text(order)).await {
                         return closed;
                     }
                 }
@@ -141,7 +149,7 @@ impl Dialer {
                     restart(silence.as_mut(), self.limits.silence);
                 }
                 () = ping.as_mut() => {
-                    if let Err(closed) = self.send(&mut stream, Message::Ping(Bytes::new())).await {
+                    if let Err(closed) = self.send(stream, Message::Ping(Bytes::new())).await {
                         return closed;
                     }
                     restart(ping.as_mut(), self.limits.ping_every);
@@ -152,6 +160,21 @@ impl Dialer {
                 }
             }
         }
+    }
+
+    /// Hands on what an exchange that has hung up had sent before: it may be what nobody will
+    /// send again.
+    async fn drain(&self, id: u64, stream: &mut Stream) {
+        let reading = async {
+            loop {
+                let message = stream.next().await;
+                if self.received(id, message).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // An exchange that goes on sending and takes nothing is left.
+        let _ = timeout(self.limits.connect, reading).await;
     }
 
     async fn received(
@@ -184,7 +207,7 @@ impl Dialer {
     async fn send(&self, stream: &mut Stream, message: Message) -> Result<(), Closed> {
         match timeout(self.limits.silence, stream.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.closed(error)),
+            Ok(Err(error)) => Err(Closed { unread: true, ..self.closed(error) }),
             Err(_) => Err(Closed::because("the exchange takes nothing any more")),
         }
     }

@@ -13,6 +13,10 @@ fn times(times: u32, misbehave: &[M]) -> ExchangeConfig {
     ExchangeConfig { trouble: Trouble { times, ..config.trouble }, ..config }
 }
 
+fn quick_answer() -> Limits {
+    Limits { answer: Duration::from_millis(300), ..Limits::loopback() }
+}
+
 #[test]
 fn both_dialects_bring_the_whole_market() {
     for more in ["", "&dialect=advanced"] {
@@ -71,26 +75,29 @@ fn scenario_02_upgrade_503() {
 fn scenario_03_handshake_hangs() {
     let mut config = times(2, &[M::HandshakeHang]);
     config.trouble.lasts = Duration::from_secs(60);
-    let mut bench = Bench::start(config);
+    let limits = Limits { connect: Duration::from_millis(300), ..Limits::loopback() };
+    let mut bench = Bench::start_with(config, limits, "");
     bench.expect_all();
-    bench.expect("closed", 2);
-    bench.expect("connections", 1);
+    assert!(bench.feed.count("closed") >= 2);
+    bench.expect_some("connections");
 }
 
 #[test]
 fn scenario_04_no_answer_to_the_subscribe() {
-    let mut bench = Bench::misbehaving(&[M::SubscribeSilence]);
+    let mut bench = Bench::start_with(config(&[M::SubscribeSilence]), quick_answer(), "");
     bench.expect_all();
-    bench.expect("connections", 2);
+    bench.expect_some("stale");
+    assert!(bench.feed.count("connections") >= 2);
 }
 
 #[test]
 fn scenario_04_half_an_answer_to_the_subscribe() {
-    let mut bench = Bench::start(played(&[M::SubscribeHalf], 2, 2_000));
+    let config = played(&[M::SubscribeHalf], 2, 2_000);
+    let mut bench = Bench::start_with(config, quick_answer(), "");
     let came = bench.expect_from_where_it_came_in();
     assert!(came.values().all(|count| *count > 0), "{came:?}");
-    bench.expect("stale", 1);
-    bench.expect("connections", 2);
+    bench.expect_some("stale");
+    assert!(bench.feed.count("connections") >= 2);
 }
 
 #[test]

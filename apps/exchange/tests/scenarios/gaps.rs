@@ -99,6 +99,18 @@ fn scenario_17_a_jump_of_the_sequence_number() {
 }
 
 #[test]
+fn scenario_17_a_jump_after_which_no_trade_comes() {
+    // Only the number of the next heartbeat tells that the last trades are lost.
+    let mut config = config(&[M::SequenceJump]);
+    config.trouble.after = 979;
+    let mut bench = Bench::start_with(config, Limits::loopback(), "&dialect=advanced");
+    bench.expect_all();
+    bench.expect("sequence_jumps", 1);
+    bench.expect_some("filled_trades");
+    bench.expect("connections", 1);
+}
+
+#[test]
 fn scenario_17_the_sequence_number_begins_again_at_reconnect() {
     let limits = Limits::loopback();
     let mut bench = Bench::start_with(config(&[M::Close1001]), limits, "&dialect=advanced");

@@ -4,6 +4,8 @@
 //! disconnected; nothing is buffered for it beyond the log that all share. What goes wrong on
 //! request goes wrong here, by the script.
 
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,18 +13,16 @@ use std::time::{Duration, Instant};
 use anabranch::clock;
 use anabranch_connectors::coinbase::{Dialect, Product, Trade, encode};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, sleep, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::Misbehaviour as M;
-use crate::script::{Death, Script};
+use crate::script::Script;
 use crate::server::Shared;
 use crate::subscription::{Order, Subscriptions};
 use crate::write::{self, Tickers, sequence};
@@ -268,9 +268,11 @@ impl Subscriber {
 
     async fn send_all(&mut self, trades: &[Trade]) -> Ongoing {
         if self.subscriptions.dialect == Some(Dialect::AdvancedTrade) {
-            for group in trades.chunks(GROUP) {
+            let mut groups = trades.chunks(GROUP).peekable();
+            while let Some(group) = groups.next() {
                 self.note_sent(group);
-                if self.script.has(M::SequenceJump) && self.script.is_due() {
+                let last = groups.peek().is_none();
+                if last && self.script.has(M::SequenceJump) && self.script.is_due() {
                     self.script.forget(M::SequenceJump);
                     self.sequence_num += 1;
                     continue;
@@ -320,56 +322,6 @@ impl Subscriber {
         if self.subscriptions.has("ticker", trade.product) {
             let ticker = self.tickers.ticker(trade);
             self.send_text(ticker).await?;
-        }
-        Ok(())
-    }
-
-    /// A message in three fragments, with a ping after each but the last.
-    async fn send_fragments(&mut self, text: &str) -> Ongoing {
-        let (first, rest) = text.split_at(text.len() / 3);
-        let (second, third) = rest.split_at(rest.len() / 2);
-        let parts = [(first, Data::Text), (second, Data::Continue), (third, Data::Continue)];
-        for (at, (part, data)) in parts.into_iter().enumerate() {
-            let last = at == 2;
-            let frame = Frame::message(part.to_owned(), OpCode::Data(data), last);
-            self.send(Message::Frame(frame)).await?;
-            if !last {
-                self.send(Message::Ping(Bytes::from_static(b"between"))).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What a misbehaving exchange mixes in.
-    async fn send_extras(&mut self) -> Ongoing {
-        let turn = self.extras;
-        self.extras += 1;
-        let product = self.shared.products.first().copied().unwrap_or(Product::BTC_USD);
-        if self.script.has(M::Unknown) {
-            let unknown = [
-                format!(r#"{{"type":"auction","product_id":"{product}","state":[1,{{}}]}}"#),
-                format!(r#"{{"type":"match","product_id":"{product}","price":"1","size":"1"}}"#),
-                r#"{"type":"match","trade_id":1,"side":"buy","price":"1","size":"1"}"#.to_owned(),
-                format!(r#"{{"type":"heartbeat","product_id":"{product}"}}"#),
-                r#"{"channel":"candles","sequence_num":null,"events":[]}"#.to_owned(),
-            ];
-            self.send_text(unknown[turn % unknown.len()].clone()).await?;
-        }
-        if self.script.has(M::Garbage) {
-            let garbage = [
-                Message::text(r#"{"type":"match","trade_id":"#),
-                Message::binary(vec![0xff, 0x00, 0xfe]),
-                Message::text(""),
-                Message::text("[".repeat(5_000)),
-            ];
-            self.send(garbage[turn % garbage.len()].clone()).await?;
-            if self.bad_utf8 && self.script.is_due() {
-                self.bad_utf8 = false;
-                return self.die(Death::BadUtf8).await;
-            }
-        }
-        if self.script.has(M::BigFrames) && turn == 1 {
-            self.send_text(write::large_snapshot(product, 5_079_379)).await?;
         }
         Ok(())
     }
@@ -471,37 +423,6 @@ impl Subscriber {
         };
         // A client that does not answer is left without.
         let _ = timeout(Duration::from_secs(1), closing).await;
-        Err(Over)
-    }
-
-    /// Ends the connection badly.
-    async fn die(&mut self, death: Death) -> Ongoing {
-        self.flush().await?;
-        match death {
-            Death::Close(code) => return self.close(code, "on request").await,
-            Death::Drop => {}
-            Death::Reset => {
-                let socket = self.stream.get_mut();
-                // A text frame of 1,000 bytes, of which not all come. If the socket is gone
-                // already, so much the better.
-                let _ = socket.write_all(&[0x81, 126, 0x03, 0xe8, b'{', b'"']).await;
-                let _ = socket.set_zero_linger();
-            }
-            Death::HalfOpen => {
-                self.shared.book.unsubscribe(self.id);
-                sleep(self.shared.config.trouble.lasts).await;
-            }
-            Death::BadUtf8 => {
-                let frame = Frame::message(vec![b'"', 0xc3, 0x28], OpCode::Data(Data::Text), true);
-                self.send(Message::Frame(frame)).await?;
-                self.flush().await?;
-            }
-            Death::Oversized => {
-                let product = self.shared.products.first().copied().unwrap_or(Product::BTC_USD);
-                self.send_text(write::large_snapshot(product, 17 << 20)).await?;
-                self.flush().await?;
-            }
-        }
         Err(Over)
     }
 }
