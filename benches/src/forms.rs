@@ -155,9 +155,11 @@ impl<T: Clone + 'static> InspectBatchInto for timely::dataflow::StreamVec<'_, u6
 
 /// The workload as recorded sources: prices and updates, each in as many partitions as workers.
 pub struct Recorded<P> {
-    prices: Arc<[Vec<(Time, Price<P>)>]>,
-    updates: Arc<[Vec<(Time, Update<P>)>]>,
+    prices: Partitions<Price<P>>,
+    updates: Partitions<Update<P>>,
 }
+
+type Partitions<T> = Arc<[Vec<(Time, T)>]>;
 
 impl<P: Amount> Recorded<P> {
     /// Deals the workload to `partitions` partitions, in batches.

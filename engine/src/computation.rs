@@ -153,7 +153,7 @@ impl Random {
     /// A number below `bound`, which must not be 0 (0 gives 0); the bias is below 2^-32 for
     /// bounds below 2^32.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 }
 

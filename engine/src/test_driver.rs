@@ -149,8 +149,8 @@ fn spawn(workers: usize, setup: Setup) -> Result<JoinHandle<Result<()>>> {
             run(worker, &setup)
         })
         .map_err(Error::Cluster)?;
-        let results = guards.join().into_iter();
-        results.map(|result| result.unwrap_or_else(|e| Err(Error::Panic(e)))).collect()
+        let mut results = guards.join().into_iter();
+        results.try_for_each(|result| result.unwrap_or_else(|e| Err(Error::Panic(e))))
     };
     thread.spawn(process).map_err(|e| Error::io("starting the test driver's thread", e))
 }

@@ -26,6 +26,7 @@ pub const ALERTS: MapTable<Product, String, Alert> = MapTable::new("alerts");
 /// The same alerts in the order in which a moving average meets them.
 pub const THRESHOLDS: MapTable<Product, Threshold, u64> = MapTable::new("thresholds");
 
+#[allow(clippy::type_complexity, reason = "a tuple of tables says it best")]
 /// The tables that prices and updates share, to be computed with as one group.
 pub const TABLES: (
     Table<Product, Market>,

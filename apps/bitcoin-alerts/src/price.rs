@@ -50,7 +50,7 @@ pub struct Price {
     pub fresh: bool,
 }
 
-/// Reads prices from the messages of exchanges, as the [module](self) lists them.
+/// Reads prices from the messages of exchanges, as the table in `price.rs` lists them.
 #[derive(Debug, Default)]
 pub struct PriceDecoder {
     found: Vec<Price>,

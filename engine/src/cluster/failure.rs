@@ -41,12 +41,12 @@ impl Cause {
     /// A process that is gone, named as `process 1 (host:port)`.
     pub(super) fn lost(process: usize, address: &str, how: &str) -> Self {
         let text = format!("process {process} ({address}) was lost: {how}");
-        Self { process: Some(process), lost: true, text: shortened(text) }
+        Self { process: Some(process), lost: true, text: shortened(&text) }
     }
 }
 
 /// One line that fits in a frame.
-fn shortened(text: String) -> String {
+fn shortened(text: &str) -> String {
     let mut text = text.replace(['\n', '\r'], " ");
     text.truncate(text.floor_char_boundary(CAUSE_MAX));
     text
@@ -207,7 +207,7 @@ impl Failures {
             Some(process) => format!("process {process}: {what}"),
             None => what,
         };
-        self.settle(Cause { process, lost: false, text: shortened(text) }, exit_code);
+        self.settle(Cause { process, lost: false, text: shortened(&text) }, exit_code);
     }
 
     fn settle(&self, cause: Cause, exit_code: u8) {

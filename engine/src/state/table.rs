@@ -60,8 +60,11 @@ impl<K, V> Copy for Table<K, V> {}
 /// For rows that grow large: they are read, changed, undone and kept entry by entry.
 pub struct MapTable<K, S, V> {
     name: &'static str,
-    of: PhantomData<fn() -> (K, S, V)>,
+    of: Of<(K, S, V)>,
 }
+
+/// Names types without holding any.
+type Of<T> = PhantomData<fn() -> T>;
 
 impl<K, S, V> MapTable<K, S, V> {
     /// The table of that name. State belongs to the name: renaming a table makes another one.
@@ -332,6 +335,8 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
 
 macro_rules! tuples {
     ($($name:ident $index:tt),*) => {
+        // For the tuple of no tables, which is the unit.
+        #[allow(clippy::unused_unit)]
         impl<Key_: Key, $($name: Tables<Key_>),*> Tables<Key_> for ($($name,)*) {
             type Bound = ($($name::Bound,)*);
             type Guard<'a> = ($($name::Guard<'a>,)*);

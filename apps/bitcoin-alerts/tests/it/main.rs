@@ -1,5 +1,6 @@
 //! The promises of the application, one file each, without the engine's workers: decoders are fed
 //! frames, and computations rows.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod average_is_exact;
 mod bad_json;
