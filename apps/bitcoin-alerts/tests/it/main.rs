@@ -1,6 +1,9 @@
 //! The promises of the application, one file each, without the engine's workers: decoders are fed
 //! frames, and computations rows.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod average_is_exact;
 mod bad_json;
 mod bad_json_corpus;
