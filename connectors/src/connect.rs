@@ -190,14 +190,10 @@ fn websocket_client(scheme: &'static str, rest: &str) -> Result<Box<dyn Inlet>> 
         url: format!("{scheme}{url}"),
         subscribe: options.texts("subscribe"),
         limits,
-        roots: options.path("ca")?,
+        roots: if scheme == "wss://" { options.path("ca")? } else { None },
         bounds: bounds(&mut options)?,
     };
     options.finish()?;
-    if source.roots.is_some() && scheme == "ws://" {
-        let text = "option `ca` is for `wss://`; `ws://` is not encrypted";
-        return Err(Error::Usage(text.into()));
-    }
     Dial::new(&source.url, None, limits)?;
     Ok(Box::new(source))
 }
@@ -213,6 +209,7 @@ fn endpoint(rest: &str) -> Result<(Endpoint, Options)> {
     let endpoint = Endpoint {
         listen: listen(SCHEME, address, &mut options)?,
         path: path.into(),
+        origins: options.texts("origin"),
         handshake: options.duration("handshake", Duration::from_secs(5))?,
         limits: limits(&mut options, LISTENER_FRAME_BYTES_MAX)?,
     };

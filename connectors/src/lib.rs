@@ -1,4 +1,9 @@
-//! Sources and sinks for Anabranch, chosen by URL.
+//! Sources and sinks for Anabranch, chosen by URL: any program can be pointed at any of them.
+//!
+//! Invariant: a peer, a file or a network can slow a program down or be reported, never make it
+//! block, grow or fall over. What a connector knows ends at frames; records are the decoder's.
+//!
+#![doc = include_str!("../docs/urls.md")]
 
 mod backoff;
 pub mod coinbase;

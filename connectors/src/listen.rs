@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch::metrics::Counter;
 use anabranch::source::OpenContext;
 use anabranch::{Error, Result};
 use socket2::{SockRef, TcpKeepalive};
@@ -94,14 +95,15 @@ impl Listen {
             while connections.try_join_next().is_some() {}
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 // Closed by the drop of the stream.
-                if refused.get().is_power_of_two() || refused.get() == 0 {
+                if count_and_tell(&refused) {
                     tracing::warn!(
                         name = %context.name,
-                        "refused a connection of {peer}: {} are open, the most allowed by \
-                         `connections`", self.connections_max
+                        so_far = refused.get(),
+                        "refused a connection of {peer}: {} are open, the most that `connections` \
+                         allows",
+                        self.connections_max
                     );
                 }
-                refused.add(1);
                 continue;
             };
             accepted.add(1);
@@ -117,4 +119,11 @@ pub(crate) fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+/// Counts one more, and says whether to log it: the first, second, fourth, eighth and so on, so
+/// that a client that fails a million times fills no disk.
+pub(crate) fn count_and_tell(counter: &Counter) -> bool {
+    counter.add(1);
+    counter.get().is_power_of_two()
 }

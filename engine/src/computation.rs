@@ -28,7 +28,7 @@ use crate::{Key, Origin, Record, Time};
 ///
 /// impl Computation<String, String, Table<String, u64>> for CountUpTo {
 ///     type Output = (String, u64);
-///     fn apply(&mut self, word: String, mut count: Row<'_, String, u64>, out: &mut Context<'_, (String, u64)>) {
+///     fn apply(&mut self, word: String, mut count: Row<'_, u64>, out: &mut Context<'_, (String, u64)>) {
 ///         if *count < self.limit {
 ///             *count += 1;
 ///             out.emit((word, *count));
@@ -299,10 +299,13 @@ where
                 let rows = S::rows(&mut guard, key);
                 let mut context = Context { origin, nth, outputs, surroundings };
                 computation.apply(record, rows, &mut context);
+                S::settle(&mut guard, key);
             }
             nth += 1;
-            for output in outputs.drain(..) {
-                next(output);
+            if !outputs.is_empty() {
+                for output in outputs.drain(..) {
+                    next(output);
+                }
             }
         });
     }

@@ -25,8 +25,6 @@ pub(crate) trait AnySink {
     ) -> Result<()>;
     /// Keeps `body` until its epoch is delivered.
     fn stash(&mut self, epoch: u64, body: Body);
-    /// The first epoch that waits.
-    fn next_epoch(&self) -> Option<u64>;
     /// Offers the records of `epoch` to the writer; again after [`Taken::Partly`].
     fn deliver(&mut self, epoch: u64) -> Result<Taken>;
     /// Nothing more will come.
@@ -77,13 +75,9 @@ impl<T: Record> AnySink for TypedSink<T> {
         self.waiting.entry(epoch).or_default().add(body.records());
     }
 
-    fn next_epoch(&self) -> Option<u64> {
-        self.waiting.keys().next().copied()
-    }
-
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {
         if let Some(mut merge) = self.waiting.remove(&epoch) {
-            merge.take_while(|_| true, |record| self.outgoing.records.push_back(record));
+            merge.take_all(|record| self.outgoing.records.push_back(record));
         }
         let Some(writer) = &mut self.writer else { return Ok(Taken::All) };
         let before = self.outgoing.len();

@@ -3,12 +3,11 @@
 //! Invariant: user code that panics ends the run with an error that names its record; it never
 //! leaves the other workers waiting.
 
-use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cluster;
 use crate::origin::RecordId;
 use crate::state::Port;
 use crate::{Error, Result};
@@ -30,7 +29,7 @@ impl Fault {
 
     /// Runs `code`, user code among it.
     pub(crate) fn guard<R>(&self, code: impl FnOnce() -> R) -> Result<R, Panic> {
-        catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panic(message(&*payload)))
+        cluster::catch(code).map_err(Panic)
     }
 }
 
@@ -56,11 +55,4 @@ impl Panic {
         let id = RecordId { source: source.map_or("", String::as_str), origin };
         self.at(&format!("computation {computations}, at record {id},"))
     }
-}
-
-/// The text of a panic's payload.
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_string());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_string())
 }

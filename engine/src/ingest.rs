@@ -121,7 +121,6 @@ struct TypedLane<T> {
     hub: Rc<Hub<T>>,
     chunks: VecDeque<Chunk<T>>,
     ended: bool,
-    records: Vec<Tagged<T>>,
     letters: Vec<Tagged<DeadLetter>>,
     counts: Counts,
     log: Limited,
@@ -154,36 +153,27 @@ struct Chunk<T> {
 impl<T: Record> TypedLane<T> {
     fn new(context: LaneContext, reader: Box<dyn Reader<T>>, hub: Rc<Hub<T>>) -> Self {
         let counts = Counts::new(&context.open.counters);
+        let (source, partition) = (context.source, context.partition);
+        let intake = Intake::new(source, partition, CHUNK_RECORDS, CHUNK_BYTES);
         Self {
             context,
             reader,
-            intake: Intake::new(CHUNK_RECORDS, CHUNK_BYTES),
+            intake,
             hub,
             chunks: VecDeque::new(),
             ended: false,
-            records: Vec::new(),
             letters: Vec::new(),
             counts,
             log: Limited::new(DEAD_LETTER_LINES),
         }
     }
 
-    /// Sorts what is in the intake into records and dead letters, with origins; stamped with
-    /// `stamp` if there is one. Gives the number of bytes.
-    fn sort(&mut self, stamp: Option<Time>) -> usize {
-        let LaneContext { source, partition, .. } = self.context;
-        let before = self.records.len();
-        let mut items = std::mem::take(&mut self.intake.items);
-        for (tag, item) in items.drain(..) {
-            let time = stamp.unwrap_or(tag.time);
-            let origin = tag.origin(time, source, partition);
-            match item {
-                Ok(record) => self.records.push(Tagged { origin, record }),
-                Err(refusal) => self.refuse(origin, refusal),
-            }
+    /// Counts what was read and turns what was refused into dead letters. Gives the number of bytes.
+    fn settle(&mut self) -> usize {
+        for (origin, refusal) in std::mem::take(&mut self.intake.refused) {
+            self.refuse(origin, refusal);
         }
-        self.intake.items = items;
-        self.counts.records.add((self.records.len() - before) as u64);
+        self.counts.records.add(self.intake.records.len() as u64);
         self.counts.ignored.add(std::mem::take(&mut self.intake.ignored));
         std::mem::take(&mut self.intake.bytes)
     }
@@ -201,19 +191,20 @@ impl<T: Record> TypedLane<T> {
         self.letters.push(Tagged { origin, record });
     }
 
-    fn hand_on(&mut self) {
-        self.hub.dispatch(&mut self.records);
+    fn hand_on_letters(&mut self) {
         self.context.dead_letters.dispatch(&mut self.letters);
     }
 }
 
 impl<T: Record> Lane for TypedLane<T> {
     fn read(&mut self, time: Time) -> Result<(Progress, Volume)> {
+        self.intake.now = Some(time);
         let progress = self.reader.read(&mut self.intake)?;
-        let bytes = self.sort(Some(time));
-        let volume = Volume { records: self.records.len() + self.letters.len(), bytes };
-        self.hand_on();
-        Ok((progress, volume))
+        let bytes = self.settle();
+        let records = self.intake.records.len() + self.letters.len();
+        self.hub.dispatch(&mut self.intake.records);
+        self.hand_on_letters();
+        Ok((progress, Volume { records, bytes }))
     }
 
     fn fill(&mut self) -> Result<Filled> {
@@ -223,24 +214,27 @@ impl<T: Record> Lane for TypedLane<T> {
         if self.chunks.len() >= CHUNKS_AHEAD {
             return Ok(Filled::Enough);
         }
+        if self.intake.records.capacity() == 0 {
+            self.intake.records.reserve(CHUNK_RECORDS);
+        }
         let progress = self.reader.read(&mut self.intake)?;
         self.ended = progress == Progress::End;
         if !self.ended && !self.intake.is_full() {
             return Ok(if progress == Progress::Idle { Filled::Idle } else { Filled::More });
         }
-        let bytes = self.sort(None);
+        let bytes = self.settle();
         let cut = self.intake.cut.take().map(|time| Entry { time, position: u64::MAX });
         let ends = [
-            self.records.last().map(|tagged| tagged.origin.entry()),
+            self.intake.records.last().map(|tagged| tagged.origin.entry()),
             self.letters.last().map(|tagged| tagged.origin.entry()),
             cut,
         ];
         let Some(end) = ends.into_iter().flatten().max() else {
             return Ok(if self.ended { Filled::End } else { Filled::More });
         };
-        let items = self.records.len() + self.letters.len();
+        let items = self.intake.records.len() + self.letters.len();
         self.chunks.push_back(Chunk {
-            records: std::mem::take(&mut self.records).into_iter(),
+            records: std::mem::take(&mut self.intake.records).into_iter(),
             letters: std::mem::take(&mut self.letters).into_iter(),
             bytes_per_item: bytes / items.max(1),
             end,
@@ -251,16 +245,21 @@ impl<T: Record> Lane for TypedLane<T> {
     fn emit(&mut self, fence: Entry) -> Volume {
         let mut volume = Volume::default();
         while let Some(chunk) = self.chunks.front_mut() {
-            let items = take_until(&mut chunk.records, fence, &mut self.records)
-                + take_until(&mut chunk.letters, fence, &mut self.letters);
+            let mut records = take_until(&mut chunk.records, fence);
+            let items = records.len() + {
+                self.letters = take_until(&mut chunk.letters, fence);
+                self.letters.len()
+            };
             volume.records += items;
             volume.bytes += items * chunk.bytes_per_item;
-            if chunk.end > fence {
+            let whole = chunk.end <= fence;
+            self.hub.dispatch(&mut records);
+            self.hand_on_letters();
+            if !whole {
                 break;
             }
             self.chunks.pop_front();
         }
-        self.hand_on();
         volume
     }
 
@@ -269,11 +268,14 @@ impl<T: Record> Lane for TypedLane<T> {
     }
 }
 
-/// Moves the records up to `fence` from the front of `from` to `into`.
-fn take_until<T>(from: &mut IntoIter<Tagged<T>>, fence: Entry, into: &mut Vec<Tagged<T>>) -> usize {
+/// Takes the records up to `fence` from the front of `from`, all without a copy if they are all.
+fn take_until<T>(from: &mut IntoIter<Tagged<T>>, fence: Entry) -> Vec<Tagged<T>> {
+    let last = from.as_slice().last();
+    if last.is_none_or(|last| last.origin.entry() <= fence) {
+        return std::mem::take(from).collect();
+    }
     let count = from.as_slice().partition_point(|tagged| tagged.origin.entry() <= fence);
-    into.extend(from.by_ref().take(count));
-    count
+    from.by_ref().take(count).collect()
 }
 
 /// The context in which a connector of that name opens.

@@ -40,6 +40,7 @@ pub use crate::error::{Error, Result};
 pub use crate::key::Key;
 pub use crate::origin::{LANES_MAX, Origin, PATH_LEVELS_MAX, Path, RecordId};
 pub use crate::pipeline::{Chain, Identity};
+pub use crate::program::{main, run};
 pub use crate::record::Record;
 pub use crate::state::{
     Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse, Tables, Value,

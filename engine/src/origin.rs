@@ -42,6 +42,13 @@ impl Origin {
         Self { time, position: lane << OFFSET_BITS | offset, path: Path::ROOT }
     }
 
+    /// The origin of the record at `offset` of the same partition, entering at `time`.
+    #[inline]
+    pub(crate) fn at(self, time: Time, offset: u64) -> Self {
+        let lane = self.position >> OFFSET_BITS << OFFSET_BITS;
+        Self { time, position: lane | offset & ((1 << OFFSET_BITS) - 1), path: Path::ROOT }
+    }
+
     /// The record's ingest time.
     pub fn time(&self) -> Time {
         self.time

@@ -1,18 +1,105 @@
-//! A program: an application with its command line.
+//! A program: an application with its command line, from start to end.
+//!
+//! Invariant: an application is drawn and checked once before anything is opened; whatever goes
+//! wrong ends the program with one error that says what to do, and an exit code.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::Result;
+use timely::WorkerConfig;
+use timely::communication::Hooks;
+use timely::communication::allocator::thread::ThreadBuilder;
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::app::draw;
+use crate::cluster::{self, Drain, Failures, Role};
+use crate::config::{self, Command, Config, GraphFormat, Parsed};
+use crate::epoch::FlowLimits;
+use crate::graph::Graph;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
-use crate::sink;
-use crate::worker::Build;
+use crate::plan::Plan;
+use crate::worker::{self, Build, Setup};
+use crate::{App, Error, Result, log, sink};
+
+/// The most epochs in flight from one worker's sources.
+const EPOCHS_IN_FLIGHT: usize = 256;
+
+/// The main function of a program: reads its options, and runs, draws or checks the application
+/// that `build` draws.
+///
+/// ```no_run
+/// use anabranch::prelude::*;
+/// use anabranch::{sink, source};
+///
+/// /// Passes words on.
+/// #[derive(clap::Args, Clone)]
+/// struct Options {
+///     /// Do nothing else.
+///     #[arg(long)]
+///     only: bool,
+/// }
+///
+/// fn pass(app: &App, _: &Options) -> Result<()> {
+///     app.source("words", source::empty::<String>()).sink("out", sink::null());
+///     Ok(())
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     anabranch::main(pass)
+/// }
+/// ```
+pub fn main<O>(build: impl Fn(&App, &O) -> Result<()> + Send + Sync + 'static) -> ExitCode
+where
+    O: clap::Args + Send + Sync + 'static,
+{
+    let environment = |name: &str| std::env::var_os(name);
+    let parsed = match config::parse::<O>(std::env::args_os(), &environment) {
+        Ok(parsed) => parsed,
+        Err(exit) => return exit.print(),
+    };
+    let Parsed { command, config, options } = parsed;
+    let build: Build = Arc::new(move |app| build(app, &options));
+    let ended = match command {
+        Command::Run => return run_program(&config, build),
+        Command::Check => drawing(&config, &build).map(|graph| graph.to_text()),
+        Command::Graph { format } => drawing(&config, &build).map(|graph| match format {
+            GraphFormat::Mermaid => graph.to_mermaid(),
+            GraphFormat::Dot => graph.to_dot(),
+            GraphFormat::Json => graph.to_json(),
+        }),
+    };
+    match ended {
+        Ok(text) => {
+            // A reader that went away (`graph | head`) is no reason to fail.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn failed(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+/// Draws the application once, without running anything.
+fn drawing(config: &Config, build: &Build) -> Result<Graph> {
+    let plan = plan(build, config.workers(), config.partitions() as usize)?;
+    Ok(Graph::of_plan(config.program(), &plan))
+}
+
+fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {
+    let placement = Placement::new(partitions, workers, 0, 0..workers);
+    draw(placement, Counters::default(), |app| build(app))?.into_plan()
+}
 
 /// Draws the application once, without running anything, and reports mistakes.
 pub(crate) fn check(build: &Build, workers: usize, partitions: usize) -> Result<()> {
-    let placement = Placement::new(partitions, workers, 0, 0..workers);
-    draw(placement, Counters::default(), |app| build(app)).map(drop)
+    plan(build, workers, partitions).map(drop)
 }
 
 /// `build`, and a sink for dead letters if it names none.
@@ -24,4 +111,146 @@ pub(crate) fn with_dead_letters(build: Build) -> Build {
         }
         Ok(())
     })
+}
+
+/// Runs the application that `build` draws in this process, until its sources end: for programs
+/// and measurements that embed the engine. No signal is handled and no cluster formed.
+///
+/// # Errors
+/// What the application's check says, or what ended it.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Time, sink, source};
+///
+/// let config = Config::from_flags(["-w", "2"])?;
+/// let counters = anabranch::run(&config, |app| {
+///     let words = vec![vec![(Time::ZERO, "hello".to_string())]];
+///     app.source("words", source::memory(words.into())).sink("out", sink::null());
+///     Ok(())
+/// })?;
+/// assert_eq!(counters.snapshot()["out.records"], 1);
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Counters> {
+    let build: Build = Arc::new(build);
+    drawing(config, &build)?;
+    let counters = Counters::default();
+    let setup = setup(config, build, &counters);
+    run_alone(setup, worker_config(config))?;
+    Ok(counters)
+}
+
+fn setup(config: &Config, build: Build, counters: &Counters) -> Setup {
+    Setup {
+        build,
+        partitions: config.partitions() as usize,
+        workers_per_process: config.workers(),
+        epoch_max: config.epoch(),
+        limits: FlowLimits {
+            records: config.in_flight_records(),
+            bytes: config.in_flight_bytes(),
+            epochs: EPOCHS_IN_FLIGHT,
+        },
+        counters: counters.clone(),
+        control: Arc::default(),
+        test: None,
+    }
+}
+
+fn worker_config(config: &Config) -> WorkerConfig {
+    WorkerConfig::default().idle_spin(config.idle_spin())
+}
+
+fn run_program(config: &Config, build: Build) -> ExitCode {
+    let (drain, failures) = (Drain::default(), Failures::default());
+    let graph = match drawing(config, &build) {
+        Ok(graph) => graph,
+        Err(error) => return failed(&error),
+    };
+    cluster::install_panic_hook(&failures);
+    failures.exit_on_first();
+    match run_role(config, build, &graph, &drain, &failures) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failures.exit(&error),
+    }
+}
+
+fn run_role(
+    config: &Config,
+    build: Build,
+    graph: &Graph,
+    drain: &Drain,
+    failures: &Failures,
+) -> Result<()> {
+    let counters = Counters::default();
+    let setup = setup(config, build, &counters);
+    let control = Arc::clone(&setup.control);
+    let worker_config = worker_config(config);
+    let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
+    let placement = config.placement(xxh3_64(format!("{shared:?}").as_bytes()));
+    match cluster::role(&placement, drain, failures)? {
+        Role::Supervisor(supervisor) => {
+            log::start(config.log(), None)?;
+            return supervisor.run();
+        }
+        Role::Alone => {
+            log::start(config.log(), None)?;
+            cluster::watch_signals(drain)?;
+            drain.on_request(move || control.stop());
+            run_alone(setup, worker_config)?;
+        }
+        Role::Member(member) => {
+            log::start(config.log(), Some(member.process()))?;
+            let Some(mesh) = member.connect()? else { return Ok(()) };
+            drain.on_request(move || control.stop());
+            let reported = failures.clone();
+            mesh.execute(worker_config, failures, move |worker| {
+                if let Err(error) = worker::run(worker, &setup) {
+                    reported.report(error.to_string());
+                }
+            })?;
+        }
+    }
+    summarize(&counters);
+    Ok(())
+}
+
+/// Runs the workers of a program that is one process.
+fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
+    let workers = setup.workers_per_process;
+    let builders = if workers == 1 {
+        vec![AllocatorBuilder::Thread(ThreadBuilder)]
+    } else {
+        let hooks = Hooks::default();
+        ProcessBuilder::new_typed_vector(workers, hooks.refill, hooks.spill)
+            .into_iter()
+            .map(AllocatorBuilder::Process)
+            .collect()
+    };
+    let control = Arc::clone(&setup.control);
+    let guards = timely::execute::execute_from(builders, Box::new(()), config, move |worker| {
+        worker::run(worker, &setup)
+    })
+    .map_err(Error::Cluster)?;
+    let results: Vec<Result<()>> =
+        guards.join().into_iter().map(|r| r.unwrap_or_else(|e| Err(Error::Panic(e)))).collect();
+    match control.first_fault() {
+        Some(error) => Err(error),
+        None => results.into_iter().collect(),
+    }
+}
+
+/// Tells what sources and sinks have counted.
+fn summarize(counters: &Counters) {
+    let counted: Vec<String> = counters
+        .snapshot()
+        .into_iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(name, number)| format!("{name} {number}"))
+        .collect();
+    tracing::info!("done: {}", counted.join(", "));
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::pipeline::Tagged;
 use crate::{Origin, Record, Result, Time};
 
 /// Whether input brings its time or is stamped when it is read.
@@ -116,26 +117,22 @@ pub trait Reader<T> {
 /// number of [`accept`](Intake::accept), or one [`reject`](Intake::reject), or
 /// [`ignore`](Intake::ignore).
 pub struct Intake<T> {
-    pub(crate) items: Vec<(FrameTag, Result<T, Refusal>)>,
-    pub(crate) frame: FrameTag,
+    pub(crate) records: Vec<Tagged<T>>,
+    pub(crate) refused: Vec<(Origin, Refusal)>,
     pub(crate) ignored: u64,
     pub(crate) bytes: usize,
-    pub(crate) bytes_max: usize,
-    pub(crate) items_max: usize,
-    pub(crate) last_time: Time,
+    bytes_max: usize,
+    items_max: usize,
+    /// The origin of the current frame.
+    frame: Origin,
+    /// How many records were found in the current frame.
+    place: u32,
+    /// The running maximum of times.
+    last_time: Time,
+    /// Live input: the time of everything that is read now.
+    pub(crate) now: Option<Time>,
     /// A test driver ends an epoch here.
     pub(crate) cut: Option<Time>,
-}
-
-/// Where an item of an intake comes from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FrameTag {
-    pub(crate) offset: u64,
-    pub(crate) time: Time,
-    /// The item's index among those of its frame.
-    pub(crate) place: u32,
-    /// Whether its frame has several items, so that their places tell them apart.
-    pub(crate) several: bool,
 }
 
 /// Why a frame was not decoded, and the frame.
@@ -146,58 +143,73 @@ pub(crate) struct Refusal {
 }
 
 impl<T> Intake<T> {
-    pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(source: usize, partition: usize, items_max: usize, bytes_max: usize) -> Self {
         Self {
-            items: Vec::new(),
-            frame: FrameTag::default(),
+            records: Vec::new(),
+            refused: Vec::new(),
             ignored: 0,
             bytes: 0,
             bytes_max,
             items_max,
+            frame: Origin::new(Time::ZERO, source, partition, 0),
+            place: 0,
             last_time: Time::ZERO,
+            now: None,
             cut: None,
         }
     }
 
     /// True when no further frame should be read for now.
+    #[inline]
     pub fn is_full(&self) -> bool {
-        self.items.len() >= self.items_max || self.bytes >= self.bytes_max || self.cut.is_some()
+        self.records.len() + self.refused.len() >= self.items_max
+            || self.bytes >= self.bytes_max
+            || self.cut.is_some()
     }
 
     /// Begins the frame at `offset` (its index within the partition, from 0) of `bytes` bytes,
     /// recorded at `stamp` if the recording says so.
+    #[inline]
     pub fn frame(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) {
         self.bytes += bytes;
-        let time = stamp.unwrap_or(self.last_time).max(self.last_time);
-        self.last_time = time;
-        self.frame = FrameTag { offset, time, place: 0, several: false };
+        let stamp = self.now.or(stamp);
+        self.last_time = stamp.map_or(self.last_time, |stamp| stamp.max(self.last_time));
+        self.frame = self.frame.at(self.last_time, offset);
+        self.place = 0;
     }
 
-    /// The time that the frame itself names, for a recording whose lines have no stamp; has no
-    /// effect if `frame` was given a stamp earlier than what came before. Call it before
-    /// [`accept`](Intake::accept).
+    /// The time that the frame itself names, for a recording whose lines have no stamp. Call it
+    /// before [`accept`](Intake::accept).
+    #[inline]
     pub fn frame_time(&mut self, time: Time) {
-        self.frame.time = self.frame.time.max(time);
-        self.last_time = self.frame.time;
+        if self.now.is_none() {
+            self.last_time = self.last_time.max(time);
+            self.frame = self.frame.at(self.last_time, self.frame.offset());
+        }
     }
 
     /// A record found in the current frame.
     #[inline]
-    pub fn accept(&mut self, item: T) {
-        if self.frame.place == 1 {
-            self.frame.several = true;
-            if let Some((first, _)) = self.items.last_mut() {
-                first.several = true;
-            }
+    pub fn accept(&mut self, record: T) {
+        let origin = if self.place == 0 { self.frame } else { self.next_of_several() };
+        self.records.push(Tagged { origin, record });
+        self.place += 1;
+    }
+
+    /// The origin of a further record of one frame: places tell them apart.
+    fn next_of_several(&mut self) -> Origin {
+        if self.place == 1
+            && let Some(first) = self.records.last_mut()
+        {
+            first.origin = first.origin.child(0);
         }
-        self.items.push((self.frame, Ok(item)));
-        self.frame.place += 1;
+        self.frame.child(self.place)
     }
 
     /// The current frame, `bytes`, is refused for `reason`: it becomes a dead letter.
     pub fn reject(&mut self, reason: impl Into<String>, bytes: &[u8]) {
-        self.items
-            .push((self.frame, Err(Refusal { reason: reason.into(), bytes: bytes.to_vec() })));
+        let refusal = Refusal { reason: reason.into(), bytes: bytes.to_vec() };
+        self.refused.push((self.frame, refusal));
     }
 
     /// The current frame is well-formed and of no interest (a heartbeat): only counted.
@@ -208,18 +220,36 @@ impl<T> Intake<T> {
     /// Decodes `frame` with `decoder` and accepts, rejects or ignores it.
     pub fn decode(&mut self, frame: Frame<'_>, decoder: &mut (impl Decoder<T> + ?Sized)) {
         self.frame(frame.offset, frame.stamp, frame.bytes.len());
-        let before = self.items.len();
+        let before = self.records.len();
         let stamped = frame.stamp.is_some();
         match decoder.decode(frame, &mut Decoded { intake: self, stamped }) {
-            Ok(()) if self.items.len() == before => self.ignore(),
+            Ok(()) if self.records.len() == before => self.ignore(),
             Ok(()) => {}
             Err(error) => {
-                self.items.truncate(before);
-                self.frame.place = 0;
-                self.frame.several = false;
+                self.records.truncate(before);
                 self.reject(error.to_string(), frame.bytes);
             }
         }
+    }
+}
+
+/// For a reader's own tests, where no engine reads.
+impl<T> Intake<T> {
+    /// An intake that is full with `items_max` items or `bytes_max` bytes.
+    pub fn detached(items_max: usize, bytes_max: usize) -> Self {
+        Self::new(0, 0, items_max, bytes_max)
+    }
+
+    /// Takes out what was read, in order: records, and refused frames with the reason.
+    pub fn take(&mut self) -> Vec<Result<T, (String, Vec<u8>)>> {
+        self.bytes = 0;
+        let mut items: Vec<_> =
+            self.records.drain(..).map(|tagged| (tagged.origin, Ok(tagged.record))).collect();
+        for (origin, refusal) in self.refused.drain(..) {
+            items.push((origin, Err((refusal.reason, refusal.bytes))));
+        }
+        items.sort_by_key(|(origin, _)| *origin);
+        items.into_iter().map(|(_, item)| item).collect()
     }
 }
 
@@ -249,6 +279,19 @@ pub trait Decoder<T> {
 impl<T, F: FnMut(Frame<'_>, &mut Decoded<'_, T>) -> Result<()>> Decoder<T> for F {
     fn decode(&mut self, frame: Frame<'_>, out: &mut Decoded<'_, T>) -> Result<()> {
         self(frame, out)
+    }
+}
+
+/// Each frame as text; what is not UTF-8 is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text;
+
+impl Decoder<String> for Text {
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Decoded<'_, String>) -> Result<()> {
+        let text = std::str::from_utf8(frame.bytes)
+            .map_err(|e| crate::Error::Decode(format!("not UTF-8: {e}")))?;
+        out.emit(text.to_string());
+        Ok(())
     }
 }
 
@@ -378,10 +421,60 @@ impl<T> Reader<T> for FramePartition<T> {
     }
 }
 
-impl FrameTag {
-    pub(crate) fn origin(self, time: Time, source: usize, partition: usize) -> Origin {
-        let origin = Origin::new(time, source, partition, self.offset);
-        if self.several { origin.child(self.place) } else { origin }
+/// A recorded source of records in memory, each with its time: one partition an element of
+/// `partitions`. Times are raised to the running maximum of their partition.
+///
+/// ```
+/// use anabranch::{Time, source};
+/// let at = |nanos, word: &str| (Time::from_nanos(nanos), word.to_string());
+/// let words = source::memory(vec![vec![at(1, "a"), at(3, "c")], vec![at(2, "b")]].into());
+/// ```
+pub fn memory<T: Record + Sync>(partitions: Arc<[Vec<(Time, T)>]>) -> impl Source<Item = T> {
+    Memory { partitions }
+}
+
+struct Memory<T> {
+    partitions: Arc<[Vec<(Time, T)>]>,
+}
+
+impl<T: Record + Sync> Source for Memory<T> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        "memory".to_string()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::Recorded
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        Ok(self.partitions.len())
+    }
+
+    fn open(&self, partition: usize, _: &OpenContext) -> Result<Box<dyn Reader<T>>> {
+        Ok(Box::new(MemoryReader { partitions: Arc::clone(&self.partitions), partition, next: 0 }))
+    }
+}
+
+struct MemoryReader<T> {
+    partitions: Arc<[Vec<(Time, T)>]>,
+    partition: usize,
+    next: usize,
+}
+
+impl<T: Record + Sync> Reader<T> for MemoryReader<T> {
+    fn read(&mut self, intake: &mut Intake<T>) -> Result<Progress> {
+        let records = self.partitions.get(self.partition).map_or(&[][..], Vec::as_slice);
+        for (time, record) in records.get(self.next..).unwrap_or_default() {
+            if intake.is_full() {
+                return Ok(Progress::Ready);
+            }
+            intake.frame(self.next as u64, Some(*time), size_of::<T>());
+            intake.accept(record.clone());
+            self.next += 1;
+        }
+        Ok(Progress::End)
     }
 }
 

@@ -213,7 +213,8 @@ impl TestDriver {
     pub fn finish(&mut self) -> Result<()> {
         self.harness.end();
         self.baton.run_to_end();
-        self.process.take().map_or(Ok(()), join)
+        let ended = self.process.take().map_or(Ok(()), join);
+        self.control.first_fault().map_or(ended, Err)
     }
 
     /// What a sink has received since the last call, in order.
@@ -282,7 +283,8 @@ impl TestDriver {
     fn failure(&mut self) -> Error {
         self.baton.run_to_end();
         let ended = self.process.take().map_or(Ok(()), join);
-        ended.err().unwrap_or_else(|| Error::Cluster("the application has ended".to_string()))
+        let fault = self.control.first_fault().or(ended.err());
+        fault.unwrap_or_else(|| Error::Cluster("the application has ended".to_string()))
     }
 }
 

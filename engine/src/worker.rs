@@ -53,6 +53,7 @@ pub(crate) struct Control {
     stop: AtomicBool,
     abort: AtomicBool,
     workers: Mutex<Vec<Thread>>,
+    first_fault: Mutex<Option<Error>>,
 }
 
 impl Control {
@@ -66,6 +67,21 @@ impl Control {
     pub(crate) fn abort(&self) {
         self.abort.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// Keeps `fault`, if it is the first of the process, and ends all workers.
+    fn fail(&self, fault: Error) {
+        let mut first = self.first_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() && !self.abort.load(Ordering::SeqCst) {
+            *first = Some(fault);
+        }
+        drop(first);
+        self.abort();
+    }
+
+    /// What ended the workers.
+    pub(crate) fn first_fault(&self) -> Option<Error> {
+        self.first_fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn wake(&self) {
@@ -104,13 +120,13 @@ pub(crate) fn run(worker: &mut Worker, setup: &Setup) -> Result<()> {
         None => run_parking(worker, setup),
         Some((_, baton)) => baton.run(worker, setup),
     };
-    if result.is_err() {
-        setup.control.abort();
-        for dataflow in worker.installed_dataflows() {
-            worker.drop_dataflow(dataflow);
-        }
+    let Err(fault) = result else { return Ok(()) };
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
     }
-    result
+    let text = fault.to_string();
+    setup.control.fail(fault);
+    Err(Error::Cluster(text))
 }
 
 fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {

@@ -34,11 +34,7 @@ pub type SharedTables =
 pub const TABLES: SharedTables = (PRICES, THRESHOLDS, ALERTS);
 
 /// The rows of [`TABLES`] for one product.
-pub type Rows<'a> = (
-    Row<'a, Product, Market>,
-    MapRow<'a, Product, Threshold, u64>,
-    MapRow<'a, Product, String, Alert>,
-);
+pub type Rows<'a> = (Row<'a, Market>, MapRow<'a, Threshold, u64>, MapRow<'a, String, Alert>);
 
 /// On which side of the threshold an average fires an alert.
 #[derive(
@@ -114,7 +110,7 @@ struct Nearest {
 }
 
 impl Nearest {
-    fn of(thresholds: &MapRow<'_, Product, Threshold, u64>) -> Self {
+    fn of(thresholds: &MapRow<'_, Threshold, u64>) -> Self {
         let price_at = |end: Option<(&Threshold, &u64)>, direction| {
             end.filter(|(end, _)| end.direction == direction).map(|(end, _)| end.price)
         };
@@ -187,8 +183,8 @@ pub fn observe(
 /// Removes the alerts that the average reaches, and gives them in the order of their thresholds.
 fn fire(
     market: &Market,
-    thresholds: &mut MapRow<'_, Product, Threshold, u64>,
-    alerts: &mut MapRow<'_, Product, String, Alert>,
+    thresholds: &mut MapRow<'_, Threshold, u64>,
+    alerts: &mut MapRow<'_, String, Alert>,
 ) -> Vec<FiredThreshold> {
     let fires = |end: Option<(&Threshold, &u64)>, direction| {
         end.is_some_and(|(end, _)| end.direction == direction && market.fires(direction, end.price))

@@ -85,7 +85,7 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Frame> {
     if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return Err(Error::Decode("not a JSON object".into()));
     }
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(not_json)?;
+    let fields: Fields<'_> = serde_json::from_str(text).map_err(|e| not_json(&e))?;
     let sequence_num = fields.sequence_num.map(|raw| integer(raw, "sequence_num")).transpose()?;
     let body = match (fields.kind, fields.channel) {
         // Errors of either feed have a type.
@@ -103,7 +103,7 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Frame> {
 /// # Errors
 /// [`Error::Decode`] when it is no list of trades.
 pub(crate) fn decode_page(product: Product, bytes: &[u8]) -> Result<Vec<Trade>> {
-    let fields: Vec<Fields<'_>> = serde_json::from_slice(bytes).map_err(not_json)?;
+    let fields: Vec<Fields<'_>> = serde_json::from_slice(bytes).map_err(|e| not_json(&e))?;
     fields.iter().map(|fields| trade(product, fields)).collect()
 }
 
@@ -261,7 +261,7 @@ fn word<'a>(raw: &'a RawValue, name: &str) -> Result<Cow<'a, str>> {
     let text = raw.get();
     if let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         return if inner.contains('\\') {
-            serde_json::from_str::<String>(text).map(Cow::Owned).map_err(not_json)
+            serde_json::from_str::<String>(text).map(Cow::Owned).map_err(|e| not_json(&e))
         } else {
             Ok(Cow::Borrowed(inner))
         };
@@ -281,14 +281,14 @@ fn integer(raw: &RawValue, name: &str) -> Result<u64> {
 }
 
 fn list<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<Vec<T>> {
-    serde_json::from_str(raw.get()).map_err(not_json)
+    serde_json::from_str(raw.get()).map_err(|e| not_json(&e))
 }
 
 fn shortened(text: &str, chars: usize) -> String {
     text.chars().take(chars).collect()
 }
 
-fn not_json(error: serde_json::Error) -> Error {
+fn not_json(error: &serde_json::Error) -> Error {
     // The parser's words may quote the input at length.
     Error::Decode(format!("not JSON as expected: {}", shortened(&error.to_string(), 200)))
 }

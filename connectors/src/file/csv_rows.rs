@@ -56,9 +56,13 @@ impl Rows {
         loop {
             let unparsed = self.input.window().get(self.parsed..).unwrap_or_default();
             if unparsed.is_empty() && !self.input.is_over() {
-                self.input.fill()?;
+                self.input.fill();
                 continue;
             }
+            if unparsed.is_empty() {
+                self.input.finish()?;
+            }
+            let unparsed = self.input.window().get(self.parsed..).unwrap_or_default();
             let (result, count, _, _) = self.parser.read_record(unparsed, &mut unquoted, &mut ends);
             self.parsed += count;
             match result {

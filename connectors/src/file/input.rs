@@ -24,13 +24,15 @@ pub(super) struct Input {
     start: usize,
     end: usize,
     is_over: bool,
+    /// Why it is over, if not because everything was read.
+    failed: Option<Error>,
 }
 
 impl Input {
     /// Reads from `from`, called `what` in messages.
     pub(super) fn new(what: impl Into<String>, from: impl Read + Send + 'static) -> Self {
         let (buffer, what) = (vec![0; WINDOW_BYTES], what.into());
-        Self { what, from: Box::new(from), buffer, start: 0, end: 0, is_over: false }
+        Self { what, from: Box::new(from), buffer, start: 0, end: 0, is_over: false, failed: None }
     }
 
     /// Opens a file, and decompresses it if its name ends in `.gz` or `.zst`.
@@ -69,15 +71,23 @@ impl Input {
         self.start = (self.start + count).min(self.end);
     }
 
-    /// Whether nothing more can be read.
+    /// Whether nothing more can be read: at the end, or after an error.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Reads once, growing the window if it is full; false at the end.
-    pub(super) fn fill(&mut self) -> Result<bool> {
+    /// The end is reached and every whole line before it was given.
+    ///
+    /// # Errors
+    /// Why it is not the end of the file, if reading failed.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Reads once, growing the window if it is full; false when it is over.
+    pub(super) fn fill(&mut self) -> bool {
         if self.is_over {
-            return Ok(false);
+            return false;
         }
         if self.start > 0 && self.end == self.buffer.len() || self.start == self.end {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -93,16 +103,15 @@ impl Input {
                 Ok(count) => {
                     self.end += count;
                     self.is_over = count == 0;
-                    return Ok(count > 0);
+                    return count > 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
+                    let hint = "truncated, or not what its name says?";
+                    let what = format!("cannot read {} any further: {hint}", self.what);
+                    self.failed = Some(Error::io(what, error));
                     self.is_over = true;
-                    let what = format!(
-                        "cannot read {} any further: truncated, or not what its name says?",
-                        self.what
-                    );
-                    return Err(Error::io(what, error));
+                    return false;
                 }
             }
         }

@@ -49,11 +49,12 @@ impl Lines {
             let unsearched = self.input.window().get(self.searched..).unwrap_or_default();
             let (consumed, length) = match memchr::memchr(b'\n', unsearched) {
                 Some(at) => (self.searched + at + 1, self.searched + at),
-                None if self.input.is_over() && self.input.window().is_empty() => {
-                    return Ok(None);
-                }
                 None if self.input.is_over() => {
+                    self.input.finish()?;
                     let length = self.input.window().len();
+                    if length == 0 {
+                        return Ok(None);
+                    }
                     (length, length)
                 }
                 None => {
@@ -66,7 +67,7 @@ impl Lines {
                         let length = self.searched;
                         return Ok(Some(self.give(length, length)));
                     }
-                    self.input.fill()?;
+                    self.input.fill();
                     continue;
                 }
             };
@@ -86,9 +87,9 @@ impl Lines {
     }
 
     /// Whether any line in the first window satisfies `test`; the last one may be a part.
-    pub(super) fn any_ahead(&mut self, bytes: usize, test: impl Fn(&[u8]) -> bool) -> Result<bool> {
-        while self.input.window().len() < bytes && self.input.fill()? {}
-        Ok(self.input.window().split(|byte| *byte == b'\n').any(test))
+    pub(super) fn any_ahead(&mut self, bytes: usize, test: impl Fn(&[u8]) -> bool) -> bool {
+        while self.input.window().len() < bytes && self.input.fill() {}
+        self.input.window().split(|byte| *byte == b'\n').any(test)
     }
 
     fn give(&mut self, consumed: usize, length: usize) -> Line<'_> {

@@ -6,7 +6,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+#[cfg(unix)]
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use anabranch::sink::{FrameWriter, Outlet, Taken};
 use anabranch::source::OpenContext;
@@ -34,6 +36,7 @@ impl Outlet for FileSink {
     fn open(&self, context: &OpenContext) -> Result<Box<dyn FrameWriter>> {
         let what = self.path.display().to_string();
         let failed = |e| Error::io(format!("cannot write {what}"), e);
+        refuse_fifo(&self.path)?;
         let file = File::create(&self.path).map_err(failed)?;
         let to = match Compression::of(&self.path) {
             Compression::None => Lines::Plain(Box::new(file)),
@@ -50,6 +53,17 @@ impl Outlet for FileSink {
             Error::io(format!("cannot write {what} (what was written before is there)"), e)
         })
     }
+}
+
+/// Opening a FIFO would block the worker until someone reads it.
+fn refuse_fifo(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        let text = format!("`{}` is a FIFO; write to it through `-`", path.display());
+        return Err(Error::Usage(text));
+    }
+    let _ = path;
+    Ok(())
 }
 
 /// Starts the thread that writes to `to`; `failed` names it in errors.

@@ -147,7 +147,7 @@ impl FileReader {
             Format::Auto if !is_csv(path) => {
                 let mut lines = lines(input);
                 let within = recording::DETECTED_WITHIN_BYTES;
-                match lines.any_ahead(within, recording::shows_recording)? {
+                match lines.any_ahead(within, recording::shows_recording) {
                     true => Content::Recording(lines),
                     false => Content::Lines(lines),
                 }

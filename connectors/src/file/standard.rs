@@ -114,3 +114,130 @@ fn closed(error: io::Error) -> Error {
     }
     Error::io("cannot write to standard output", error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use anabranch::sink::Taken;
+    use anabranch::source::{Progress, Waker};
+    use anabranch::{Origin, RecordId, Time};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn context() -> (OpenContext, mpsc::Receiver<()>) {
+        let (wake, woken) = mpsc::channel();
+        let waker = Waker::new(move || _ = wake.send(()));
+        (OpenContext { name: "test".into(), waker, counters: Default::default() }, woken)
+    }
+
+    fn input(bounds: Bounds) -> (Box<dyn FrameReader>, mpsc::Receiver<()>, PipeWriter) {
+        let (from, to) = pipe().unwrap();
+        let (context, woken) = context();
+        let source = StandardInput { line_bytes_max: 1 << 20, bounds };
+        (source.read(from, &context).unwrap(), woken, to)
+    }
+
+    fn output(bounds: Bounds) -> (Box<dyn FrameWriter>, mpsc::Receiver<()>, PipeReader) {
+        let (from, to) = pipe().unwrap();
+        let (context, woken) = context();
+        (write_lines(Lines::Plain(Box::new(to)), bounds, &context, closed).unwrap(), woken, from)
+    }
+
+    fn read(reader: &mut dyn FrameReader, lines: &mut Vec<String>) -> Progress {
+        let each = &mut |frame: anabranch::source::Frame<'_>| {
+            assert_eq!(frame.offset, lines.len() as u64);
+            lines.push(String::from_utf8(frame.bytes.to_vec()).unwrap());
+            true
+        };
+        reader.read(each).unwrap()
+    }
+
+    fn write(writer: &mut dyn FrameWriter, frame: &[u8]) -> Result<Taken> {
+        writer.write(RecordId::new("test", Origin::new(Time::ZERO, 0, 0, 0)), frame)
+    }
+
+    #[test]
+    fn a_line_is_read_when_it_is_there_and_the_end_is_the_end() {
+        let (mut reader, woken, mut to) = input(Bounds::default());
+        let mut lines = Vec::new();
+        for count in 1..4 {
+            writeln!(to, "line {count}").unwrap();
+            while lines.len() < count {
+                if read(&mut *reader, &mut lines) == Progress::Idle && lines.len() < count {
+                    woken.recv_timeout(PATIENCE).unwrap();
+                }
+            }
+        }
+        write!(to, "the last").unwrap();
+        drop(to);
+        while read(&mut *reader, &mut lines) != Progress::End {
+            woken.recv_timeout(PATIENCE).unwrap();
+        }
+        assert_eq!(lines, ["line 1", "line 2", "line 3", "the last"]);
+    }
+
+    /// The thread stops reading, so the pipe fills and its writer must wait.
+    #[test]
+    fn input_that_no_worker_reads_stays_in_the_pipe() {
+        let (reader, _, mut to) = input(Bounds { frames: 100, bytes: 10_000 });
+        let (wrote, writes) = mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            for n in 0.. {
+                if to.write_all(&[b'x'; 999]).and_then(|()| to.write_all(b"\n")).is_err() {
+                    return;
+                }
+                wrote.send(n).unwrap();
+            }
+        });
+        // A pipe holds 64 KiB, the thread's window 256 KiB and the queue 5: far less than this.
+        let mut most = 0;
+        while let Ok(n) = writes.recv_timeout(Duration::from_millis(500)) {
+            most = n;
+            assert!(n < 2_000, "{n} KB were taken");
+        }
+        assert!(most > 5);
+        drop(reader);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn output_is_written_at_once_and_waits_for_its_reader() {
+        let (mut writer, woken, from) = output(Bounds { frames: 1 << 20, bytes: 1 << 20 });
+        let mut from = BufReader::new(from).lines();
+        assert_eq!(write(&mut *writer, b"first").unwrap(), Taken::All);
+        assert_eq!(from.next().unwrap().unwrap(), "first");
+        let mut written = 0;
+        while write(&mut *writer, &[b'x'; 999]).unwrap() == Taken::All {
+            written += 1;
+            assert!(written < 3_000, "nobody reads");
+        }
+        for _ in 0..written {
+            assert_eq!(from.next().unwrap().unwrap().len(), 999);
+        }
+        woken.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(write(&mut *writer, b"last").unwrap(), Taken::All);
+        while writer.close().unwrap() != Taken::All {
+            woken.recv_timeout(PATIENCE).unwrap();
+        }
+        drop(writer);
+        assert_eq!(from.map(|line| line.unwrap()).collect::<Vec<_>>(), ["last"]);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_an_error_that_says_so() {
+        let (mut writer, woken, from) = output(Bounds::default());
+        drop(from);
+        let error = loop {
+            match write(&mut *writer, b"x") {
+                Err(error) => break error.to_string(),
+                Ok(_) => _ = woken.recv_timeout(Duration::from_millis(20)),
+            }
+        };
+        assert!(error.contains("standard output was closed"), "{error}");
+    }
+}

@@ -10,14 +10,15 @@ mod options;
 mod random;
 mod zipf;
 
-pub(crate) use self::random::{SplitMix64, mix};
-
 use anabranch::Result;
 use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source};
 
 pub use self::frames::{FrameInlet, frames};
 pub use self::generate::Trades;
 pub use self::options::{KEYS_MAX, MarketOptions, PARTITIONS_MAX};
+#[cfg(test)]
+pub(crate) use self::random::SplitMix64;
+pub(crate) use self::random::mix;
 use crate::coinbase::{Product, Trade};
 
 /// A market as a source of trades.

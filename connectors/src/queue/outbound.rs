@@ -180,6 +180,11 @@ impl OutboundReceiver {
         }
     }
 
+    /// How many frames are queued.
+    pub(crate) fn queued(&self) -> usize {
+        self.shared.lock().batch.len()
+    }
+
     /// Everything is written, or the program must end with that error.
     pub(crate) fn finish(self, result: Result<()>) {
         self.shared.end(result);

@@ -127,19 +127,16 @@ impl Sending {
             () = self.keep_sending(&frames) => true,
             () = too_late => false,
         };
-        let result = if done { Ok(()) } else { Err(self.undelivered()) };
+        let result = if done { Ok(()) } else { Err(self.undelivered(frames.queued())) };
         frames.finish(result);
     }
 
-    fn undelivered(&self) -> Error {
+    fn undelivered(&self, queued: usize) -> Error {
         Error::Connector(format!(
-            "sink `{}`: {} and what was queued behind could not be written to tcp://{} within \
-             {:?} after the end of the input: is the receiver running and reading?",
+            "sink `{}`: the last frames, up to {}, did not reach tcp://{} within {:?} after the \
+             end of the input: is the receiver running and reading?",
             self.name,
-            match self.window.len() {
-                1 => "1 frame".into(),
-                n => format!("{n} frames"),
-            },
+            self.window.len() + queued,
             self.to.address,
             self.to.drain
         ))

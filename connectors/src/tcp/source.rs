@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::HEADER_BYTES;
-use crate::listen::Listen;
+use crate::listen::{Listen, count_and_tell};
 use crate::queue::{Bounds, EndGuard, Gone, Inbound, inbound};
 use crate::runtime::runtime;
 
@@ -115,29 +115,31 @@ impl Sender {
             Over::Closed | Over::Gone => {
                 tracing::debug!(source = %name, "{peer} disconnected");
             }
-            Over::Partial { had, error } => {
-                self.counts.partial.add(1);
+            Over::Partial { had, error } if count_and_tell(&self.counts.partial) => {
                 let error = error.map(|e| format!(" ({e})")).unwrap_or_default();
                 tracing::warn!(
                     source = %name,
+                    so_far = self.counts.partial.get(),
                     "{peer} left in the middle of a frame{error}: its first {had} bytes, length \
                      included, are dropped"
                 );
             }
-            Over::Oversized(length) => {
-                self.counts.oversized.add(1);
+            Over::Oversized(length) if count_and_tell(&self.counts.oversized) => {
                 tracing::warn!(
                     source = %name,
+                    so_far = self.counts.oversized.get(),
                     "{peer} announced a frame of {length} bytes, more than the {} allowed: the \
                      connection is closed. Does it send a 4-byte big-endian length before each \
                      frame? If such frames are right, raise `frame_max`",
                     self.frame_bytes_max
                 );
             }
-            Over::Broken(error) => {
-                self.counts.broken.add(1);
-                tracing::warn!(source = %name, "connection of {peer}: {error}");
+            Over::Broken(error) if count_and_tell(&self.counts.broken) => {
+                let so_far = self.counts.broken.get();
+                tracing::warn!(source = %name, so_far, "connection of {peer}: {error}");
             }
+            // Counted, and logged before.
+            Over::Partial { .. } | Over::Oversized(_) | Over::Broken(_) => {}
         }
     }
 

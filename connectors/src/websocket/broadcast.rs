@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
+use crate::listen::count_and_tell;
 use crate::queue::{Batch, Bounds, Outbound, OutboundReceiver, outbound};
 use crate::runtime::runtime;
 use crate::websocket::connection::{Connection, Interruption};
@@ -274,8 +275,11 @@ async fn serve(
     let connected = endpoint.handshake(stream, welcome).await;
     match connected {
         Err(why) => {
-            audience.counts.handshake_failures.add(1);
-            tracing::warn!(sink = %name, "{peer} is no subscriber: {why}");
+            let failures = &audience.counts.handshake_failures;
+            if count_and_tell(failures) {
+                let so_far = failures.get();
+                tracing::warn!(sink = %name, so_far, "{peer} is no subscriber: {why}");
+            }
         }
         Ok(mut connection) => {
             let (code, why) = tokio::select! {

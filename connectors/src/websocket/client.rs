@@ -32,6 +32,32 @@ pub enum Verdict {
 }
 
 /// A protocol on top of a connection that is kept.
+///
+/// ```no_run
+/// use anabranch_connectors::{Backoff, Dial, Feed, Limits, Message, Verdict, keep_connected};
+///
+/// struct Trades;
+///
+/// impl Feed for Trades {
+///     fn greeting(&mut self) -> Vec<String> {
+///         vec![r#"{"type":"subscribe","channels":["matches"]}"#.into()]
+///     }
+///
+///     async fn message(&mut self, message: Message) -> Verdict {
+///         match message.to_text() {
+///             Ok(text) if text.contains(r#""type":"match""#) => Verdict::Good,
+///             _ => Verdict::Neutral,
+///         }
+///     }
+/// }
+///
+/// # async fn example() -> anabranch::Result<()> {
+/// let dial = Dial::new("wss://feed.example.com", None, Limits::default())?;
+/// let counters = anabranch::metrics::Counters::default();
+/// keep_connected("prices", &dial, Backoff::default(), &counters, &mut Trades).await;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Feed: Send {
     /// The text messages to send first on every connection: subscriptions.
     fn greeting(&mut self) -> Vec<String>;

@@ -16,7 +16,7 @@ use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 
-use crate::listen::Listen;
+use crate::listen::{Listen, count_and_tell};
 use crate::queue::{Bounds, EndGuard, Inbound, inbound};
 use crate::runtime::runtime;
 use crate::websocket::connection::{Connection, Interruption, Limits};
@@ -30,6 +30,8 @@ pub(crate) struct Endpoint {
     pub(crate) listen: Listen,
     /// Any other path is answered 404.
     pub(crate) path: String,
+    /// Web pages that may connect, by their origin; `*` is any.
+    pub(crate) origins: Vec<String>,
     pub(crate) handshake: Duration,
     pub(crate) limits: Limits,
 }
@@ -47,10 +49,14 @@ impl Endpoint {
         stream: TcpStream,
         welcome: impl FnOnce() + Unpin,
     ) -> Result<Connection<TcpStream>, String> {
-        let path = self.path.clone();
-        let answer = move |request: &Request, response: Response| {
-            if request.uri().path() != path {
-                return Err(not_found(&path));
+        let answer = |request: &Request, response: Response| {
+            if request.uri().path() != self.path {
+                let text = format!("no WebSocket here; try {}\n", self.path);
+                return Err(refusal(StatusCode::NOT_FOUND, text));
+            }
+            if !self.admits(request.headers().get(header::ORIGIN)) {
+                let text = "pages of this origin may not connect; the option `origin` allows it\n";
+                return Err(refusal(StatusCode::FORBIDDEN, text.into()));
             }
             welcome();
             Ok(response)
@@ -63,11 +69,19 @@ impl Endpoint {
             Ok(Ok(socket)) => Ok(Connection::new(socket, self.limits)),
         }
     }
+
+    /// Browsers say which page connects, and any page in the world can try a port of the machine
+    /// that shows it: none is let in unless it is named. Programs say nothing.
+    fn admits(&self, origin: Option<&HeaderValue>) -> bool {
+        origin.is_none_or(|origin| {
+            self.origins.iter().any(|named| named == "*" || named.as_bytes() == origin.as_bytes())
+        })
+    }
 }
 
-fn not_found(path: &str) -> ErrorResponse {
-    let mut answer = ErrorResponse::new(Some(format!("no WebSocket here; try {path}\n")));
-    *answer.status_mut() = StatusCode::NOT_FOUND;
+fn refusal(status: StatusCode, text: String) -> ErrorResponse {
+    let mut answer = ErrorResponse::new(Some(text));
+    *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -148,8 +162,11 @@ impl Producer {
         let mut connection = match self.endpoint.handshake(stream, || ()).await {
             Ok(connection) => connection,
             Err(why) => {
-                self.counts.handshake_failures.add(1);
-                tracing::warn!(source = %self.name, "{peer} is no producer: {why}");
+                let failures = &self.counts.handshake_failures;
+                if count_and_tell(failures) {
+                    let so_far = failures.get();
+                    tracing::warn!(source = %self.name, so_far, "{peer} is no producer: {why}");
+                }
                 return;
             }
         };
@@ -174,8 +191,10 @@ impl Producer {
             _ => {
                 let oversized = matches!(why, Interruption::Oversized(_));
                 self.counts.oversized.add(u64::from(oversized));
-                self.counts.broken.add(1);
-                tracing::warn!(source = %self.name, "connection of producer {peer}: {why}");
+                if count_and_tell(&self.counts.broken) {
+                    let so_far = self.counts.broken.get();
+                    tracing::warn!(source = %self.name, so_far, "producer {peer}: {why}");
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ mod tls;
 
 use std::time::Duration;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -29,8 +29,11 @@ pub use self::tls::tls_client;
 
 /// How long a goodbye may take.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// A peer that sends nothing for this long in the middle of a broken frame is left.
+const QUIET: Duration = Duration::from_millis(500);
 
-/// Sends a close frame, then reads and discards for some seconds at most until the peer hangs up.
+/// Sends a close frame, then reads and discards for some seconds at most until the peer has
+/// answered it or hangs up.
 ///
 /// What still comes is of no interest, but closing a socket with unread bytes makes a reset, which
 /// can overtake the close frame and hide its code from the peer.
@@ -46,10 +49,20 @@ where
     let reason = reason.get(..end).unwrap_or_default();
     let frame = CloseFrame { code, reason: reason.into() };
     let goodbye = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            let mut discarded = vec![0; 16 << 10];
-            while socket.get_mut().read(&mut discarded).await.is_ok_and(|n| n > 0) {}
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
         }
+        loop {
+            match socket.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => break,
+                None => return,
+            }
+        }
+        // The stream cannot be understood any more: within a message above the cap, mostly.
+        let mut discarded = vec![0; 16 << 10];
+        let raw = socket.get_mut();
+        while let Ok(Ok(1..)) = timeout(QUIET, raw.read(&mut discarded)).await {}
     };
     let _ = timeout(FAREWELL, goodbye).await;
 }

@@ -45,7 +45,9 @@ impl Cause {
     }
 }
 
-fn shortened(mut text: String) -> String {
+/// One line that fits in a frame.
+fn shortened(text: String) -> String {
+    let mut text = text.replace(['\n', '\r'], " ");
     text.truncate(text.floor_char_boundary(CAUSE_MAX));
     text
 }
@@ -306,9 +308,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_cut_to_what_a_frame_holds() {
+    fn a_cause_is_one_line_that_a_frame_holds() {
         let failures = Failures::default();
-        failures.report("ä".repeat(CAUSE_MAX));
-        assert!(failures.first().unwrap().text.len() <= CAUSE_MAX);
+        failures.report(format!("first\nsecond{}", "ä".repeat(CAUSE_MAX)));
+        let text = failures.first().unwrap().text;
+        assert!(text.len() <= CAUSE_MAX && text.starts_with("first second"), "{text}");
     }
 }

@@ -1,10 +1,9 @@
 //! The forming of one mesh, from an open door to taken seats.
 //!
-//! Invariant: a seat holds two connections of one start ("incarnation") of one process; once it
-//! does, it is never given to another. Failed attempts cost nothing but time until
-//! [`Limits::start`](super::Limits::start).
+//! Invariant: it ends by [`Limits::start`](super::Limits::start), with all seats taken or with the
+//! names of those that are not. Until then a failed attempt costs nothing but time.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::failure::Failures;
 use super::handshake::{self, Identity, Purpose, Refusal, VERSION};
 use super::link::{Links, spawn};
 use super::mesh::{ClusterConfig, Mesh};
+use super::seats::{Seat, Seats};
 use super::wire::{Deadline, in_words};
 use crate::{Error, Result, clock};
 
@@ -22,34 +22,17 @@ use crate::{Error, Result, clock};
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two lines that say who is missing.
 const PROGRESS: Duration = Duration::from_secs(5);
+/// How long a process that is configured differently than another one waits for the rest.
+const LINGER: Duration = Duration::from_secs(1);
 /// The shortest and the longest pause between two attempts to dial.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// The place of one other process.
-#[derive(Default)]
-struct Seat {
-    incarnation: u64,
-    control: Option<TcpStream>,
-    data: Option<TcpStream>,
-    /// Complete: the control connection is a link now.
-    taken: bool,
-    /// What the last attempt to reach it has come to.
-    note: String,
-}
-
-struct State {
-    seats: Vec<Seat>,
-    links: Option<Links>,
-    differs: Option<String>,
-    closed: bool,
-}
 
 struct Shared {
     config: ClusterConfig,
     me: Identity,
     failures: Failures,
     refused: Arc<Refused>,
-    state: Mutex<State>,
+    state: Mutex<Seats>,
     changed: Condvar,
 }
 
@@ -80,7 +63,7 @@ impl Forming {
             me,
             failures: failures.clone(),
             refused: Arc::default(),
-            state: Mutex::new(State { seats, links: Some(links), differs: None, closed: false }),
+            state: Mutex::new(Seats { seats, links: Some(links), differs: None, closed: false }),
             changed: Condvar::new(),
         })))
     }
@@ -91,7 +74,8 @@ impl Forming {
         let deciding = Arc::clone(shared);
         let decide =
             move |stream: &TcpStream, from, ticket: &Ticket| deciding.decide(stream, from, ticket);
-        let mut door = Door::open(listener, Arc::clone(&shared.refused), decide)?;
+        let limit = shared.config.limits.handshake;
+        let mut door = Door::open(listener, limit, Arc::clone(&shared.refused), decide)?;
         for to in 0..shared.config.process {
             let dialling = Arc::clone(shared);
             spawn(format!("cluster:dial-{to}"), move || dialling.dial(to, by))?;
@@ -130,16 +114,20 @@ impl Drop for Forming {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Seats> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until all seats are taken. False if a drain is requested before.
     fn wait(&self, drain: &Drain, by: Deadline) -> Result<bool> {
         let mut progress = Deadline::after(PROGRESS);
+        let mut linger = None;
         let mut state = self.state();
         loop {
-            if let Some(differs) = &state.differs {
+            // Not at once: whoever comes a little later is seated, and then told why it ends.
+            if let Some(differs) = &state.differs
+                && linger.get_or_insert_with(|| Deadline::after(LINGER)).passed()
+            {
                 return Err(Error::Cluster(differs.clone()));
             }
             if let Some(cause) = self.failures.first() {
@@ -149,7 +137,7 @@ impl Shared {
                 return Ok(false);
             }
             let missing = self.missing(&state);
-            if missing.is_empty() {
+            if missing.is_empty() && state.differs.is_none() {
                 return Ok(true);
             }
             let missing = missing.join("; ");
@@ -168,7 +156,7 @@ impl Shared {
         }
     }
 
-    fn missing(&self, state: &State) -> Vec<String> {
+    fn missing(&self, state: &Seats) -> Vec<String> {
         let seats = state.seats.iter().zip(&self.config.hosts).enumerate();
         seats
             .filter(|(process, (seat, _))| *process != self.config.process && !seat.taken)
@@ -204,7 +192,7 @@ impl Shared {
         let secret = &self.config.secret;
         // Two small frames in a row must not wait for an acknowledgement between them.
         let _ = stream.set_nodelay(true);
-        let decided = match handshake::accept(stream, secret, &self.me, by) {
+        let decided = match handshake::accept(stream, secret, &self.me, by, || ticket.greeted()) {
             Ok(knock) => {
                 let seated = self.welcome(&knock, ticket, from, stream);
                 drop(knock);
@@ -306,61 +294,6 @@ impl Shared {
         drop(state);
         self.changed.notify_all();
         Ok(())
-    }
-}
-
-impl State {
-    /// Whether `peer` may sit down, or who sits in its place.
-    fn vacant(&mut self, peer: &Identity) -> Result<(), String> {
-        let process = peer.process;
-        let at = usize::try_from(process).unwrap_or(usize::MAX);
-        let seat = self.seats.get_mut(at).ok_or("there is no such process")?;
-        if self.closed {
-            return Err("the cluster is closed".to_owned());
-        }
-        let same = seat.incarnation == peer.incarnation;
-        let held = || [&seat.control, &seat.data].into_iter().flatten();
-        if seat.taken || (!same && held().any(alive)) {
-            let other = held().find_map(|stream| stream.peer_addr().ok());
-            let other = other.map_or(String::new(), |address| format!(", from {address}"));
-            return Err(format!("has process {process} already{other}: give each its own index"));
-        }
-        if !same {
-            (seat.control, seat.data) = (None, None);
-        }
-        Ok(())
-    }
-
-    fn seat(&mut self, peer: &Identity, purpose: Purpose, stream: TcpStream) {
-        let process = usize::try_from(peer.process).unwrap_or(usize::MAX);
-        let Some(seat) = self.seats.get_mut(process).filter(|_| !self.closed) else { return };
-        seat.incarnation = peer.incarnation;
-        match purpose {
-            Purpose::Control => seat.control = Some(stream),
-            Purpose::Data => seat.data = Some(stream),
-        }
-        if let (Some(_), Some(links)) = (&seat.data, &self.links)
-            && let Some(control) = seat.control.take()
-        {
-            seat.taken = true;
-            if let Err(e) = links.attach(process, control) {
-                self.differs.get_or_insert_with(|| e.to_string());
-            }
-        }
-    }
-}
-
-/// Whether the other side has neither closed nor reset a connection on which it says nothing yet.
-fn alive(stream: &TcpStream) -> bool {
-    let peek = || {
-        stream.set_nonblocking(true)?;
-        let peeked = stream.peek(&mut [0]);
-        stream.set_nonblocking(false)?;
-        peeked
-    };
-    match peek() {
-        Ok(read) => read > 0,
-        Err(e) => e.kind() == ErrorKind::WouldBlock,
     }
 }
 

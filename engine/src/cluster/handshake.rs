@@ -200,16 +200,18 @@ pub(super) struct Knock<'a> {
     by: Deadline,
 }
 
-/// The listening side, up to the verdict.
+/// The listening side, up to the verdict. Calls `greeted` when a hello has come, whoever sent it.
 pub(super) fn accept<'a>(
     stream: &'a TcpStream,
     secret: &'a Secret,
     me: &Identity,
     by: Deadline,
+    greeted: impl FnOnce(),
 ) -> Result<Knock<'a>, Refusal> {
     let theirs = read_frame(stream, HELLO_MAX, by)?;
     let heard = Heard::decode(&theirs, me.version)
         .ok_or_else(|| Refusal::Dropped("it does not speak this protocol".to_owned()))?;
+    greeted();
     let (purpose, to) = match &heard {
         Heard::Hello(hello) => (hello.purpose, hello.from.process),
         Heard::Version(_) => (Purpose::Control, u32::MAX),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::drain::Drain;
 use super::failure::{CAUSE_MAX, Cause, Failures};
 use super::mesh::Limits;
-use super::wire::{Deadline, in_words, read_frame, write_frame};
+use super::wire::{Deadline, await_bytes, in_words, read_frame, write_frame};
 use crate::{Error, Result};
 
 /// No message is longer, in bytes: a cause and what stands around it.
@@ -230,7 +230,8 @@ impl Shared {
     fn read(&self, process: usize, stream: &TcpStream) {
         let silence = self.limits.silence;
         loop {
-            let frame = read_frame(stream, FRAME_MAX, Deadline::after(silence));
+            let frame = await_bytes(stream, Deadline::after(silence))
+                .and_then(|()| read_frame(stream, FRAME_MAX, Deadline::after(silence)));
             let message = match frame.as_deref().map(postcard::from_bytes::<Message>) {
                 Ok(Ok(message)) => message,
                 Ok(Err(_)) => return self.lost(process, "its control link carries garbage"),

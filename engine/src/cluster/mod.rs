@@ -60,8 +60,10 @@ mod mesh;
 mod panics;
 mod pipe;
 mod run;
+mod seats;
 mod secret;
 mod signals;
+mod started;
 mod supervisor;
 mod wire;
 

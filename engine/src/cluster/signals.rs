@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::drain::Drain;
+use super::link::spawn;
 use crate::{Error, Result};
 
 /// The exit code of a program that a signal ended, as shells count.
@@ -24,7 +25,13 @@ pub(super) fn exit_code(signal: i32) -> i32 {
 /// When the handlers or their thread cannot be made.
 pub fn watch(drain: &Drain) -> Result<()> {
     let drain = drain.clone();
-    on_signals(&[], move |_| drain.request())
+    on_signals(&[], move |_| {
+        // On a thread of its own: the second signal must be seen whatever those who listen do.
+        let asked = drain.clone();
+        if spawn("cluster:drain".to_owned(), move || asked.request()).is_err() {
+            drain.request();
+        }
+    })
 }
 
 /// Calls `first` at the first SIGINT or SIGTERM and at every one of `others`; ends the process at
@@ -46,11 +53,7 @@ pub(super) fn on_signals(others: &[i32], first: impl Fn(i32) + Send + 'static) -
             first(signal);
         }
     };
-    std::thread::Builder::new()
-        .name("cluster:signals".to_owned())
-        .spawn(watching)
-        .map(|_| ())
-        .map_err(failed)
+    spawn("cluster:signals".to_owned(), watching)
 }
 
 /// From now on SIGINT and SIGTERM do nothing.

@@ -4,23 +4,18 @@
 //! does not outlive its children. It computes nothing: records never pass through it. What it
 //! prints of a failure is one line with the first cause.
 
-use std::io::{BufReader, PipeReader, PipeWriter, pipe};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
 use signal_hook::consts::SIGCHLD;
-use signal_hook::low_level::signal_name;
 
 use super::failure::Cause;
-use super::link::spawn;
-use super::member::CHILD;
 use super::mesh::Limits;
-use super::pipe::{ORDERS, Order, REPORTS, Report, read_line, write_line};
+use super::pipe::{Order, Report, write_line};
 use super::secret::Secret;
 use super::signals;
+use super::started::{Event, Started, how, start_child};
 use super::wire::Deadline;
 use crate::{Error, Result};
 
@@ -32,16 +27,6 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Supervisor {
     pub(super) processes: usize,
     pub(super) limits: Limits,
-}
-
-#[derive(Debug)]
-enum Event {
-    Drain,
-    /// A child may have ended.
-    Ended,
-    /// All that this child has reported was handed on.
-    Heard(usize),
-    Report(usize, Report),
 }
 
 impl Supervisor {
@@ -67,74 +52,6 @@ impl Supervisor {
         }
         watch.until_all_ended(&events)
     }
-}
-
-/// One child. Dropped, it is told to end, killed if it does not, and waited for.
-struct Started {
-    child: Child,
-    /// None once it was told to end.
-    orders: Option<PipeWriter>,
-    listening: Option<String>,
-    ended: Option<ExitStatus>,
-    /// When its end is judged even if someone else, started by it, keeps its pipe open.
-    since_ended: Option<Deadline>,
-    /// Its last word was read, so that its end can be judged.
-    heard: bool,
-    judged: bool,
-    killed: bool,
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        if self.ended.is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// Starts one child with its two pipes and a thread that reads its reports.
-fn start_child(process: usize, processes: usize, tell: &SyncSender<Event>) -> Result<Started> {
-    let failed = |e| Error::io(format!("starting process {process} of {processes}"), e);
-    let (child_orders, orders) = pipe().map_err(failed)?;
-    let (reports, child_reports) = pipe().map_err(failed)?;
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(program);
-    command.args(std::env::args_os().skip(1)).env(CHILD, format!("{process}/{processes}"));
-    // Every other descriptor of ours is closed in the child: no child holds another's pipe open.
-    command
-        .fd_mappings(vec![
-            FdMapping { parent_fd: child_orders.into(), child_fd: ORDERS },
-            FdMapping { parent_fd: child_reports.into(), child_fd: REPORTS },
-        ])
-        .map_err(|e| Error::Cluster(format!("starting process {process}: {e}")))?;
-    let child = command.spawn().map_err(failed)?;
-    // The command holds the child's ends of the pipes.
-    drop(command);
-    let started = Started {
-        child,
-        orders: Some(orders),
-        listening: None,
-        ended: None,
-        since_ended: None,
-        heard: false,
-        judged: false,
-        killed: false,
-    };
-    let tell = tell.clone();
-    spawn(format!("cluster:child-{process}"), move || hear(process, reports, &tell))?;
-    Ok(started)
-}
-
-/// Hands the reports of one child on, until its pipe ends.
-fn hear(process: usize, reports: PipeReader, tell: &SyncSender<Event>) {
-    let mut reports = BufReader::new(reports);
-    while let Ok(Some(report)) = read_line(&mut reports) {
-        if tell.send(Event::Report(process, report)).is_err() {
-            return;
-        }
-    }
-    let _ = tell.send(Event::Heard(process));
 }
 
 /// What the supervisor knows.
@@ -300,18 +217,5 @@ impl<'a> Watch<'a> {
             Some(signal) if !cause.text.ends_with(&signal) => format!("{cause} ({signal})"),
             _ => cause.text.clone(),
         }
-    }
-}
-
-/// How a process has ended, in words.
-fn how(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => {
-            let name = signal_name(signal).unwrap_or("a signal");
-            format!("killed by {name} ({signal})")
-        }
-        (None, Some(0)) => "it ended before the cluster was formed".to_owned(),
-        (None, Some(code)) => format!("exit code {code}, without a reason"),
-        (None, None) => "it ended".to_owned(),
     }
 }

@@ -30,6 +30,24 @@ impl Deadline {
     }
 }
 
+/// Waits until there is something to read, or the end of the stream. A deadline that has passed is
+/// believed only after one more look: a process that was stopped for a while finds on its
+/// return what has come in the meantime.
+pub(super) fn await_bytes(stream: &TcpStream, by: Deadline) -> io::Result<()> {
+    loop {
+        let left = by.left();
+        let last = left.is_err();
+        stream.set_read_timeout(Some(left.unwrap_or(Duration::from_millis(1))))?;
+        match stream.peek(&mut [0]) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => return Ok(()),
+            Err(e) if again(&e) && !last => {}
+            Err(e) if again(&e) => return Err(ErrorKind::TimedOut.into()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Reads one frame of at most `max` bytes.
 pub(super) fn read_frame(stream: &TcpStream, max: usize, by: Deadline) -> io::Result<Vec<u8>> {
     let mut length = [0; 2];
@@ -114,6 +132,16 @@ mod tests {
         let refused = read_frame(&far, 300, by).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidData);
         assert!(write_frame(&near, &[0; 65536], by).is_err());
+    }
+
+    #[test]
+    fn what_came_before_the_deadline_is_found_after_it() {
+        let (mut near, far) = pair();
+        let passed = Deadline::after(Duration::ZERO);
+        assert_eq!(await_bytes(&far, passed).unwrap_err().kind(), ErrorKind::TimedOut);
+        near.write_all(&[0]).unwrap();
+        await_bytes(&far, Deadline::after(Duration::from_secs(10))).unwrap();
+        await_bytes(&far, passed).unwrap();
     }
 
     #[test]

@@ -15,7 +15,7 @@ use toml::{Spanned, Value};
 
 use super::args;
 
-/// Bytes of a configuration file, or of a file of hosts, at most.
+/// Bytes of a configuration file, at most.
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Looks up an environment variable.
@@ -212,7 +212,7 @@ fn nearest<'a>(key: &str, options: impl Iterator<Item = &'a &'a str>) -> String 
 }
 
 /// Reads a text file of at most [`FILE_BYTES_MAX`] bytes.
-pub(super) fn read_bounded(path: &Path) -> std::io::Result<String> {
+fn read_bounded(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let read = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if read as u64 > FILE_BYTES_MAX {

@@ -1,7 +1,7 @@
 //! The promises of the command line: layers, checks, commands, help and messages.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -140,7 +140,6 @@ fn every_engine_flag_reaches_the_configuration() {
     assert_eq!(config.log(), "warn,anabranch=debug");
     assert!(config.quiet());
     assert_eq!(*config.layout(), Layout::Local { processes: 3 });
-    assert_eq!(config.layout().processes(), 3);
     assert_eq!(config.program(), "bitcoin-alerts");
 }
 
@@ -269,7 +268,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("-p 0 --hosts x", "make one with `head -c 32 /dev/urandom > cluster.key`"),
     ("--hosts x", "add --process I"),
     ("--cluster-key-file k", "goes with --process and --hosts"),
-    ("-p 0 --hosts /nowhere/h --cluster-key-file k", "cannot read the file of hosts `/nowhere/h`"),
     ("--config /nowhere/c", "cannot read the configuration file `/nowhere/c`"),
 ];
 
@@ -340,44 +338,22 @@ fn the_flag_names_the_file_before_the_environment() {
 }
 
 #[test]
-fn a_cluster_is_read_from_its_file() {
+fn the_cluster_is_told_what_was_typed() {
     let trial = Trial::new("cluster");
-    let hosts = trial.file("hosts", "# ours\n a.example:2101 # first\n\n[fd00::5]:2102\n");
-    let line = format!("-p 1 --hosts {hosts} --cluster-key-file k");
-    let config = trial.ok(&line).config;
-    let expected = Layout::Cluster {
-        process: 1,
-        hosts: vec!["a.example:2101".into(), "[fd00::5]:2102".into()],
-        key_file: "k".into(),
-    };
-    assert_eq!(*config.layout(), expected);
-    assert_eq!(config.layout().processes(), 2);
-    let message = trial.refused(&line.replace("-p 1", "-p 2"));
-    assert!(message.contains("it lists 2, so this is from 0 to 1"), "{message}");
-}
-
-#[test]
-fn hosts_that_cannot_be_are_refused_with_their_line() {
-    let many: String = (0..1025).map(|i| format!("h{i}:1\n")).collect();
-    let table = [
-        ("a:1\nb", "hosts:2: `b` is not host:port"),
-        ("a:0", "`a:0` is not host:port"),
-        ("a:70000", "is not host:port"),
-        (":80", "is not host:port"),
-        ("a b:80", "is not host:port"),
-        ("fd00::5:80", "is not host:port"),
-        ("[zz]:80", "is not host:port"),
-        ("ws://a:80", "is not host:port"),
-        ("a:1\n#\na:1", "hosts:3: `a:1` is there twice"),
-        ("# nobody\n", "lists no host"),
-        (many.as_str(), "at most 1024 processes"),
-    ];
-    let trial = Trial::new("bad-hosts");
-    for (text, wanted) in table {
-        let hosts = trial.file("hosts", text);
-        let message = trial.refused(&format!("-p 0 --hosts {hosts} --cluster-key-file k"));
-        assert!(message.contains(wanted), "`{text}` says: {message}");
-    }
+    let several = trial.ok("-p 1 --hosts h --cluster-key-file k -w 3").config;
+    let (process, hosts, key_file) = (1, "h".into(), "k".into());
+    assert_eq!(*several.layout(), Layout::Cluster { process, hosts, key_file });
+    let placement = several.placement(7);
+    assert_eq!((placement.workers, placement.process, placement.processes), (3, Some(1), None));
+    assert_eq!(placement.hosts.as_deref(), Some(Path::new("h")));
+    assert_eq!(placement.key_file.as_deref(), Some(Path::new("k")));
+    assert_eq!(placement.fingerprint, 7);
+    let local = trial.ok("-n 2").config.placement(0);
+    assert_eq!((local.process, local.processes, local.hosts), (None, Some(2), None));
+    let drain = crate::cluster::Drain::default();
+    let failures = crate::cluster::Failures::default();
+    let alone = crate::cluster::role(&trial.ok("").config.placement(0), &drain, &failures).unwrap();
+    assert!(matches!(alone, crate::cluster::Role::Alone));
 }
 
 #[test]
@@ -502,9 +478,8 @@ fn the_examples_of_help_can_be_typed() {
     let lines = examples.lines().filter_map(|line| line.strip_prefix("  bitcoin-alerts "));
     let lines: Vec<&str> = lines.map(|line| line.split("  ").next().unwrap()).collect();
     assert_eq!(lines.len(), 5, "{examples}");
-    let hosts = trial.file("hosts.txt", "a:1\nb:2\n");
     for line in lines {
-        trial.ok(&line.replace("hosts.txt", &hosts));
+        trial.ok(line);
     }
     let file = text.split("of the options:").nth(1).unwrap().split("A flag").next().unwrap();
     assert_eq!(Trial::new("example-file").toml(file).ok("").config.workers(), 4);

@@ -5,6 +5,7 @@
 
 mod dot;
 mod mermaid;
+mod of_plan;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use super::Tagged;
 use crate::Origin;
 
 /// A fused chain of steps. `Key` is what the stream is keyed by, `()` before a `key_by`.
@@ -26,6 +27,12 @@ pub trait Chain: 'static {
         record: Self::In,
         next: &mut impl FnMut(Self::Out),
     );
+
+    /// Takes a whole batch through, if the chain changes nothing: then its outputs are its inputs.
+    #[doc(hidden)]
+    fn pass(_: &mut Vec<Tagged<Self::In>>) -> Option<Vec<Tagged<Self::Out>>> {
+        None
+    }
 }
 
 /// The empty chain.
@@ -46,6 +53,10 @@ impl<K: 'static, T: 'static> Chain for Identity<K, T> {
     #[inline(always)]
     fn feed(&mut self, _: Origin, _: &K, record: T, next: &mut impl FnMut(T)) {
         next(record);
+    }
+
+    fn pass(batch: &mut Vec<Tagged<T>>) -> Option<Vec<Tagged<T>>> {
+        Some(std::mem::take(batch))
     }
 }
 

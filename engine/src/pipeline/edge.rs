@@ -121,6 +121,14 @@ impl<T: Record> Edge<T> {
         }
     }
 
+    /// Ships `records`, which are in order of origins, as they are. Nothing may be open for `to`.
+    pub(crate) fn send(&self, to: usize, records: Vec<Tagged<T>>) {
+        if !records.is_empty() {
+            let body = self.body(to, records);
+            self.outbox.borrow_mut().push(Parcel { to, body });
+        }
+    }
+
     /// Ships what is open, so that the next record may be of any origin.
     pub(crate) fn flush(&mut self) {
         for to in 0..self.open.len() {
@@ -128,17 +136,18 @@ impl<T: Record> Edge<T> {
         }
     }
 
-    #[allow(clippy::expect_used)]
     fn ship(&mut self, to: usize) {
-        let Some(open) = self.open.get_mut(to).filter(|open| !open.is_empty()) else { return };
-        let body = if self.local.contains(&to) {
-            Body::Records(Box::new(std::mem::take(open)))
-        } else {
-            let bytes = postcard::to_stdvec(&*open).expect("a record can be serialized");
-            open.clear();
-            Body::Bytes(bytes)
-        };
-        self.outbox.borrow_mut().push(Parcel { to, body });
+        let Some(open) = self.open.get_mut(to) else { return };
+        let records = std::mem::take(open);
+        self.send(to, records);
+    }
+
+    #[allow(clippy::expect_used)]
+    fn body(&self, to: usize, records: Vec<Tagged<T>>) -> Body {
+        if self.local.contains(&to) {
+            return Body::Records(Box::new(records));
+        }
+        Body::Bytes(postcard::to_stdvec(&records).expect("a record can be serialized"))
     }
 }
 

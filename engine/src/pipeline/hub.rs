@@ -133,13 +133,15 @@ where
 {
     fn consume(&mut self, batch: &mut Vec<Tagged<C::In>>) {
         let Self { chain, key, placement, edge } = self;
-        if placement.workers() == 1 {
-            run(chain, batch, |output| edge.push(0, output));
-        } else {
+        if placement.workers() > 1 {
             run(chain, batch, |output| {
                 let worker = placement.worker(key(&output.record).placement_hash());
                 edge.push(worker, output);
             });
+        } else if let Some(batch) = C::pass(batch) {
+            edge.send(0, batch);
+        } else {
+            run(chain, batch, |output| edge.push(0, output));
         }
         edge.flush();
     }
@@ -155,7 +157,10 @@ pub(crate) struct ToWorker<C: Chain> {
 impl<C: Chain<Key = (), Out: Record>> Consumer<C::In> for ToWorker<C> {
     fn consume(&mut self, batch: &mut Vec<Tagged<C::In>>) {
         let Self { chain, worker, edge } = self;
-        run(chain, batch, |output| edge.push(*worker, output));
+        match C::pass(batch) {
+            Some(batch) => edge.send(*worker, batch),
+            None => run(chain, batch, |output| edge.push(*worker, output)),
+        }
         edge.flush();
     }
 }

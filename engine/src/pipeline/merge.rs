@@ -23,16 +23,6 @@ impl<T> Run<T> {
     fn head(&self) -> Option<Origin> {
         Some(self.blocks.front()?.as_slice().first()?.origin)
     }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Tagged<T>> {
-        let block = self.blocks.front_mut()?;
-        let next = block.next();
-        if block.as_slice().is_empty() {
-            self.blocks.pop_front();
-        }
-        next
-    }
 }
 
 impl<T> Default for Merge<T> {
@@ -61,25 +51,48 @@ impl<T> Merge<T> {
         self.runs.iter().filter_map(Run::head).min()
     }
 
-    /// Takes the records for which `within` holds, up to the first for which it does not.
+    /// Takes all records.
     #[inline]
-    pub(crate) fn take_while(
+    pub(crate) fn take_all(&mut self, mut each: impl FnMut(Tagged<T>)) {
+        self.take_until(|_| usize::MAX, &mut each);
+    }
+
+    /// Takes the records before the first of which `beyond` holds; it must hold of all after that.
+    #[inline]
+    pub(crate) fn take_before(
         &mut self,
-        within: impl Fn(&Origin) -> bool,
+        beyond: impl Fn(&Origin) -> bool,
         mut each: impl FnMut(Tagged<T>),
+    ) {
+        self.take_until(|block| first_where(block, &beyond), &mut each);
+    }
+
+    /// Takes records while `count` says that a block has some that may be taken.
+    #[inline]
+    fn take_until(
+        &mut self,
+        count: impl Fn(&[Tagged<T>]) -> usize,
+        each: &mut impl FnMut(Tagged<T>),
     ) {
         while let Some((index, bound)) = self.least() {
             let Some(run) = self.runs.get_mut(index) else { return };
-            while let Some(head) = run.head() {
-                if bound.is_some_and(|bound| head > bound) {
-                    break;
-                }
-                if !within(&head) {
-                    return;
-                }
-                if let Some(record) = run.pop() {
+            while let Some(block) = run.blocks.front_mut() {
+                let length = block.as_slice().len();
+                let within = match bound {
+                    None => length,
+                    Some(bound) => first_where(block.as_slice(), |origin| *origin > bound),
+                };
+                let allowed = count(block.as_slice());
+                for record in block.by_ref().take(within.min(allowed)) {
                     each(record);
                 }
+                if allowed < within {
+                    return;
+                }
+                if within < length {
+                    break;
+                }
+                run.blocks.pop_front();
             }
             if run.blocks.is_empty() {
                 self.runs.swap_remove(index);
@@ -109,6 +122,23 @@ impl<T> Merge<T> {
     }
 }
 
+/// The index of the first record of which `beyond` holds, by search from the front: what is taken
+/// is often short beside the block.
+#[inline]
+fn first_where<T>(block: &[Tagged<T>], beyond: impl Fn(&Origin) -> bool) -> usize {
+    let mut step = 1;
+    let mut from = 0;
+    while let Some(probe) = block.get(from + step - 1) {
+        if beyond(&probe.origin) {
+            break;
+        }
+        from += step;
+        step *= 2;
+    }
+    let rest = block.get(from..(from + step).min(block.len())).unwrap_or_default();
+    from + rest.partition_point(|tagged| !beyond(&tagged.origin))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -127,10 +157,10 @@ mod tests {
             }
             let middle = expected.get(expected.len() / 2).copied();
             let mut merged = Vec::new();
-            merge.take_while(|o| Some(*o) < middle, |t| merged.push(t.record));
+            merge.take_before(|o| Some(*o) >= middle, |t| merged.push(t.record));
             prop_assert!(merged.iter().all(|o| Some(*o) < middle));
             prop_assert_eq!(merge.head(), expected.get(merged.len()).copied());
-            merge.take_while(|_| true, |t| merged.push(t.record));
+            merge.take_all(|t| merged.push(t.record));
             prop_assert_eq!(merged, expected);
         }
     }

@@ -19,7 +19,7 @@ use crate::Origin;
 
 /// A record and where it came from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Tagged<T> {
+pub struct Tagged<T> {
     pub(crate) origin: Origin,
     pub(crate) record: T,
 }

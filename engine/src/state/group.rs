@@ -16,8 +16,6 @@ use crate::{Key, Origin, Record};
 pub(crate) trait Port {
     /// Keeps `body` until its epoch is applied.
     fn stash(&mut self, epoch: u64, body: Body);
-    /// The first epoch that has records.
-    fn next_epoch(&self) -> Option<u64>;
     /// Makes the records of `epoch` the ones that `head` and `apply` speak of.
     fn open(&mut self, epoch: u64);
     /// The origin of the next record.
@@ -85,10 +83,6 @@ where
         self.waiting.entry(epoch).or_default().add(body.records());
     }
 
-    fn next_epoch(&self) -> Option<u64> {
-        self.waiting.keys().next().copied()
-    }
-
     fn open(&mut self, epoch: u64) {
         if let Some(merge) = self.waiting.remove(&epoch) {
             self.open = merge;
@@ -112,14 +106,14 @@ where
             });
         };
         match before {
-            None => open.take_while(|_| true, each),
+            None => open.take_all(each),
             Some(Bound { head, inclusive: true }) => {
                 let head = head.entry();
-                open.take_while(|origin| origin.entry() <= head, each);
+                open.take_before(|origin| origin.entry() > head, each);
             }
             Some(Bound { head, inclusive: false }) => {
                 let head = head.entry();
-                open.take_while(|origin| origin.entry() < head, each);
+                open.take_before(|origin| origin.entry() >= head, each);
             }
         }
         self.current = None;

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::row::Row;
 use super::{SubKey, Value};
-use crate::Key;
 
 /// The entries of one row of a map table: sub-keys, in order, with their values.
 ///
@@ -70,13 +69,13 @@ impl<S: Ord, V> Entries<S, V> {
 /// One row of a map table, to read (as [`Entries`]) and to change entry by entry.
 ///
 /// Inserting and removing cost O(log n) in the row's entries.
-pub struct MapRow<'a, K: Key, S: SubKey, V: Value> {
-    row: Row<'a, K, Entries<S, V>>,
+pub struct MapRow<'a, S: SubKey, V: Value> {
+    row: Row<'a, Entries<S, V>>,
 }
 
-impl<'a, K: Key, S: SubKey, V: Value> MapRow<'a, K, S, V> {
+impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
-    pub(super) fn new(row: Row<'a, K, Entries<S, V>>) -> Self {
+    pub(super) fn new(row: Row<'a, Entries<S, V>>) -> Self {
         Self { row }
     }
 
@@ -118,7 +117,7 @@ impl<'a, K: Key, S: SubKey, V: Value> MapRow<'a, K, S, V> {
     }
 }
 
-impl<K: Key, S: SubKey, V: Value> Deref for MapRow<'_, K, S, V> {
+impl<S: SubKey, V: Value> Deref for MapRow<'_, S, V> {
     type Target = Entries<S, V>;
 
     #[inline]
@@ -127,9 +126,9 @@ impl<K: Key, S: SubKey, V: Value> Deref for MapRow<'_, K, S, V> {
     }
 }
 
-impl<K: Key, S: SubKey, V: Value> Drop for MapRow<'_, K, S, V> {
+impl<S: SubKey, V: Value> Drop for MapRow<'_, S, V> {
     fn drop(&mut self) {
-        if self.row.exists() && self.row.is_empty() {
+        if self.row.is_empty() {
             self.row.discard();
         }
     }

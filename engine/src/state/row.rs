@@ -1,94 +1,81 @@
 //! [`Row`]: one row of a [`Table`](crate::Table), as a computation sees it.
 //!
-//! Invariant: a row exists once it was written through `DerefMut`; reading alone creates nothing.
+//! Invariant: a row exists once it was written through `DerefMut`; reading alone creates nothing
+//! that outlives the invocation.
 
 use std::ops::{Deref, DerefMut};
 
-use hashbrown::hash_map::{EntryRef, OccupiedEntry, VacantEntryRef};
-
-use super::{Hasher, Value};
-use crate::Key;
+use super::Value;
 
 /// One row of a table, to read and to change.
 ///
 /// Reading a row that was never written gives the default value. Writing (any use by `&mut`)
 /// creates it; [`remove`](Row::remove) deletes it.
-pub struct Row<'a, K, V> {
-    state: State<'a, K, V>,
+pub struct Row<'a, V> {
+    value: &'a mut V,
+    mark: &'a mut Mark,
 }
 
-enum State<'a, K, V> {
-    Present(OccupiedEntry<'a, K, V, Hasher>),
-    /// The place where the row would be, and the default value that stands in for it.
-    Absent(VacantEntryRef<'a, 'a, K, K, V, Hasher>, V),
-    /// Only while one state turns into another.
-    Moving(V),
+/// What happened to a row in one invocation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    /// The row did not exist: what stands there is the default.
+    fresh: bool,
+    written: bool,
+    removed: bool,
 }
 
-impl<'a, K: Key, V: Value> Row<'a, K, V> {
+impl Mark {
     #[inline]
-    pub(crate) fn new(entry: EntryRef<'a, 'a, K, K, V, Hasher>) -> Self {
-        let state = match entry {
-            EntryRef::Occupied(entry) => State::Present(entry),
-            EntryRef::Vacant(entry) => State::Absent(entry, V::default()),
-        };
-        Self { state }
+    pub(super) fn new(fresh: bool) -> Self {
+        Self { fresh, written: false, removed: false }
     }
 
-    /// Whether the row was written before, and not removed since.
+    /// Whether what stands in the row's place must go.
+    #[inline]
+    pub(super) fn vanishes(self) -> bool {
+        self.removed || self.fresh && !self.written
+    }
+}
+
+impl<'a, V: Value> Row<'a, V> {
+    #[inline]
+    pub(super) fn new(value: &'a mut V, mark: &'a mut Mark) -> Self {
+        Self { value, mark }
+    }
+
+    /// Whether the row was written before or in this invocation, and not removed since.
     pub fn exists(&self) -> bool {
-        matches!(self.state, State::Present(_))
-    }
-
-    /// Deletes the row in place; what is written to it afterwards is lost.
-    pub(super) fn discard(&mut self) {
-        let gone = State::Moving(V::default());
-        if let State::Present(entry) = std::mem::replace(&mut self.state, gone) {
-            entry.remove();
-        }
+        !self.mark.vanishes()
     }
 
     /// Deletes the row; gives what it was, if it existed.
     pub fn remove(self) -> Option<V> {
-        match self.state {
-            State::Present(entry) => Some(entry.remove()),
-            State::Absent(..) | State::Moving(_) => None,
-        }
+        let existed = self.exists();
+        self.mark.removed = true;
+        existed.then(|| std::mem::take(self.value))
+    }
+
+    /// Deletes the row when the invocation ends, unless it is written again.
+    pub(super) fn discard(&mut self) {
+        self.mark.removed = true;
     }
 }
 
-impl<K: Key, V: Value> Deref for Row<'_, K, V> {
+impl<V> Deref for Row<'_, V> {
     type Target = V;
 
     #[inline]
     fn deref(&self) -> &V {
-        match &self.state {
-            State::Present(entry) => entry.get(),
-            State::Absent(_, value) | State::Moving(value) => value,
-        }
+        self.value
     }
 }
 
-impl<K: Key, V: Value> DerefMut for Row<'_, K, V> {
+impl<V> DerefMut for Row<'_, V> {
     #[inline]
     fn deref_mut(&mut self) -> &mut V {
-        if matches!(self.state, State::Absent(..)) {
-            self.create();
-        }
-        match &mut self.state {
-            State::Present(entry) => entry.get_mut(),
-            State::Absent(_, value) | State::Moving(value) => value,
-        }
-    }
-}
-
-impl<K: Key, V: Value> Row<'_, K, V> {
-    #[cold]
-    fn create(&mut self) {
-        let moving = State::Moving(V::default());
-        if let State::Absent(entry, value) = std::mem::replace(&mut self.state, moving) {
-            self.state = State::Present(entry.insert_entry(value));
-        }
+        self.mark.written = true;
+        self.value
     }
 }
 
@@ -100,6 +87,7 @@ pub struct ReadRow<'a, V> {
 }
 
 impl<'a, V: Value> ReadRow<'a, V> {
+    #[inline]
     pub(super) fn new(value: Option<&'a V>) -> Self {
         Self { value: value.ok_or_else(V::default) }
     }

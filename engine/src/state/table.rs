@@ -3,16 +3,17 @@
 //! Invariant: one name, one key type, one value type; a worker's store of a table holds the rows
 //! of the partitions that the worker owns, and nothing iterates it to decide an output.
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{Any, type_name};
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 
 use super::map_row::{Entries, MapRow};
-use super::row::{ReadRow, Row};
+use super::row::{Mark, ReadRow, Row};
 use super::{Hasher, SubKey, Value};
 use crate::Key;
 
@@ -104,8 +105,8 @@ pub(crate) type Store<K, V> = RefCell<HashMap<K, V, Hasher>>;
 #[derive(Clone, Debug)]
 pub struct TableUse {
     pub(crate) name: &'static str,
-    pub(crate) types: TypeId,
-    pub(crate) type_names: String,
+    pub(crate) key: String,
+    pub(crate) value: String,
     pub(crate) write: bool,
 }
 
@@ -128,8 +129,9 @@ impl Stores {
         Rc::clone(store).downcast().unwrap_or_else(|_| {
             self.conflict.get_or_insert_with(|| {
                 format!(
-                    "table `{}` is {} here and {} elsewhere; give one of the two another name",
-                    table.name, asked.type_names, known.type_names
+                    "table `{}` is {} -> {} here and {} -> {} elsewhere; give one of the two \
+                     another name",
+                    table.name, asked.key, asked.value, known.key, known.value
                 )
             });
             Rc::default()
@@ -147,19 +149,14 @@ impl Stores {
         store.downcast_ref::<Store<K, V>>()?.borrow().get(key).cloned()
     }
 
-    /// The names and types of all tables, by name.
-    pub(crate) fn tables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.stores.iter().map(|(name, (known, _))| (*name, known.type_names.as_str()))
+    /// All tables, by name.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableUse> {
+        self.stores.values().map(|(known, _)| known)
     }
 }
 
 fn table_use<K: Key, V: Value>(table: Table<K, V>, write: bool) -> TableUse {
-    TableUse {
-        name: table.name,
-        types: TypeId::of::<(K, V)>(),
-        type_names: format!("{} -> {}", short::<K>(), short::<V>()),
-        write,
-    }
+    TableUse { name: table.name, key: short::<K>(), value: short::<V>(), write }
 }
 
 /// A type's name without the paths of its modules.
@@ -202,12 +199,47 @@ pub trait Tables<K: Key>: Copy + 'static {
     fn lock(bound: &Self::Bound) -> Self::Guard<'_>;
     #[doc(hidden)]
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a>;
+    /// The computation has returned: what was only read goes again.
+    #[doc(hidden)]
+    fn settle(guard: &mut Self::Guard<'_>, key: &K);
+}
+
+/// The rows of a table while a computation is applied to one of them.
+#[doc(hidden)]
+pub struct Locked<'a, K, V> {
+    rows: RefMut<'a, HashMap<K, V, Hasher>>,
+    mark: Mark,
+}
+
+impl<'a, K: Key, V: Value> Locked<'a, K, V> {
+    #[inline]
+    fn new(store: &'a Store<K, V>) -> Self {
+        Self { rows: store.borrow_mut(), mark: Mark::default() }
+    }
+
+    #[inline]
+    fn row(&mut self, key: &K) -> Row<'_, V> {
+        let Self { rows, mark } = self;
+        let (value, fresh) = match rows.entry_ref(key) {
+            EntryRef::Occupied(entry) => (entry.into_mut(), false),
+            EntryRef::Vacant(entry) => (entry.insert(V::default()), true),
+        };
+        *mark = Mark::new(fresh);
+        Row::new(value, mark)
+    }
+
+    #[inline]
+    fn settle(&mut self, key: &K) {
+        if self.mark.vanishes() {
+            self.rows.remove(key);
+        }
+    }
 }
 
 impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     type Bound = Rc<Store<K, V>>;
-    type Guard<'a> = RefMut<'a, HashMap<K, V, Hasher>>;
-    type Rows<'a> = Row<'a, K, V>;
+    type Guard<'a> = Locked<'a, K, V>;
+    type Rows<'a> = Row<'a, V>;
 
     fn uses(self, uses: &mut Vec<TableUse>) {
         uses.push(table_use(self, true));
@@ -217,11 +249,15 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     }
     #[inline]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
-        bound.borrow_mut()
+        Locked::new(bound)
     }
     #[inline]
-    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Row<'a, K, V> {
-        Row::new(guard.entry_ref(key))
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Row<'a, V> {
+        guard.row(key)
+    }
+    #[inline]
+    fn settle(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.settle(key);
     }
 }
 
@@ -244,12 +280,13 @@ impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> ReadRow<'a, V> {
         ReadRow::new(guard.get(key))
     }
+    fn settle(_: &mut Self::Guard<'_>, _: &K) {}
 }
 
 impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     type Bound = Rc<Store<K, Entries<S, V>>>;
-    type Guard<'a> = RefMut<'a, HashMap<K, Entries<S, V>, Hasher>>;
-    type Rows<'a> = MapRow<'a, K, S, V>;
+    type Guard<'a> = Locked<'a, K, Entries<S, V>>;
+    type Rows<'a> = MapRow<'a, S, V>;
 
     fn uses(self, uses: &mut Vec<TableUse>) {
         uses.push(table_use(self.rows(), true));
@@ -259,11 +296,15 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     }
     #[inline]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
-        bound.borrow_mut()
+        Locked::new(bound)
     }
     #[inline]
-    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> MapRow<'a, K, S, V> {
-        MapRow::new(Row::new(guard.entry_ref(key)))
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> MapRow<'a, S, V> {
+        MapRow::new(guard.row(key))
+    }
+    #[inline]
+    fn settle(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.settle(key);
     }
 }
 
@@ -286,6 +327,7 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a> {
         ReadRow::new(guard.get(key))
     }
+    fn settle(_: &mut Self::Guard<'_>, _: &K) {}
 }
 
 macro_rules! tuples {
@@ -308,6 +350,10 @@ macro_rules! tuples {
             #[inline]
             fn rows<'a>(_guard: &'a mut Self::Guard<'_>, _key: &'a Key_) -> Self::Rows<'a> {
                 ($($name::rows(&mut _guard.$index, _key),)*)
+            }
+            #[inline]
+            fn settle(_guard: &mut Self::Guard<'_>, _key: &Key_) {
+                $($name::settle(&mut _guard.$index, _key);)*
             }
         }
     };

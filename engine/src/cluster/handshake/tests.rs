@@ -40,7 +40,7 @@ fn shake(two: &Identity, two_secret: &Secret, zero: &Identity, zero_secret: &Sec
     thread::scope(|scope| {
         let acceptor = scope.spawn(|| {
             let far = far;
-            let knock = accept(&far, zero_secret, zero, soon())?;
+            let knock = accept(&far, zero_secret, zero, soon(), || ())?;
             knock.welcome()?;
             Ok((knock.peer, knock.purpose))
         });
@@ -122,7 +122,7 @@ fn its_own_words_sent_back_do_not_let_anyone_in() {
     // The acceptor's MAC is over other roles: sent back as the initiator's it proves nothing.
     let (near, far) = pair();
     let acceptor =
-        thread::spawn(move || accept(&far, &secret(1), &identity(0), soon()).map(|_| ()));
+        thread::spawn(move || accept(&far, &secret(1), &identity(0), soon(), || ()).map(|_| ()));
     let hello = Hello::new(Side::Initiator, Purpose::Data, &identity(2), 0).unwrap().encode();
     write_frame(&near, &hello, soon()).unwrap();
     read_frame(&near, HELLO_MAX, soon()).unwrap();
@@ -147,7 +147,7 @@ fn a_verdict_cannot_be_forged() {
         thread::spawn(move || initiate(&near, &secret(1), &identity(2), 0, Purpose::Data, soon()));
     // An honest acceptor whose verdict someone changes on the way.
     let key = secret(1);
-    let knock = accept(&far, &key, &identity(0), soon()).unwrap();
+    let knock = accept(&far, &key, &identity(0), soon(), || ()).unwrap();
     let (theirs, mine) = &knock.transcript;
     let proof = secret(1).mac(&[b"verdict", theirs, mine, &[REFUSED]]).unwrap();
     write_frame(&far, &[WELCOME], soon()).unwrap();
@@ -161,7 +161,10 @@ fn a_refusal_arrives_in_words_and_garbage_only_ends_its_connection() {
     let initiator = thread::spawn(move || {
         initiate(&near, &secret(1), &identity(2), 0, Purpose::Control, soon())
     });
-    accept(&far, &secret(1), &identity(0), soon()).unwrap().refuse("it is here already").unwrap();
+    accept(&far, &secret(1), &identity(0), soon(), || ())
+        .unwrap()
+        .refuse("it is here already")
+        .unwrap();
     match initiator.join().unwrap() {
         Err(Refusal::Refused(why)) => assert_eq!(why, "it is here already"),
         other => panic!("{other:?}"),
@@ -169,11 +172,11 @@ fn a_refusal_arrives_in_words_and_garbage_only_ends_its_connection() {
 
     let (near, far) = pair();
     write_frame(&near, b"GET / HTTP/1.1", soon()).unwrap();
-    dropped(accept(&far, &secret(1), &identity(0), soon()).map(|_| ()));
+    dropped(accept(&far, &secret(1), &identity(0), soon(), || ()).map(|_| ()));
 
     let (near, far) = pair();
     write_frame(&near, &[0; HELLO_MAX + 1], soon()).unwrap();
-    dropped(accept(&far, &secret(1), &identity(0), soon()).map(|_| ()));
+    dropped(accept(&far, &secret(1), &identity(0), soon(), || ()).map(|_| ()));
 }
 
 #[test]

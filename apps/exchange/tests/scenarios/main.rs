@@ -1,0 +1,17 @@
+//! What a feed handler must survive: one test a scenario, against the fake exchange on loopback.
+//!
+//! Each test compares the trades that came with the market's own list: none missing, none twice,
+//! in the order of their ids. Scenario 26 (a crash between gap fill and checkpoint) comes with
+//! durability: there is no checkpoint yet. Limits are scaled to tens of milliseconds; nothing
+//! waits for a fixed time.
+
+// All of this is test code, also what is not marked as a test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod bench;
+mod bounds;
+mod connecting;
+mod content;
+mod gaps;
+mod recordings;
+mod staleness;

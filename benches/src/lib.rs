@@ -1,0 +1,9 @@
+//! The workloads of the benchmarks, and the hand-written programs that Anabranch is compared with.
+
+pub mod alerts;
+pub mod forms;
+pub mod report;
+
+/// The allocator that the programs use, so that all forms are measured with it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,13 @@
+//! The connectors against real sockets on loopback and real files: one module a transport, one
+//! test a promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::result_large_err, reason = "tungstenite's errors are")]
+
+mod broadcast;
+mod files;
+mod interop;
+mod support;
+mod tcp;
+mod urls;
+mod websocket_client;
+mod websocket_listener;
