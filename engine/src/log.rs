@@ -24,8 +24,8 @@ use crate::{Error, Result, clock};
 /// # Errors
 /// [`Error::Usage`] when `filter` cannot be read.
 pub fn start(filter: &str, process: Option<usize>) -> Result<()> {
-    let coloured = colours(&std::io::stderr());
-    let subscriber = subscriber(filter, process, coloured, std::io::stderr)?;
+    let (coloured, erases) = (colours(&std::io::stderr()), is_screen(&std::io::stderr()));
+    let subscriber = subscriber(filter, Clock { process, erases }, coloured, std::io::stderr)?;
     // Refused when there is one already: a second engine in one process, or the program's own.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
@@ -33,7 +33,7 @@ pub fn start(filter: &str, process: Option<usize>) -> Result<()> {
 
 fn subscriber<W>(
     filter: &str,
-    process: Option<usize>,
+    clock: Clock,
     coloured: bool,
     writer: W,
 ) -> Result<impl Subscriber + Send + Sync + 'static>
@@ -48,24 +48,42 @@ where
         .with_env_filter(filter)
         .with_ansi(coloured)
         .with_target(false)
-        .with_timer(Clock { process })
+        .with_timer(clock)
         .with_writer(writer)
         .finish())
 }
 
 /// Whether to colour what goes to `stream`: on a terminal, unless `NO_COLOR` is set.
 pub fn colours(stream: &impl IsTerminal) -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|t| t != "dumb")
+    is_screen(stream) && set("NO_COLOR").is_none()
 }
 
+/// Whether `stream` is a terminal that can erase what it shows.
+pub fn is_screen(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && set("TERM").is_none_or(|t| t != "dumb")
+}
+
+fn set(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Takes a line of a terminal that is redrawn in place (and leaves the cursor at its beginning)
+/// off the screen: what is written next stands in its place. Each line of the log begins so, that
+/// of any process; programs that redraw a line themselves begin other output so.
+pub const ERASE: &str = "\r\x1b[J";
+
 /// The time of a line, to the millisecond, and the process.
+#[derive(Clone, Copy, Default)]
 struct Clock {
     process: Option<usize>,
+    erases: bool,
 }
 
 impl FormatTime for Clock {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        if self.erases {
+            w.write_str(ERASE)?;
+        }
         write!(w, "{:.3}", clock::now().timestamp())?;
         match self.process {
             Some(process) => write!(w, " p{process}"),
@@ -205,7 +223,8 @@ mod tests {
     fn logged(filter: &str, process: Option<usize>, coloured: bool, act: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let made = subscriber(filter, process, coloured, move || writer.clone()).unwrap();
+        let clock = Clock { process, erases: false };
+        let made = subscriber(filter, clock, coloured, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(made, act);
         String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
     }
@@ -227,6 +246,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_on_a_screen_takes_the_place_of_one_that_is_redrawn() {
+        let (buffer, clock) = (Buffer::default(), Clock { process: None, erases: true });
+        let writer = buffer.clone();
+        let made = subscriber("info", clock, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(made, || tracing::info!("ready"));
+        let line = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert!(line.starts_with(ERASE) && line.ends_with("ready\n"), "{line:?}");
+    }
+
+    #[test]
     fn colour_only_when_asked() {
         let act = || tracing::warn!("slow");
         assert!(logged("info", None, true, act).contains("\u{1b}[33m"));
@@ -243,7 +272,10 @@ mod tests {
         assert!(logged("warn", None, false, act).contains("WARN w"));
         assert_eq!(logged("off", None, false, act), "");
         assert_eq!(logged("anabranch=error", None, false, act), "");
-        assert_eq!(subscriber("a=b=c", None, false, std::io::sink).err().unwrap().exit_code(), 2);
+        assert_eq!(
+            subscriber("a=b=c", Clock::default(), false, std::io::sink).err().unwrap().exit_code(),
+            2
+        );
     }
 
     #[test]

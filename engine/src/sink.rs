@@ -35,6 +35,23 @@ pub trait Sink: 'static {
     }
 }
 
+/// A sink as chosen at run time.
+impl<T: Record> Sink for Box<dyn Sink<Item = T>> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<T>>> {
+        (**self).open(context)
+    }
+
+    fn encoder(&self) -> Option<Box<dyn Encoder<T>>> {
+        (**self).encoder()
+    }
+}
+
 /// How much of what it was given a writer took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {

@@ -4,10 +4,13 @@
 //! engine alone stamps, orders and forms epochs. A reader never blocks a worker: it gives what is
 //! ready, and calls the [`Waker`] when there is more.
 
+mod mapped;
+
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use self::mapped::map;
 use crate::pipeline::Tagged;
 use crate::{Origin, Record, Result, Time};
 

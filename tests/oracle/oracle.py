@@ -2,7 +2,8 @@
 """What `bitcoin-alerts` must write for recorded prices and updates, by the plainest means.
 
 One thread, one list, exact fractions, and no line of code shared with the program: read all
-files, sort all records, apply them one by one. Python 3.11 and its standard library only.
+files, sort all records, apply them one by one. Python 3.11 and its standard library only. All in
+one file, long as it is, so that it can be judged by reading it from top to bottom.
 
     oracle.py --prices FILE... --updates FILE... [--notify FILE] [--dead-letters FILE]
 

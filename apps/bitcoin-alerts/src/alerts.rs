@@ -26,13 +26,12 @@ pub const ALERTS: MapTable<Product, String, Alert> = MapTable::new("alerts");
 /// The same alerts in the order in which a moving average meets them.
 pub const THRESHOLDS: MapTable<Product, Threshold, u64> = MapTable::new("thresholds");
 
-#[allow(clippy::type_complexity, reason = "a tuple of tables says it best")]
+/// The types of [`TABLES`].
+pub type SharedTables =
+    (Table<Product, Market>, MapTable<Product, Threshold, u64>, MapTable<Product, String, Alert>);
+
 /// The tables that prices and updates share, to be computed with as one group.
-pub const TABLES: (
-    Table<Product, Market>,
-    MapTable<Product, Threshold, u64>,
-    MapTable<Product, String, Alert>,
-) = (PRICES, THRESHOLDS, ALERTS);
+pub const TABLES: SharedTables = (PRICES, THRESHOLDS, ALERTS);
 
 /// The rows of [`TABLES`] for one product.
 pub type Rows<'a> = (Row<'a, Market>, MapRow<'a, Threshold, u64>, MapRow<'a, String, Alert>);

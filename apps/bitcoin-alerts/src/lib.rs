@@ -18,7 +18,8 @@ mod row;
 mod update;
 
 pub use crate::alerts::{
-    ALERTS, Alert, Direction, Market, PRICES, Rows, TABLES, THRESHOLDS, Threshold, observe, update,
+    ALERTS, Alert, Direction, Market, PRICES, Rows, SharedTables, TABLES, THRESHOLDS, Threshold,
+    observe, update,
 };
 pub use crate::average::{Average, RunningAverage};
 pub use crate::field::DEPTH_MAX;

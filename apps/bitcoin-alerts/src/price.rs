@@ -3,23 +3,6 @@
 //! Invariant: a message becomes prices, is ignored, or is refused with the reason, by what it says
 //! alone: the decoder keeps nothing from one frame to the next. Whether an old trade was seen
 //! before is for the computation to decide.
-//!
-//! | message | what becomes of it |
-//! |---|---|
-//! | Coinbase Exchange `match` | a price |
-//! | `last_match` | a price if its trade is new |
-//! | any other `type` with a `trade_id`, or a known one with a `product_id` or `sequence` (`ticker`, `heartbeat`, `l2update`, ...) | ignored |
-//! | any other with `type` and `price` (Wallaroo's) | a price of `product_id`, else of `BTC-USD` |
-//! | any other with `type`, without `price` | ignored |
-//! | Advanced Trade `market_trades` | its trades by rising trade id; those of a `snapshot` if they are new |
-//! | any other `channel` | ignored |
-//! | Binance `trade`, alone or as `data` of a combined stream | a price |
-//! | any other Binance event | ignored |
-//! | a row of comma-separated values with `symbol`, `price`, and where there is one `timestamp` | a price |
-//! | any other JSON object | ignored |
-//!
-//! Refused are frames that are no JSON objects and messages of the kinds taken in which a field
-//! that is read is missing or wrong.
 
 use std::borrow::Cow;
 
@@ -50,7 +33,24 @@ pub struct Price {
     pub fresh: bool,
 }
 
-/// Reads prices from the messages of exchanges, as the table in `price.rs` lists them.
+/// Reads prices from the messages of exchanges.
+///
+/// | message | what becomes of it |
+/// |---|---|
+/// | Coinbase Exchange `match` | a price |
+/// | `last_match` | a price if its trade is new |
+/// | any other `type` with a `trade_id`, or a known one with a `product_id` or `sequence` (`ticker`, `heartbeat`, `l2update`, ...) | ignored |
+/// | any other with `type` and `price` (Wallaroo's) | a price of `product_id`, else of `BTC-USD` |
+/// | any other with `type`, without `price` | ignored |
+/// | Advanced Trade `market_trades` | its trades by rising trade id; those of a `snapshot` if they are new |
+/// | any other `channel` | ignored |
+/// | Binance `trade`, alone or as `data` of a combined stream | a price |
+/// | any other Binance event | ignored |
+/// | a row of comma-separated values with `symbol`, `price`, and where there is one `timestamp` | a price |
+/// | any other JSON object | ignored |
+///
+/// Refused are frames that are no JSON objects and messages of the kinds taken in which a field
+/// that is read is missing or wrong.
 #[derive(Debug, Default)]
 pub struct PriceDecoder {
     found: Vec<Price>,

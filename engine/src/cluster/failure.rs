@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::wire::Deadline;
-use crate::Error;
+use crate::{Error, log};
 
 /// The longest text of a cause, in bytes: it must fit in one frame of a control link.
 pub(super) const CAUSE_MAX: usize = 2000;
@@ -261,7 +261,9 @@ impl Failures {
         }
         if let (false, Some(first)) = (state.silent, &state.first) {
             // Standard error may be gone, which must not change the exit code.
-            let _ = writeln!(std::io::stderr(), "error: {first}");
+            let mut out = std::io::stderr();
+            let erase = if log::is_screen(&out) { log::ERASE } else { "" };
+            let _ = writeln!(out, "{erase}error: {first}");
         }
         let code = i32::from(state.exit_code);
         drop(state);

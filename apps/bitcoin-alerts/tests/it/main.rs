@@ -2,6 +2,9 @@
 //! frames, and computations rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod average_is_exact;
 mod bad_json;
 mod bad_json_corpus;

@@ -4,36 +4,31 @@ use anabranch::source::Frame;
 use anabranch::{Result, Stores, Tables, Time};
 use anabranch_connectors::coinbase::Product;
 use bitcoin_alerts::{
-    AlertUpdate, Notification, Price, PriceDecoder, TABLES, UpdateDecoder, observe, update,
+    AlertUpdate, Notification, Price, PriceDecoder, SharedTables, TABLES, UpdateDecoder, observe,
+    update,
 };
 
-type AllTables = (
-    anabranch::Table<Product, bitcoin_alerts::Market>,
-    anabranch::MapTable<Product, bitcoin_alerts::Threshold, u64>,
-    anabranch::MapTable<Product, String, bitcoin_alerts::Alert>,
-);
-
 pub(crate) struct World {
-    bound: <AllTables as Tables<Product>>::Bound,
+    bound: <SharedTables as Tables<Product>>::Bound,
     records: u64,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let bound = <AllTables as Tables<Product>>::bind(TABLES, &mut Stores::default());
+        let bound = <SharedTables as Tables<Product>>::bind(TABLES, &mut Stores::default());
         Self { bound, records: 0 }
     }
 
     pub(crate) fn observe(&mut self, price: &Price, now: Time, id: &str) -> Option<Notification> {
-        let mut guard = <AllTables as Tables<Product>>::lock(&self.bound);
-        let mut rows = <AllTables as Tables<Product>>::rows(&mut guard, &price.product);
+        let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
+        let mut rows = <SharedTables as Tables<Product>>::rows(&mut guard, &price.product);
         observe(price, &mut rows, now, id)
     }
 
     pub(crate) fn update(&mut self, change: AlertUpdate) {
         let product = change.product;
-        let mut guard = <AllTables as Tables<Product>>::lock(&self.bound);
-        let mut rows = <AllTables as Tables<Product>>::rows(&mut guard, &product);
+        let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
+        let mut rows = <SharedTables as Tables<Product>>::rows(&mut guard, &product);
         update(change, &mut rows);
         // The invariant of the index, after every update.
         assert_eq!(rows.1.len(), rows.2.len());
@@ -41,8 +36,8 @@ impl World {
 
     /// How many alerts of the product are open.
     pub(crate) fn open(&self, product: Product) -> usize {
-        let mut guard = <AllTables as Tables<Product>>::lock(&self.bound);
-        let rows = <AllTables as Tables<Product>>::rows(&mut guard, &product);
+        let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
+        let rows = <SharedTables as Tables<Product>>::rows(&mut guard, &product);
         assert_eq!(rows.1.len(), rows.2.len());
         rows.2.len()
     }
