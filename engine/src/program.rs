@@ -14,13 +14,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
 use crate::cluster::{self, Drain, Failures, Role};
-use crate::config::{self, Command, Config, GraphFormat, Parsed};
+use crate::config::{self, Command, Config, GraphFormat, Layout, Parsed};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::plan::Plan;
-use crate::worker::{Build, Control, Setup, run};
+use crate::worker::{self, Build, Control, Setup};
 use crate::{App, Error, Result, log, sink};
 
 /// The most epochs in flight from one worker's sources.
@@ -80,6 +80,76 @@ where
     }
 }
 
+/// Runs the application that `build` draws on threads of this process, until its sources have
+/// ended: for a program that embeds it. Unlike [`main`], it reads no options, starts no other
+/// process, catches no signal and logs nowhere by itself.
+///
+/// # Errors
+/// [`Error::Application`] if the drawing has a mistake, [`Error::Usage`] if `config` asks for more
+/// than one process, else the first fault of a source, a sink or user code.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{sink, source};
+///
+/// anabranch::run(
+///     |app| {
+///         app.source("words", source::empty::<String>()).sink("out", sink::null());
+///         Ok(())
+///     },
+///     &Config::from_flags(["-w", "2"])?,
+/// )?;
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run(
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+    config: &Config,
+) -> Result<()> {
+    run_until(build, config, &Drain::default())
+}
+
+/// As [`run`], until the sources have ended or `drain` is requested, by any thread: then no more
+/// input is taken, and what was accepted is completed.
+///
+/// # Errors
+/// As [`run`].
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Drain, sink, source};
+///
+/// let drain = Drain::default();
+/// drain.request();
+/// anabranch::run_until(
+///     |app| {
+///         app.source("words", source::empty::<String>()).sink("out", sink::null());
+///         Ok(())
+///     },
+///     &Config::default(),
+///     &drain,
+/// )?;
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run_until(
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+    config: &Config,
+    drain: &Drain,
+) -> Result<()> {
+    if !matches!(config.layout(), Layout::Local { processes: 1 }) {
+        return Err(Error::Usage(
+            "an embedded application runs in one process; leave out -n and -p, or start the \
+             application by `anabranch::main`"
+                .to_string(),
+        ));
+    }
+    let build: Build = Arc::new(build);
+    check(&build, config.workers(), config.partitions() as usize)?;
+    let (counters, control) = (Counters::default(), Arc::new(Control::default()));
+    let setup = setup(config, build, &counters, &control);
+    drain.on_request(move || control.stop());
+    run_alone(setup, WorkerConfig::default().idle_spin(config.idle_spin()))
+}
+
 #[allow(clippy::print_stderr)]
 fn failed(error: &Error) -> ExitCode {
     eprintln!("error: {error}");
@@ -136,20 +206,7 @@ fn run_role(
 ) -> Result<()> {
     let counters = Counters::default();
     let control = Arc::new(Control::default());
-    let setup = Setup {
-        build,
-        partitions: config.partitions() as usize,
-        workers_per_process: config.workers(),
-        epoch_max: config.epoch(),
-        limits: FlowLimits {
-            records: config.in_flight_records(),
-            bytes: config.in_flight_bytes(),
-            epochs: EPOCHS_IN_FLIGHT,
-        },
-        counters: counters.clone(),
-        control: Arc::clone(&control),
-        test: None,
-    };
+    let setup = setup(config, build, &counters, &control);
     let worker_config = WorkerConfig::default().idle_spin(config.idle_spin());
     let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
     let placement = config.placement(xxh3_64(format!("{shared:?}").as_bytes()));
@@ -170,7 +227,7 @@ fn run_role(
             drain.on_request(move || control.stop());
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {
-                if let Err(error) = run(worker, &setup) {
+                if let Err(error) = worker::run(worker, &setup) {
                     reported.report(error.to_string());
                 }
             })?;
@@ -178,6 +235,24 @@ fn run_role(
     }
     summarize(&counters);
     Ok(())
+}
+
+/// What the workers of this process need to know.
+fn setup(config: &Config, build: Build, counters: &Counters, control: &Arc<Control>) -> Setup {
+    Setup {
+        build,
+        partitions: config.partitions() as usize,
+        workers_per_process: config.workers(),
+        epoch_max: config.epoch(),
+        limits: FlowLimits {
+            records: config.in_flight_records(),
+            bytes: config.in_flight_bytes(),
+            epochs: EPOCHS_IN_FLIGHT,
+        },
+        counters: counters.clone(),
+        control: Arc::clone(control),
+        test: None,
+    }
 }
 
 /// Runs the workers of a program that is one process.
@@ -194,7 +269,7 @@ fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
     };
     let control = Arc::clone(&setup.control);
     let guards = timely::execute::execute_from(builders, Box::new(()), config, move |worker| {
-        run(worker, &setup)
+        worker::run(worker, &setup)
     })
     .map_err(Error::Cluster)?;
     let results: Vec<Result<()>> =
