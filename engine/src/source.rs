@@ -122,7 +122,10 @@ pub struct Intake<T> {
     pub(crate) bytes: usize,
     pub(crate) bytes_max: usize,
     pub(crate) items_max: usize,
-    pub(crate) last_time: Time,
+    /// The latest time so far: nothing that follows is earlier.
+    pub(crate) last_time: Option<Time>,
+    /// Whether the frame's time stands in for one that is not known: no frame came before.
+    pub(crate) time_unknown: bool,
     /// A test driver ends an epoch here.
     pub(crate) cut: Option<Time>,
 }
@@ -154,7 +157,8 @@ impl<T> Intake<T> {
             bytes: 0,
             bytes_max,
             items_max,
-            last_time: Time::ZERO,
+            last_time: None,
+            time_unknown: false,
             cut: None,
         }
     }
@@ -168,17 +172,19 @@ impl<T> Intake<T> {
     /// recorded at `stamp` if the recording says so.
     pub fn frame(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) {
         self.bytes += bytes;
-        let time = stamp.unwrap_or(self.last_time).max(self.last_time);
-        self.last_time = time;
+        let known = stamp.max(self.last_time);
+        self.time_unknown = known.is_none();
+        let time = known.unwrap_or(Time::ZERO);
+        self.last_time = Some(time);
         self.frame = FrameTag { offset, time, place: 0, several: false };
     }
 
     /// The time that the frame itself names, for a recording whose lines have no stamp; has no
-    /// effect if `frame` was given a stamp earlier than what came before. Call it before
-    /// [`accept`](Intake::accept).
+    /// effect if it is earlier than the frame before. Call it before [`accept`](Intake::accept).
     pub fn frame_time(&mut self, time: Time) {
-        self.frame.time = self.frame.time.max(time);
-        self.last_time = self.frame.time;
+        let unknown = std::mem::take(&mut self.time_unknown);
+        self.frame.time = if unknown { time } else { self.frame.time.max(time) };
+        self.last_time = Some(self.frame.time);
     }
 
     /// A record found in the current frame.
