@@ -189,7 +189,7 @@ pub fn engine<P: Amount>(recorded: &Recorded<P>, order: Order, workers: usize) -
     let counted = Arc::clone(&fired);
     let began = clock::instant();
     let ran = Config::from_flags(["-w", &workers.to_string()]).and_then(|config| {
-        anabranch::run(&config, move |app| {
+        let build = move |app: &App| {
             let table: Table<u32, State<P>> = Table::new("states");
             let counted = Arc::clone(&counted);
             app.order(order);
@@ -208,7 +208,8 @@ pub fn engine<P: Amount>(recorded: &Recorded<P>, order: Order, workers: usize) -
                     state.update(&update);
                 });
             Ok(())
-        })
+        };
+        anabranch::run(build, &config)
     });
     if let Err(error) = ran {
         eprintln!("the engine failed: {error}");

@@ -1,7 +1,6 @@
 //! The promises of the application, one file each, without the engine's workers: decoders are fed
 //! frames, and computations rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
 // Tests fail by panicking, in their helper functions too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
