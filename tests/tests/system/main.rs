@@ -1,0 +1,13 @@
+//! Whole programs as a user starts them: one file per promise.
+//!
+//! Invariant: what runs here is the executable itself, a process of its own with real files, sockets
+//! and signals; what it writes is compared with a loop that shares no code with the engine. Not the
+//! place for what a test in memory can show: that is with the crate that promises it.
+
+mod programs;
+mod run;
+mod support;
+
+mod idle;
+mod layouts;
+mod shutdown;
