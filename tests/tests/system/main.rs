@@ -6,8 +6,10 @@
 
 mod programs;
 mod run;
+mod sockets;
 mod support;
 
+mod back_pressure;
 mod idle;
 mod layouts;
 mod shutdown;

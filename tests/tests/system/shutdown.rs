@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::run::{Running, is_gone, program, signal};
+use crate::sockets::{framed, read_frame};
 use crate::support::{Dice, FEW_LAYOUTS, Folder, Words, assert_same, key_file, until};
 
 /// More output than fits into the pipes and queues between a program and its reader.
@@ -95,29 +96,23 @@ fn a_signal_completes_what_was_read_from_a_socket() {
             loop {
                 lines.push(dice.line());
                 let text = lines.last().unwrap().as_bytes();
-                let length = u32::try_from(text.len()).unwrap().to_be_bytes();
-                if sender.write_all(&[&length, text].concat()).is_err() {
+                if sender.write_all(&framed(text)).is_err() {
                     return lines;
                 }
             }
         });
         let (mut received, mut output) = (receiver.accept().unwrap().0, String::new());
-        let mut next = |output: &mut String| {
-            let mut length = [0; 4];
-            if received.read_exact(&mut length).is_err() {
-                return false;
-            }
-            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-            received.read_exact(&mut frame).unwrap();
-            output.push_str(std::str::from_utf8(&frame).unwrap());
+        let mut take = |output: &mut String| {
+            let frame = read_frame(&mut received)?;
+            output.push_str(&frame);
             output.push('\n');
-            true
+            Some(())
         };
-        for _ in 0..20_000 {
-            assert!(next(&mut output));
-        }
+        (0..20_000).for_each(|_| take(&mut output).unwrap());
         running.signal("TERM");
-        while next(&mut output) {}
+        while take(&mut output).is_some() {}
+        // The program waits a moment for its receiver to hang up.
+        drop(received);
         running.succeeds();
         let lines = producer.join().unwrap();
         let accepted = usize::try_from(running.counts()["text.records"]).unwrap();
