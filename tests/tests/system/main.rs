@@ -10,6 +10,9 @@ mod sockets;
 mod support;
 
 mod back_pressure;
+mod dead_letters;
 mod idle;
 mod layouts;
+mod live;
+mod oracle;
 mod shutdown;
