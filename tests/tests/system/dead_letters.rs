@@ -28,10 +28,16 @@ fn placed(source: &str, partition: u64, offset: u64, bytes: &str) -> (String, u6
 #[test]
 fn lines_of_files() {
     let folder = Folder::new();
-    folder.write("p-0.jsonl", b"{\"type\":\"x\",\"price\":\"5\"}\n{\n\xff\xfe\n\n{\"type\":\"x\",\"price\":\"9\"}\n");
+    folder.write(
+        "p-0.jsonl",
+        b"{\"type\":\"x\",\"price\":\"5\"}\n{\n\xff\xfe\n\n{\"type\":\"x\",\"price\":\"9\"}\n",
+    );
     let deep = "[".repeat(5000);
     folder.write("p-1.jsonl", format!("{deep}\n{{\"type\":\"x\",\"price\":\"8\"}}\nend\u{0}"));
-    folder.write("u.jsonl", "{\"price\":\"5\",\"user_id\":1}\n\"{\"\n{\"price\":\"9\",\"user_id\":2}");
+    folder.write(
+        "u.jsonl",
+        "{\"price\":\"5\",\"user_id\":1}\n\"{\"\n{\"price\":\"9\",\"user_id\":2}",
+    );
     let url = |name: &str| format!("file:{}", folder.name(name));
     for layout in FEW_LAYOUTS {
         let urls = ["p-*", "u.jsonl", "notify", "dead"].map(url);

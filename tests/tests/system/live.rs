@@ -52,9 +52,8 @@ fn told(notification: &Value) -> String {
 fn over_websockets_with_many_producers_and_subscribers() {
     for layout in FEW_LAYOUTS {
         let folder = Folder::new();
-        let listen = |name: &str| {
-            format!("ws-listen://127.0.0.1:0/{name}?port_file={}", folder.name(name))
-        };
+        let listen =
+            |name: &str| format!("ws-listen://127.0.0.1:0/{name}?port_file={}", folder.name(name));
         let urls = ["prices", "updates", "notify"].map(listen);
         let flags = ["--prices", &urls[0], "--updates", &urls[1], "--notify", &urls[2]];
         let mut running =
@@ -147,8 +146,7 @@ fn from_standard_input_to_standard_output() {
         let arguments = [&flags[..], layout].concat();
         let mut running =
             Running::start(program("bitcoin-alerts", arguments).stdin(Stdio::piped()));
-        let (mut prices, mut lines) =
-            (running.input(), BufReader::new(running.output()).lines());
+        let (mut prices, mut lines) = (running.input(), BufReader::new(running.output()).lines());
         let notifications = read_all(move || lines.next()?.ok());
         let mut user = Socket::connect(folder.port("updates"), "/");
         user.send(r#"{"price":"1","user_id":1}"#);

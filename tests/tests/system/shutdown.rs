@@ -2,15 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::run::{Running, is_gone, program, signal};
 use crate::sockets::{framed, read_frame};
-use crate::support::{Dice, FEW_LAYOUTS, Folder, Words, assert_same, key_file, until};
+use crate::support::{Dice, FEW_LAYOUTS, Folder, Words, assert_same, free_ports, key_file, until};
 
 /// More output than fits into the pipes and queues between a program and its reader.
 const MANY_LINES: usize = 400_000;
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn processes(layout: &[&str]) -> usize {
     if layout[0] == "-n" { layout[1].parse().unwrap() } else { 0 }
@@ -180,8 +180,7 @@ fn no_child_outlives_the_supervisor() {
 #[test]
 fn a_killed_child_ends_all_with_the_first_cause() {
     for victim in 0..3 {
-        let mut running =
-            Running::start(program("word-count", ["-n", "3"]).stdin(Stdio::piped()));
+        let mut running = Running::start(program("word-count", ["-n", "3"]).stdin(Stdio::piped()));
         let (_input, output) = (running.input(), running.collect());
         running.logs("the cluster is formed");
         let children = running.children(3);
@@ -201,19 +200,16 @@ struct Listed {
 }
 
 impl Listed {
-    fn start(count: usize) -> Self {
+    fn start<const COUNT: usize>() -> Self {
         let folder = Folder::new();
-        let key = key_file(&folder);
-        let free: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let hosts: Vec<_> = free.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
-        folder.write("hosts", hosts.join("\n"));
-        drop(free);
-        let mut processes: Vec<Running> = (0..count)
+        let key = key_file(&folder, "cluster.key", KEY);
+        let ports: [u16; COUNT] = free_ports();
+        folder.write("hosts", ports.map(|port| format!("127.0.0.1:{port}\n")).concat());
+        let mut processes: Vec<Running> = (0..COUNT)
             .map(|process| {
                 let process = process.to_string();
                 let hosts = folder.name("hosts");
-                let key = key.to_str().unwrap();
-                let flags = ["-p", &process, "--hosts", &hosts, "--cluster-key-file", key];
+                let flags = ["-p", &process, "--hosts", &hosts, "--cluster-key-file", &key];
                 Running::start(program("word-count", flags).stdin(Stdio::piped()))
             })
             .collect();
@@ -225,19 +221,20 @@ impl Listed {
 #[test]
 fn a_cluster_of_listed_processes_ends_as_one() {
     // By the end of its input, which is that of the process that has the source.
-    let mut cluster = Listed::start(2);
+    let mut cluster = Listed::start::<2>();
     let outputs: Vec<_> = cluster.processes.iter_mut().map(Running::collect).collect();
     let inputs: Vec<_> = cluster.processes.iter_mut().map(Running::input).collect();
     for mut input in inputs {
         input.write_all(b"to be or not to be").unwrap();
     }
     cluster.processes.iter_mut().for_each(Running::succeeds);
-    let outputs = outputs.into_iter().map(|output| String::from_utf8(output.join().unwrap()).unwrap());
+    let outputs =
+        outputs.into_iter().map(|output| String::from_utf8(output.join().unwrap()).unwrap());
     assert_eq!(outputs.collect::<String>(), "to 1\nbe 1\nor 1\nnot 1\nto 2\nbe 2\n");
 
     // By a signal to any of them.
     for asked in 0..2 {
-        let mut cluster = Listed::start(2);
+        let mut cluster = Listed::start::<2>();
         let inputs: Vec<_> = cluster.processes.iter_mut().map(Running::input).collect();
         cluster.processes[asked].signal("TERM");
         cluster.processes.iter_mut().for_each(Running::succeeds);
@@ -246,7 +243,7 @@ fn a_cluster_of_listed_processes_ends_as_one() {
 
     // By a death, whose cause all others name.
     for victim in 0..3 {
-        let mut cluster = Listed::start(3);
+        let mut cluster = Listed::start::<3>();
         let inputs: Vec<_> = cluster.processes.iter_mut().map(Running::input).collect();
         cluster.processes[victim].signal("KILL");
         for (process, running) in cluster.processes.iter_mut().enumerate() {
@@ -264,10 +261,9 @@ fn a_key_that_others_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     let hosts = folder.write("hosts", "127.0.0.1:1\n127.0.0.1:2\n");
-    let key: PathBuf = key_file(&folder);
+    let key = key_file(&folder, "cluster.key", KEY);
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let key = key.to_str().unwrap();
-    let flags = ["-p", "0", "--hosts", &hosts, "--cluster-key-file", key];
+    let flags = ["-p", "0", "--hosts", &hosts, "--cluster-key-file", &key];
     let ended = crate::run::ended(&mut program("word-count", flags));
     assert_eq!(ended.code, Some(2), "{}", ended.errors);
     assert!(ended.errors.contains("chmod 600"), "{}", ended.errors);

@@ -55,7 +55,9 @@ impl Socket {
         loop {
             match self.0.read() {
                 Ok(Message::Text(text)) => return Some(text.to_string()),
-                Ok(Message::Binary(bytes)) => return Some(String::from_utf8(bytes.to_vec()).unwrap()),
+                Ok(Message::Binary(bytes)) => {
+                    return Some(String::from_utf8(bytes.to_vec()).unwrap());
+                }
                 Ok(Message::Close(_)) => return None,
                 Ok(_) => {}
                 Err(error) => panic!("no message: {error}"),

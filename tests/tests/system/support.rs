@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,10 +79,23 @@ impl Drop for Folder {
 }
 
 /// A key that only its owner can read.
-pub(crate) fn key_file(folder: &Folder) -> PathBuf {
-    let key = PathBuf::from(folder.write("cluster.key", "0123456789abcdef0123456789abcdef"));
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    key
+pub(crate) fn key_file(folder: &Folder, name: &str, key: &str) -> String {
+    let path = folder.write(name, key);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// Ports of this machine that nobody has, for programs that are told where to listen. From below
+/// those that the machine gives away by itself: a thousand connections of a test take none of them.
+pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    [(); COUNT].map(|()| {
+        until("a port is free", || {
+            let number = std::process::id() * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = u16::try_from(10_000 + number % 20_000).unwrap();
+            TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+        })
+    })
 }
 
 /// Numbers that look like chance (Knuth's MMIX).
@@ -90,7 +104,8 @@ pub(crate) struct Dice(pub(crate) u64);
 impl Dice {
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
