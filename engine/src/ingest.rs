@@ -198,6 +198,13 @@ impl<T: Record> TypedLane<T> {
     }
 }
 
+impl<T> Drop for TypedLane<T> {
+    /// The last lines that were held back are told too.
+    fn drop(&mut self) {
+        self.log.finish();
+    }
+}
+
 impl<T: Record> Lane for TypedLane<T> {
     fn read(&mut self, time: Time) -> Result<(Progress, Volume)> {
         self.intake.now = Some(time);

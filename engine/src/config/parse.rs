@@ -52,6 +52,10 @@ pub fn parse<O: clap::Args>(
     // Once for what is on the command line, whose mistakes the second time reports.
     let typed = command.clone().ignore_errors(true).try_get_matches_from(&argv);
     let typed = typed.map_err(|error| Exit::new(&error))?;
+    // Before anything is required: who asks for help does not know yet what is.
+    if typed.get_one::<Word>(args::COMMAND) == Some(&Word::Help) {
+        return Err(Exit::help(&command.render_long_help()));
+    }
     let layers = layers::gather(&command, &typed, env).map_err(|e| usage(&mut command, &e))?;
     let end = argv.len().min(1);
     argv.splice(end..end, layers.arguments.iter().cloned());

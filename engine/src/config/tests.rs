@@ -465,6 +465,7 @@ fn help_teaches() {
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert_eq!(trial.parse::<Options>("help").unwrap_err().to_string(), text);
     assert_eq!(trial.parse::<Options>("graph --help").unwrap_err().to_string(), text);
+    assert_eq!(trial.parse::<Needy>("help").unwrap_err().code(), 0, "--text is required to run");
 
     let short = trial.parse::<Options>("-h").unwrap_err().to_string();
     assert!(short.contains("Examples:") && !short.contains("Configuration file:"), "{short}");

@@ -1,0 +1,23 @@
+//! Whole programs as a user starts them: one file per promise.
+//!
+//! Invariant: what runs here is the executable itself, a process of its own with real files, sockets
+//! and signals; what it writes is compared with a loop that shares no code with the engine. Not the
+//! place for what a test in memory can show: that is with the crate that promises it.
+
+// Clippy's leave for tests ends at the functions that tests call.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod programs;
+mod run;
+mod sockets;
+mod support;
+
+mod back_pressure;
+mod cluster_port;
+mod configuration;
+mod dead_letters;
+mod idle;
+mod layouts;
+mod live;
+mod oracle;
+mod shutdown;
