@@ -9,16 +9,12 @@ use std::sync::Arc;
 use anabranch::prelude::*;
 use anabranch_benches::alerts::{Amount, Exact, workload};
 use anabranch_benches::forms::{Outcome, Recorded, engine, hand_loop, hand_timely};
-use anabranch_benches::report::median;
+use anabranch_benches::report::{median, option};
 
 const FORMS: [&str; 4] =
     ["(a) hand-written loop", "(b) hand-written timely", "(c) by arrival", "(d) deterministic"];
 
 fn main() {
-    let option = |name: &str, default: usize| {
-        let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
-        arguments.next().and_then(|value| value.parse().ok()).unwrap_or(default)
-    };
     let (rounds, events) = (option("--rounds", 5), option("--events", 4_000_000));
     let workers = option("--workers", 1);
     println!("alerts: {events} prices, one update for 100, {workers} workers, {rounds} rounds");

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod forms;
+pub mod latency;
 pub mod report;
 
 /// The allocator that the programs use, so that all forms are measured with it.

@@ -9,7 +9,7 @@ fn build(app: &App) {
     app.source("numbers", source::empty::<u64>()).key_by(|n| *n).compute(
         "sum",
         SUMS,
-        |n, mut sum: Row<'_, u32, u64>, _: &mut Context<'_, ()>| *sum += n,
+        |n, mut sum: Row<'_, u64>, _: &mut Context<'_, ()>| *sum += n,
     );
 }
 
