@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
 use crate::cluster::{self, Drain, Failures, Role};
-use crate::config::{self, Command, Config, GraphFormat, Parsed};
+use crate::config::{self, Command, Config, GraphFormat, Layout, Parsed};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;
@@ -117,7 +117,8 @@ pub(crate) fn with_dead_letters(build: Build) -> Build {
 /// and measurements that embed the engine. No signal is handled and no cluster formed.
 ///
 /// # Errors
-/// What the application's check says, or what ended it.
+/// [`Error::Application`] if the drawing has a mistake, [`Error::Usage`] if `config` asks for more
+/// than one process, else the first fault of a source, a sink or user code.
 ///
 /// ```
 /// use anabranch::config::Config;
@@ -136,10 +137,46 @@ pub fn run(
     config: &Config,
     build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Counters> {
+    run_until(config, build, &Drain::default())
+}
+
+/// As [`run`], until the sources end or `drain` is requested, by any thread: then no more input is
+/// taken, and what was accepted is completed.
+///
+/// # Errors
+/// As [`run`].
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Drain, sink, source};
+///
+/// let drain = Drain::default();
+/// drain.request();
+/// let build = |app: &anabranch::App| {
+///     app.source("words", source::empty::<String>()).sink("out", sink::null());
+///     Ok(())
+/// };
+/// anabranch::run_until(&Config::default(), build, &drain)?;
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run_until(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+    drain: &Drain,
+) -> Result<Counters> {
+    if !matches!(config.layout(), Layout::Local { processes: 1 }) {
+        return Err(Error::Usage(
+            "an embedded application runs in one process; leave out -n and -p, or start the \
+             application by `anabranch::main`"
+                .to_string(),
+        ));
+    }
     let build: Build = Arc::new(build);
     drawing(config, &build)?;
     let counters = Counters::default();
     let setup = setup(config, build, &counters);
+    let control = Arc::clone(&setup.control);
+    drain.on_request(move || control.stop());
     run_alone(setup, worker_config(config))?;
     Ok(counters)
 }
