@@ -131,7 +131,9 @@ pub struct Intake<T> {
     /// How many records were found in the current frame.
     place: u32,
     /// The running maximum of times.
-    last_time: Time,
+    last_time: Option<Time>,
+    /// Whether the frame's time stands in for one that is not known: no frame came before.
+    time_unknown: bool,
     /// Live input: the time of everything that is read now.
     pub(crate) now: Option<Time>,
     /// A test driver ends an epoch here.
@@ -156,7 +158,8 @@ impl<T> Intake<T> {
             items_max,
             frame: Origin::new(Time::ZERO, source, partition, 0),
             place: 0,
-            last_time: Time::ZERO,
+            last_time: None,
+            time_unknown: false,
             now: None,
             cut: None,
         }
@@ -175,9 +178,11 @@ impl<T> Intake<T> {
     #[inline]
     pub fn frame(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) {
         self.bytes += bytes;
-        let stamp = self.now.or(stamp);
-        self.last_time = stamp.map_or(self.last_time, |stamp| stamp.max(self.last_time));
-        self.frame = self.frame.at(self.last_time, offset);
+        let known = self.now.or(stamp).max(self.last_time);
+        self.time_unknown = known.is_none();
+        let time = known.unwrap_or(Time::ZERO);
+        self.last_time = Some(time);
+        self.frame = self.frame.at(time, offset);
         self.place = 0;
     }
 
@@ -186,8 +191,10 @@ impl<T> Intake<T> {
     #[inline]
     pub fn frame_time(&mut self, time: Time) {
         if self.now.is_none() {
-            self.last_time = self.last_time.max(time);
-            self.frame = self.frame.at(self.last_time, self.frame.offset());
+            let unknown = std::mem::take(&mut self.time_unknown);
+            let time = if unknown { time } else { time.max(self.frame.time()) };
+            self.last_time = Some(time);
+            self.frame = self.frame.at(time, self.frame.offset());
         }
     }
 
