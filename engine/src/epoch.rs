@@ -28,6 +28,8 @@ pub(crate) enum Signal {
     End { lane: usize },
     /// A worker was told to stop, and has closed everything before this epoch.
     Stop { worker: usize, epoch: u64 },
+    /// Recorded: a worker has handed on all that its partitions had, before this epoch.
+    Done { worker: usize, epoch: u64 },
 }
 
 /// The fences of all partitions, and from them the ends of epochs.
@@ -51,7 +53,7 @@ impl Fences {
 
     pub(crate) fn publish(&mut self, signal: Signal) {
         let (lane, published) = match signal {
-            Signal::Tick(_) | Signal::Stop { .. } => return,
+            Signal::Tick(_) | Signal::Stop { .. } | Signal::Done { .. } => return,
             Signal::Fence { lane, entry } => {
                 self.pending.insert(entry);
                 (lane, Published::Upto(entry))

@@ -105,6 +105,9 @@ impl Reading {
                 self.stops.insert(worker, Some(epoch));
                 self.stop();
             }
+            Signal::Done { worker, epoch } => {
+                self.stops.insert(worker, Some(epoch));
+            }
             Signal::Fence { .. } | Signal::End { .. } => self.fences.publish(signal),
         }
         self.activate();
@@ -204,16 +207,20 @@ impl Reading {
     fn advance_recorded(&mut self, mut ship: impl FnMut(u64, u64)) -> Result<()> {
         let mut more = if self.stopping { false } else { self.fill_lanes()? };
         for turn in 0.. {
+            if self.stopping {
+                // Until all have said where they stopped, to go on could be to go too far.
+                let Some(last) = self.furthest_stop() else { break };
+                if last <= self.at {
+                    self.done = true;
+                    return Ok(());
+                }
+            }
             if !self.flow.admits() {
                 self.stalled = true;
                 break;
             }
             if turn == EPOCHS_A_TURN {
                 break;
-            }
-            if self.stopping && self.stopped() {
-                self.done = true;
-                return Ok(());
             }
             let Some((epoch, end)) = self.fences.next() else { break };
             if end.position == u64::MAX {
@@ -227,6 +234,7 @@ impl Reading {
         }
         if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) {
             self.done = true;
+            self.tell(Signal::Done { worker: self.worker, epoch: self.at });
         } else if more && !self.stalled {
             self.activate();
         }
@@ -268,10 +276,11 @@ impl Reading {
         total
     }
 
-    /// Whether this worker is where the furthest of all stopped, so that no epoch is cut in two.
-    fn stopped(&self) -> bool {
+    /// Where the furthest of all stopped, once all have said it: they go up to there, so that no
+    /// epoch is cut in two.
+    fn furthest_stop(&self) -> Option<u64> {
         let stops: Option<Vec<u64>> = self.stops.values().copied().collect();
-        stops.is_some_and(|stops| stops.into_iter().all(|epoch| epoch <= self.at))
+        stops?.into_iter().max()
     }
 
     fn announce(&mut self, signal: Signal) {
@@ -280,7 +289,7 @@ impl Reading {
     }
 
     fn tell(&mut self, signal: Signal) {
-        if let Signal::Stop { worker, epoch } = signal {
+        if let Signal::Stop { worker, epoch } | Signal::Done { worker, epoch } = signal {
             self.stops.insert(worker, Some(epoch));
         }
         self.signals.push(signal);
