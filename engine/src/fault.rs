@@ -42,14 +42,16 @@ impl Panic {
         Error::Panic(format!("{place} panicked: {}", self.0))
     }
 
-    /// The panic as an error, with the computation and the record that was being applied.
+    /// The panic as an error, with the computation and the record that was being applied; with
+    /// `all` computations of the group, if it was in a step that takes their outputs.
     pub(crate) fn while_applying(
         self,
         ports: &[Box<dyn Port>],
         sources: Option<&Arc<[String]>>,
+        all: &str,
     ) -> Error {
         let Some((origin, computations)) = ports.iter().find_map(|port| port.applying()) else {
-            return self.at("a computation");
+            return self.at(&format!("a step after computation {all}"));
         };
         let source = sources.and_then(|names| names.get(origin.source()));
         let id = RecordId { source: source.map_or("", String::as_str), origin };

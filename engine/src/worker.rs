@@ -19,6 +19,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
 use crate::app::{App, draw};
+use crate::cluster::catch;
 use crate::dataflow::{Assembly, Topology, assemble};
 use crate::epoch::{Flow, FlowLimits, Signal};
 use crate::fault::Fault;
@@ -130,9 +131,13 @@ pub(crate) fn run(worker: &mut Worker, setup: &Setup) -> Result<()> {
 }
 
 fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
-    let mut running = Running::start(worker, setup)?;
-    while running.step(worker, None)? {}
-    Ok(())
+    // Most user code is guarded where its record is known; this is for all other code.
+    catch(|| {
+        let mut running = Running::start(worker, setup)?;
+        while running.step(worker, None)? {}
+        Ok(())
+    })
+    .unwrap_or_else(|panic| Err(Error::Panic(format!("a worker panicked: {panic}"))))
 }
 
 impl Running {

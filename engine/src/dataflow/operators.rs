@@ -23,7 +23,7 @@ use crate::plan::{Plan, Relay, SinkPlan};
 use crate::reading::Reading;
 use crate::sink::Taken;
 use crate::state::{Port, apply_open};
-use crate::{Error, Order};
+use crate::{Error, Order, Result};
 
 type Parcels = CapacityContainerBuilder<Vec<Parcel>>;
 type ParcelStream<'s> = StreamVec<'s, u64, Parcel>;
@@ -114,7 +114,7 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             Operator::Ingest => ingest(scope, &topology, &plan, &reading, &opener, &fault),
             Operator::Relay(index) => {
                 let Some(relay) = relays.get_mut(index).and_then(Option::take) else { continue };
-                merge(scope, inputs, index, relay, &topology, &plan)
+                merge(scope, inputs, index, relay, &topology, &plan, &fault)
             }
             Operator::Group(index) => {
                 let (end, outputs) = group(scope, inputs, index, &topology, &mut plan, &fault);
@@ -196,19 +196,26 @@ fn merge<'s>(
     mut relay: Relay,
     topology: &Topology,
     plan: &Plan,
+    fault: &Fault,
 ) -> Vec<(usize, ParcelStream<'s>)> {
     let mut builder = OperatorBuilder::new("merge".to_string(), scope);
     let mut inputs: Vec<_> =
         streams.into_iter().map(|stream| builder.new_input(stream, Pipeline)).collect();
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Relay(index), topology, plan);
     let count = outputs.outputs.len();
+    let fault = fault.clone();
     builder.build(move |initial| {
         drop(initial);
         move |_| {
             for (leg, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|capability, parcels| {
-                    for parcel in parcels.drain(..) {
-                        relay(leg, parcel);
+                    let handed_on = fault.guard(|| {
+                        for parcel in parcels.drain(..) {
+                            relay(leg, parcel);
+                        }
+                    });
+                    if let Err(panic) = handed_on {
+                        return fault.report(panic.at("a step after a merge"));
                     }
                     let held: Vec<_> =
                         (0..count).filter_map(|port| capability.retain_least(port)).collect();
@@ -236,8 +243,13 @@ fn group<'s>(
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
     let members = topology.groups.get(index).into_iter().flatten();
-    let mut ports: Vec<Box<dyn Port>> =
-        members.filter_map(|port| Some(plan.take_port(*port)?.port)).collect();
+    let mut computations = Vec::new();
+    let mut ports: Vec<Box<dyn Port>> = Vec::new();
+    for port in members.filter_map(|port| plan.take_port(*port)) {
+        computations.extend(port.computations.iter().map(|name| format!("`{name}`")));
+        ports.push(port.port);
+    }
+    let computations = computations.join(" or ");
     let at_once = plan.order == Order::Arrival;
     let count = 1 + outputs.outputs.len();
     let names = Rc::clone(&plan.source_names);
@@ -265,7 +277,7 @@ fn group<'s>(
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
                 if let Err(panic) = applied {
-                    return fault.report(panic.while_applying(&ports, names.get()));
+                    return fault.report(panic.while_applying(&ports, names.get(), &computations));
                 }
                 if let Some(capabilities) = held.epochs.remove(&epoch) {
                     outputs.ship(&capabilities, 1);
@@ -316,26 +328,30 @@ fn sink_operator<'s>(
                 if order == Order::Deterministic && open(frontiers, epoch) {
                     return true;
                 }
-                match sink.deliver(epoch) {
-                    Ok(Taken::All) => drop(held.epochs.remove(&epoch)),
-                    Ok(Taken::Partly) => return true,
-                    Err(error) => {
-                        fault.report(Error::Connector(format!("sink `{name}`: {error}")));
-                        return false;
-                    }
+                match guarded(&fault, &name, || sink.deliver(epoch)) {
+                    Some(Taken::All) => drop(held.epochs.remove(&epoch)),
+                    Some(Taken::Partly) => return true,
+                    None => return false,
                 }
             }
             if !closed && frontiers.iter().all(|frontier| frontier.is_empty()) {
-                match sink.close() {
-                    Ok(taken) => closed = taken == Taken::All,
-                    Err(error) => {
-                        fault.report(Error::Connector(format!("sink `{name}`: {error}")));
-                        return false;
-                    }
+                match guarded(&fault, &name, || sink.close()) {
+                    Some(taken) => closed = taken == Taken::All,
+                    None => return false,
                 }
             }
             !closed
         }
     });
     end
+}
+
+/// What the sink of that name says; `None` if it failed, which is reported.
+fn guarded(fault: &Fault, name: &str, call: impl FnOnce() -> Result<Taken>) -> Option<Taken> {
+    match fault.guard(call) {
+        Ok(Ok(taken)) => return Some(taken),
+        Ok(Err(error)) => fault.report(Error::Connector(format!("sink `{name}`: {error}"))),
+        Err(panic) => fault.report(panic.at(&format!("sink `{name}`"))),
+    }
+    None
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use timely::worker::Worker;
 
+use crate::cluster::catch;
 use crate::computation::Random;
 use crate::state::Stores;
 use crate::worker::{Running, Setup};
-use crate::{Result, Time};
+use crate::{Error, Result, Time};
 
 type Answer = Option<Box<dyn Any + Send>>;
 type Question = Arc<dyn Fn(&Stores) -> Answer + Send + Sync>;
@@ -108,7 +109,8 @@ impl Baton {
     /// Runs `worker`, in turns, until everything is done.
     pub(crate) fn run(&self, worker: &mut Worker, setup: &Setup) -> Result<()> {
         let index = worker.index();
-        let result = self.run_in_turns(worker, setup);
+        let result = catch(|| self.run_in_turns(worker, setup))
+            .unwrap_or_else(|panic| Err(Error::Panic(format!("a worker panicked: {panic}"))));
         let mut state = self.lock();
         state.failed |= result.is_err();
         if let Some(progress) = state.workers.get_mut(index) {

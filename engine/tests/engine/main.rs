@@ -1,3 +1,6 @@
 //! The engine's promises, one file each.
 
+mod faults;
 mod order;
+mod support;
+mod time;
