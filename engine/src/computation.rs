@@ -106,6 +106,9 @@ impl<O> Context<'_, O> {
 
     /// Emits a record to a side output; see [`Keyed::side`](crate::Keyed::side). It is dropped if
     /// the application does not use that output.
+    ///
+    /// # Panics
+    /// When the application takes records of another type from a side output of that name.
     pub fn emit_to<T: Record>(&mut self, side: SideOutput<T>, record: T) {
         self.surroundings.sides.emit(side, self.origin, record);
     }
@@ -206,13 +209,18 @@ impl Sides {
         Some(Rc::clone(&waiting.hub))
     }
 
+    #[allow(clippy::panic)]
     fn emit<T: Record>(&self, side: SideOutput<T>, origin: Origin, record: T) {
         let mut sides = self.sides.borrow_mut();
         let Some((_, known)) = sides.iter_mut().find(|(name, _)| *name == side.name) else {
             return;
         };
-        if let Some(waiting) = known.as_any().downcast_mut::<Waiting<T>>() {
-            waiting.push(origin, record);
+        match known.as_any().downcast_mut::<Waiting<T>>() {
+            Some(waiting) => waiting.push(origin, record),
+            None => panic!(
+                "side output `{}` takes records of another type; give one of the two another name",
+                side.name
+            ),
         }
     }
 

@@ -494,14 +494,49 @@ where
         Stream::here(place, hub)
     }
 
-    /// The records that the computations so far emit to `side`, by
-    /// [`Context::emit_to`](crate::Context::emit_to), and the stream itself.
-    pub fn side<T: Record>(self, side: SideOutput<T>) -> (Shared<T>, Shared<D::Out>) {
+    /// The records that the computations of this chain emit to `side`, by
+    /// [`Context::emit_to`](crate::Context::emit_to), and the stream itself, to take another side
+    /// output from or to go on with.
+    ///
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::{TestDriver, sink, source};
+    ///
+    /// const LARGE: SideOutput<u64> = SideOutput::new("large");
+    /// const ODD: SideOutput<String> = SideOutput::new("odd");
+    ///
+    /// fn sort(app: &App) -> Result<()> {
+    ///     let sorted = app.source("numbers", source::empty::<u64>()).key_by(|n| *n).compute(
+    ///         "sort",
+    ///         (),
+    ///         |n, (), out| match n {
+    ///             100.. => out.emit_to(LARGE, n),
+    ///             n if n % 2 == 1 => out.emit_to(ODD, n.to_string()),
+    ///             n => out.emit(n),
+    ///         },
+    ///     );
+    ///     let (large, sorted) = sorted.side(LARGE);
+    ///     let (odd, sorted) = sorted.side(ODD);
+    ///     large.sink("large", sink::null());
+    ///     odd.sink("odd", sink::null());
+    ///     sorted.sink("even", sink::null());
+    ///     Ok(())
+    /// }
+    ///
+    /// let mut driver = TestDriver::new(sort).start()?;
+    /// for n in [4, 7, 500] {
+    ///     driver.send("numbers", n as u64)?;
+    /// }
+    /// driver.run()?;
+    /// assert_eq!(driver.outputs::<u64>("large"), [500]);
+    /// assert_eq!(driver.outputs::<String>("odd"), ["7"]);
+    /// assert_eq!(driver.outputs::<u64>("even"), [4]);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
+    pub fn side<T: Record>(self, side: SideOutput<T>) -> (Shared<T>, Self) {
         let drawing = self.take();
-        let sides = Rc::clone(&drawing.uses.sides);
-        let (mut place, outputs) = drawing.finish();
-        let main = Stream::here(place.clone(), outputs);
-        let hub = sides.hub(side).unwrap_or_else(|| {
+        let KeyedDrawing { place, port, uses, .. } = &drawing;
+        let hub = uses.sides.hub(side).unwrap_or_else(|| {
             place.plan.borrow_mut().mistake(format!(
                 "side output `{}` of pipeline `{}` is used with two record types; give one of the \
                  two another name",
@@ -510,8 +545,11 @@ where
             ));
             Hub::new()
         });
+        let mut place = Place { owner: Owner::Port(*port), ..place.clone() };
+        place.deeper::<C>();
+        place.deeper::<D>();
         place.step(side.name());
-        (Stream::here(place, hub), main)
+        (Stream::here(place, hub), Self { drawing: Some(drawing) })
     }
 
     /// Splits the outputs: see [`Stream::branch`].
