@@ -172,17 +172,17 @@ impl TestDriver {
     /// the next [`run`](TestDriver::run).
     ///
     /// # Errors
-    /// When there is no such source.
+    /// When there is no such source, or its records are of another type.
     pub fn send<T: Record>(&mut self, source: &str, record: T) -> Result<()> {
-        self.harness.send(source, self.time, Box::new(record))
+        self.harness.send(source, self.time, record)
     }
 
     /// Sends a frame by the source of that name, to be decoded by the source's own decoder.
     ///
     /// # Errors
-    /// When there is no such source.
+    /// When there is no such source, or it has no decoder.
     pub fn send_bytes(&mut self, source: &str, bytes: impl Into<Vec<u8>>) -> Result<()> {
-        self.harness.send(source, self.time, Box::new(harness::Bytes(bytes.into())))
+        self.harness.send_bytes(source, self.time, bytes.into())
     }
 
     /// Moves the driver's time.

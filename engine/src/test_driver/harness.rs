@@ -1,6 +1,6 @@
 //! What stands in for connectors under a test driver.
 
-use std::any::Any;
+use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ pub(crate) struct Harness {
 }
 
 /// A frame to be decoded, not a record.
-pub(super) struct Bytes(pub(super) Vec<u8>);
+struct Bytes(Vec<u8>);
 
 enum Fed {
     Item(Time, Box<dyn Any + Send>),
@@ -42,14 +42,37 @@ impl Harness {
         self.captured.clone()
     }
 
-    pub(super) fn send(&self, source: &str, time: Time, item: Box<dyn Any + Send>) -> Result<()> {
-        let feeds = lock(&self.feeds);
-        let feed = feeds.get(source).ok_or_else(|| {
-            let known = feeds.keys().cloned().collect::<Vec<_>>().join("`, `");
-            Error::Usage(format!("there is no source `{source}`; there are `{known}`"))
-        })?;
+    pub(super) fn send<T: Record>(&self, source: &str, time: Time, record: T) -> Result<()> {
+        let feed = self.known_feed(source)?;
+        let (sent, item) = (type_name::<T>(), Box::new(record) as Box<dyn Any + Send>);
+        let takes = lock(&feed.queue).takes;
+        if takes.is_some_and(|takes| takes.type_id != TypeId::of::<T>()) {
+            let takes = takes.map_or("", |takes| takes.name);
+            return Err(Error::Usage(format!(
+                "source `{source}` has records of type {takes}, not {sent}: send one of those"
+            )));
+        }
         feed.push(Fed::Item(time, item));
         Ok(())
+    }
+
+    pub(super) fn send_bytes(&self, source: &str, time: Time, bytes: Vec<u8>) -> Result<()> {
+        let feed = self.known_feed(source)?;
+        if lock(&feed.queue).takes.is_some_and(|takes| !takes.bytes) {
+            return Err(Error::Usage(format!(
+                "source `{source}` has no decoder for bytes: send it records"
+            )));
+        }
+        feed.push(Fed::Item(time, Box::new(Bytes(bytes))));
+        Ok(())
+    }
+
+    fn known_feed(&self, source: &str) -> Result<Feed> {
+        let feeds = lock(&self.feeds);
+        feeds.get(source).cloned().ok_or_else(|| {
+            let known = feeds.keys().cloned().collect::<Vec<_>>().join("`, `");
+            Error::Usage(format!("there is no source `{source}`; there are `{known}`"))
+        })
     }
 
     pub(super) fn cut(&self, time: Time) {
@@ -76,6 +99,15 @@ pub(crate) struct Feed {
 struct Queue {
     fed: VecDeque<Fed>,
     waker: Option<Waker>,
+    takes: Option<Takes>,
+}
+
+/// What a source takes.
+#[derive(Clone, Copy)]
+struct Takes {
+    type_id: TypeId,
+    name: &'static str,
+    bytes: bool,
 }
 
 impl Feed {
@@ -91,6 +123,11 @@ impl Feed {
         self,
         decoder: Option<Box<dyn Decoder<T>>>,
     ) -> Box<dyn Reader<T>> {
+        lock(&self.queue).takes = Some(Takes {
+            type_id: TypeId::of::<T>(),
+            name: type_name::<T>(),
+            bytes: decoder.is_some(),
+        });
         Box::new(FeedReader { feed: self, decoder, offset: 0 })
     }
 }
