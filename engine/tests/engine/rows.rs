@@ -139,7 +139,7 @@ fn apply(op: Op, row: &mut MapRow<'_, u16, u64>) -> Answer {
             row.get(&from).copied()
         }
     };
-    assert_eq!(row.is_empty(), row.len() == 0);
+    assert_eq!(row.is_empty(), row.iter().next().is_none());
     let entries: Vec<_> = row.iter().map(owned).collect();
     (answer, entries, row.first().map(owned), row.last().map(owned), row.len())
 }
@@ -189,8 +189,8 @@ fn map_rows(app: &App) -> Result<()> {
 fn op() -> impl Strategy<Value = Op> {
     let (k, v) = (0..6_u16, any::<u64>());
     prop_oneof![
-        3 => (k.clone(), v.clone()).prop_map(|(k, v)| Op::Insert(k, v)),
-        1 => (k.clone(), v.clone()).prop_map(|(k, v)| Op::Update(k, v)),
+        3 => (k.clone(), v).prop_map(|(k, v)| Op::Insert(k, v)),
+        1 => (k.clone(), v).prop_map(|(k, v)| Op::Update(k, v)),
         1 => (k.clone(), v).prop_map(|(k, v)| Op::Entry(k, v)),
         3 => k.clone().prop_map(Op::Remove),
         1 => Just(Op::PopFirst),
