@@ -20,7 +20,7 @@ use crate::graph::Graph;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::plan::Plan;
-use crate::worker::{self, Build, Control, Setup};
+use crate::worker::{self, Build, Setup};
 use crate::{App, Error, Result, log, sink};
 
 /// The most epochs in flight from one worker's sources.
@@ -80,76 +80,6 @@ where
     }
 }
 
-/// Runs the application that `build` draws on threads of this process, until its sources have
-/// ended: for a program that embeds it. Unlike [`main`], it reads no options, starts no other
-/// process, catches no signal and logs nowhere by itself.
-///
-/// # Errors
-/// [`Error::Application`] if the drawing has a mistake, [`Error::Usage`] if `config` asks for more
-/// than one process, else the first fault of a source, a sink or user code.
-///
-/// ```
-/// use anabranch::config::Config;
-/// use anabranch::{sink, source};
-///
-/// anabranch::run(
-///     |app| {
-///         app.source("words", source::empty::<String>()).sink("out", sink::null());
-///         Ok(())
-///     },
-///     &Config::from_flags(["-w", "2"])?,
-/// )?;
-/// # Ok::<(), anabranch::Error>(())
-/// ```
-pub fn run(
-    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
-    config: &Config,
-) -> Result<()> {
-    run_until(build, config, &Drain::default())
-}
-
-/// As [`run`], until the sources have ended or `drain` is requested, by any thread: then no more
-/// input is taken, and what was accepted is completed.
-///
-/// # Errors
-/// As [`run`].
-///
-/// ```
-/// use anabranch::config::Config;
-/// use anabranch::{Drain, sink, source};
-///
-/// let drain = Drain::default();
-/// drain.request();
-/// anabranch::run_until(
-///     |app| {
-///         app.source("words", source::empty::<String>()).sink("out", sink::null());
-///         Ok(())
-///     },
-///     &Config::default(),
-///     &drain,
-/// )?;
-/// # Ok::<(), anabranch::Error>(())
-/// ```
-pub fn run_until(
-    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
-    config: &Config,
-    drain: &Drain,
-) -> Result<()> {
-    if !matches!(config.layout(), Layout::Local { processes: 1 }) {
-        return Err(Error::Usage(
-            "an embedded application runs in one process; leave out -n and -p, or start the \
-             application by `anabranch::main`"
-                .to_string(),
-        ));
-    }
-    let build: Build = Arc::new(build);
-    check(&build, config.workers(), config.partitions() as usize)?;
-    let (counters, control) = (Counters::default(), Arc::new(Control::default()));
-    let setup = setup(config, build, &counters, &control);
-    drain.on_request(move || control.stop());
-    run_alone(setup, WorkerConfig::default().idle_spin(config.idle_spin()))
-}
-
 #[allow(clippy::print_stderr)]
 fn failed(error: &Error) -> ExitCode {
     eprintln!("error: {error}");
@@ -183,6 +113,95 @@ pub(crate) fn with_dead_letters(build: Build) -> Build {
     })
 }
 
+/// Runs the application that `build` draws in this process, until its sources end: for programs
+/// and measurements that embed the engine. No signal is handled and no cluster formed.
+///
+/// # Errors
+/// [`Error::Application`] if the drawing has a mistake, [`Error::Usage`] if `config` asks for more
+/// than one process, else the first fault of a source, a sink or user code.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Time, sink, source};
+///
+/// let config = Config::from_flags(["-w", "2"])?;
+/// let counters = anabranch::run(&config, |app| {
+///     let words = vec![vec![(Time::ZERO, "hello".to_string())]];
+///     app.source("words", source::memory(words.into())).sink("out", sink::null());
+///     Ok(())
+/// })?;
+/// assert_eq!(counters.snapshot()["out.records"], 1);
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Counters> {
+    run_until(config, build, &Drain::default())
+}
+
+/// As [`run`], until the sources end or `drain` is requested, by any thread: then no more input is
+/// taken, and what was accepted is completed.
+///
+/// # Errors
+/// As [`run`].
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Drain, sink, source};
+///
+/// let drain = Drain::default();
+/// drain.request();
+/// let build = |app: &anabranch::App| {
+///     app.source("words", source::empty::<String>()).sink("out", sink::null());
+///     Ok(())
+/// };
+/// anabranch::run_until(&Config::default(), build, &drain)?;
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run_until(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+    drain: &Drain,
+) -> Result<Counters> {
+    if !matches!(config.layout(), Layout::Local { processes: 1 }) {
+        return Err(Error::Usage(
+            "an embedded application runs in one process; leave out -n and -p, or start the \
+             application by `anabranch::main`"
+                .to_string(),
+        ));
+    }
+    let build: Build = Arc::new(build);
+    drawing(config, &build)?;
+    let counters = Counters::default();
+    let setup = setup(config, build, &counters);
+    let control = Arc::clone(&setup.control);
+    drain.on_request(move || control.stop());
+    run_alone(setup, worker_config(config))?;
+    Ok(counters)
+}
+
+fn setup(config: &Config, build: Build, counters: &Counters) -> Setup {
+    Setup {
+        build,
+        partitions: config.partitions() as usize,
+        workers_per_process: config.workers(),
+        epoch_max: config.epoch(),
+        limits: FlowLimits {
+            records: config.in_flight_records(),
+            bytes: config.in_flight_bytes(),
+            epochs: EPOCHS_IN_FLIGHT,
+        },
+        counters: counters.clone(),
+        control: Arc::default(),
+        test: None,
+    }
+}
+
+fn worker_config(config: &Config) -> WorkerConfig {
+    WorkerConfig::default().idle_spin(config.idle_spin())
+}
+
 fn run_program(config: &Config, build: Build) -> ExitCode {
     let (drain, failures) = (Drain::default(), Failures::default());
     let graph = match drawing(config, &build) {
@@ -205,9 +224,9 @@ fn run_role(
     failures: &Failures,
 ) -> Result<()> {
     let counters = Counters::default();
-    let control = Arc::new(Control::default());
-    let setup = setup(config, build, &counters, &control);
-    let worker_config = WorkerConfig::default().idle_spin(config.idle_spin());
+    let setup = setup(config, build, &counters);
+    let control = Arc::clone(&setup.control);
+    let worker_config = worker_config(config);
     let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
     let placement = config.placement(xxh3_64(format!("{shared:?}").as_bytes()));
     match cluster::role(&placement, drain, failures)? {
@@ -235,24 +254,6 @@ fn run_role(
     }
     summarize(&counters);
     Ok(())
-}
-
-/// What the workers of this process need to know.
-fn setup(config: &Config, build: Build, counters: &Counters, control: &Arc<Control>) -> Setup {
-    Setup {
-        build,
-        partitions: config.partitions() as usize,
-        workers_per_process: config.workers(),
-        epoch_max: config.epoch(),
-        limits: FlowLimits {
-            records: config.in_flight_records(),
-            bytes: config.in_flight_bytes(),
-            epochs: EPOCHS_IN_FLIGHT,
-        },
-        counters: counters.clone(),
-        control: Arc::clone(control),
-        test: None,
-    }
 }
 
 /// Runs the workers of a program that is one process.

@@ -130,7 +130,7 @@ pub struct Intake<T> {
     frame: Origin,
     /// How many records were found in the current frame.
     place: u32,
-    /// The latest time so far: nothing that follows is earlier.
+    /// The running maximum of times.
     last_time: Option<Time>,
     /// Whether the frame's time stands in for one that is not known: no frame came before.
     time_unknown: bool,
@@ -186,17 +186,16 @@ impl<T> Intake<T> {
         self.place = 0;
     }
 
-    /// The time that the frame itself names, for a recording whose lines have no stamp; has no
-    /// effect if it is earlier than the frame before. Call it before [`accept`](Intake::accept).
+    /// The time that the frame itself names, for a recording whose lines have no stamp. Call it
+    /// before [`accept`](Intake::accept).
     #[inline]
     pub fn frame_time(&mut self, time: Time) {
-        if self.now.is_some() {
-            return;
+        if self.now.is_none() {
+            let unknown = std::mem::take(&mut self.time_unknown);
+            let time = if unknown { time } else { time.max(self.frame.time()) };
+            self.last_time = Some(time);
+            self.frame = self.frame.at(time, self.frame.offset());
         }
-        let unknown = std::mem::take(&mut self.time_unknown);
-        let time = if unknown { time } else { time.max(self.frame.time()) };
-        self.last_time = Some(time);
-        self.frame = self.frame.at(time, self.frame.offset());
     }
 
     /// A record found in the current frame.

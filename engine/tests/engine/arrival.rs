@@ -48,7 +48,7 @@ fn every_record_is_applied_once_and_leaves_once() {
                 two.key_by(|n| n % 100).compute("count", COUNTS, count).sink("out", sink.sink());
                 Ok(())
             };
-            run(build, &workers(number)).unwrap();
+            run(&workers(number), build).unwrap();
             lines.take()
         });
         // Ids name the leg of the merge as a place: `.1` for the second.

@@ -28,7 +28,7 @@ fn fault(build: impl Fn(&App) -> Result<()> + Clone + Send + Sync + 'static) -> 
     let mut errors: Vec<String> = (1..=4)
         .map(|count| {
             let build = build.clone();
-            bounded(move || run(build, &workers(count))).unwrap_err().to_string()
+            bounded(move || run(&workers(count), build).map(drop)).unwrap_err().to_string()
         })
         .collect();
     errors.dedup();
@@ -310,7 +310,7 @@ fn read_while_refused(config: &Config, input: Memory<u64>) -> usize {
                 .sink("out", sink.clone());
             Ok(())
         };
-        done.send(run(build, &config)).unwrap();
+        done.send(run(&config, build).map(drop)).unwrap();
     });
     let mut read = 0;
     let mut still = 0;
@@ -335,8 +335,10 @@ fn read_while_refused(config: &Config, input: Memory<u64>) -> usize {
     read
 }
 
-/// The records of a chunk; three of them are read ahead of what enters.
-const CHUNK: usize = 4096;
+/// The records of a chunk, its bytes, and how many chunks are read ahead of what enters.
+const CHUNK: usize = 1024;
+const CHUNK_BYTES: usize = 1 << 18;
+const AHEAD: usize = 4;
 
 #[test]
 fn records_in_flight_are_bounded() {
@@ -350,7 +352,7 @@ fn records_in_flight_are_bounded() {
         let read = read_while_refused(&config, input);
         // By each of two partitions: what may be in flight, what it may exceed that by, and what
         // is read ahead.
-        let bound = 2 * (5000 + CHUNK + 3 * CHUNK);
+        let bound = 2 * (5000 + CHUNK + AHEAD * CHUNK);
         assert!(read <= bound, "{read} records were read on {count} workers, {nature:?}");
         assert!(read >= 5000, "the bound is used: {read}");
     }
@@ -362,8 +364,8 @@ fn bytes_in_flight_are_bounded() {
         let config = Config::from_flags(["--in-flight-bytes", "4MiB"]).unwrap();
         let input = Memory { bytes: 10_000, nature, ..input(4000) };
         let read = read_while_refused(&config, input);
-        let chunk = (1 << 20) / 10_000 + 1;
-        let bound = (4 << 20) / 10_000 + 1 + 2 * chunk + 2 * 3 * chunk;
+        let chunk = CHUNK_BYTES / 10_000 + 1;
+        let bound = (4 << 20) / 10_000 + 1 + 2 * (1 + AHEAD) * chunk;
         assert!(read <= bound, "{read} records were read, {bound} expected, {nature:?}");
         assert!(read >= (4 << 20) / 10_000, "the bound is used: {read}");
     }
@@ -424,7 +426,7 @@ fn a_drain_cuts_no_epoch_in_two() {
                 app.source("numbers", source.clone()).sink("out", lines.sink());
                 Ok(())
             };
-            done.send(run_until(build, &workers(count), &drain)).unwrap();
+            done.send(run_until(&workers(count), build, &drain).map(drop)).unwrap();
         });
         while !far.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_micros(100));

@@ -19,7 +19,7 @@ fn mistake(build: impl Fn(&App) -> Result<()> + Clone + Send + Sync + 'static) -
     assert_eq!(refused.exit_code(), 2, "{refused}");
     let on_three = TestDriver::new(again).workers(3).start().err().expect("a mistake");
     assert_eq!(refused.to_string(), on_three.to_string());
-    let run = bounded(move || run(third, &Config::default())).unwrap_err();
+    let run = bounded(move || run(&Config::default(), third).map(drop)).unwrap_err();
     assert_eq!(refused.to_string(), run.to_string());
     refused.to_string()
 }
@@ -301,7 +301,7 @@ fn a_test_driver_can_begin_at_any_time() {
 #[test]
 fn an_embedded_application_is_one_process() {
     let config = Config::from_flags(["-n", "2"]).unwrap();
-    let refused = run(one_number, &config).unwrap_err();
+    let refused = run(&config, one_number).map(drop).unwrap_err();
     assert_eq!(refused.exit_code(), 2);
     names(&refused.to_string(), &["one process", "anabranch::main"]);
 }

@@ -38,7 +38,7 @@ fn run_engine(inputs: &[Partitions], count: usize) -> Vec<String> {
             }
             Ok(())
         };
-        run(build, &workers(count)).unwrap();
+        run(&workers(count), build).unwrap();
         outputs.iter().map(Lines::take).collect()
     })
 }
@@ -192,7 +192,7 @@ fn run_recording(frames: &[(Option<i64>, &'static str)], count: usize) -> (Strin
             app.dead_letters(letters.sink());
             Ok(())
         };
-        run(build, &workers(count)).unwrap();
+        run(&workers(count), build).unwrap();
         (outputs.0.take(), outputs.1.take())
     })
 }
