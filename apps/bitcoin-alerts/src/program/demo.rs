@@ -22,24 +22,24 @@ fn market() -> MarketOptions {
     MarketOptions { seed: SEED, keys: 3, rate: 60, ..MarketOptions::default() }
 }
 
-/// With this one the averages of the market cross most of [`ALERTS`], some at once and some
-/// after a while.
-const SEED: u64 = 7;
+/// With this one the averages of the market cross all of [`ALERTS`] but one within a minute, the
+/// first within two seconds.
+const SEED: u64 = 53;
 
 /// Product, direction, threshold, user; around the prices that the market begins with.
 pub(super) const ALERTS: [(&str, Direction, &str, u64); 12] = [
-    ("BTC-USD", Direction::Above, "65010", 1),
-    ("BTC-USD", Direction::Above, "65050", 2),
-    ("BTC-USD", Direction::Above, "65120", 3),
-    ("BTC-USD", Direction::Above, "65250", 4),
-    ("BTC-USD", Direction::Below, "64990", 5),
+    ("BTC-USD", Direction::Above, "65050", 1),
+    ("BTC-USD", Direction::Above, "65150", 2),
+    ("BTC-USD", Direction::Above, "65250", 3),
+    ("BTC-USD", Direction::Above, "65300", 4),
+    ("BTC-USD", Direction::Above, "66000", 5),
     ("BTC-USD", Direction::Below, "64950", 6),
-    ("BTC-USD", Direction::Below, "64880", 7),
-    ("BTC-USD", Direction::Below, "64750", 8),
-    ("ETH-USD", Direction::Above, "3405", 9),
-    ("ETH-USD", Direction::Below, "3395", 10),
-    ("SOL-USD", Direction::Above, "150.5", 11),
-    ("SOL-USD", Direction::Below, "149.5", 12),
+    ("BTC-USD", Direction::Below, "64800", 7),
+    ("ETH-USD", Direction::Below, "3398", 8),
+    ("ETH-USD", Direction::Above, "3404", 9),
+    ("SOL-USD", Direction::Below, "149.5", 10),
+    ("SOL-USD", Direction::Above, "150.25", 11),
+    ("SOL-USD", Direction::Above, "150.6", 12),
 ];
 
 /// A fake exchange, and the feed handler's connection to it.
@@ -62,7 +62,9 @@ impl Source for DemoExchange {
 
     fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn Reader<Trade>>> {
         let market = MarketSource::Generated(market());
-        let exchange = Exchange::start(ExchangeConfig { market, ..ExchangeConfig::default() })?;
+        // Without a history averages begin where the market does, not where it has got to.
+        let config = ExchangeConfig { market, history: 0, ..ExchangeConfig::default() };
+        let exchange = Exchange::start(config)?;
         let feed = coinbase::trades(&exchange.feed_url(&[]))?;
         Ok(Box::new(DemoReader { feed: feed.open(partition, context)?, _exchange: exchange }))
     }
