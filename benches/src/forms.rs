@@ -209,7 +209,7 @@ pub fn engine<P: Amount>(recorded: &Recorded<P>, order: Order, workers: usize) -
                 });
             Ok(())
         };
-        anabranch::run(build, &config)
+        anabranch::run(&config, build).map(drop)
     });
     if let Err(error) = ran {
         eprintln!("the engine failed: {error}");

@@ -150,8 +150,7 @@ pub fn hand_timely(schedule: Schedule) -> Latencies {
         }
         drop(input);
         while worker.step_or_park(None) {}
-        let latencies = measured.borrow().clone();
-        latencies
+        measured.borrow().clone()
     });
     let mut all = latencies();
     if let Ok(guards) = results {
@@ -184,7 +183,7 @@ pub fn engine(schedule: Schedule, order: Order, flags: &[&str]) -> Result<Latenc
             .sink("acks", Measured { schedule, began, into: Arc::clone(&into) });
         Ok(())
     };
-    anabranch::run(build, &Config::from_flags(flags.iter().copied())?)?;
+    anabranch::run(&Config::from_flags(flags.iter().copied())?, build)?;
     let measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(measured.clone())
 }

@@ -9,11 +9,13 @@
 
 mod alerts;
 mod average;
+mod connect;
 mod field;
 mod notification;
 mod optional_decimal;
 mod pipelines;
 mod price;
+mod program;
 mod row;
 mod update;
 
@@ -22,8 +24,10 @@ pub use crate::alerts::{
     observe, update,
 };
 pub use crate::average::{Average, RunningAverage};
+pub use crate::connect::{notifications_to, prices_from, updates_from};
 pub use crate::field::DEPTH_MAX;
 pub use crate::notification::{FiredAlert, FiredThreshold, Notification};
-pub use crate::pipelines::pipelines;
+pub use crate::pipelines::{Observation, pipelines, watched_pipelines};
 pub use crate::price::{Price, PriceDecoder};
+pub use crate::program::{Averaging, Options, build};
 pub use crate::update::{ALERT_ID_LENGTH_MAX, AlertUpdate, Change, UpdateDecoder};

@@ -1,7 +1,7 @@
 //! Through the engine: any number of workers and any schedule give the bytes of the plain loop.
 
 use anabranch::TestDriver;
-use anabranch_connectors::{inlet, outlet};
+use bitcoin_alerts::{notifications_to, pipelines, prices_from, updates_from};
 use proptest::prelude::*;
 
 use crate::world::{World, prices_of, update_of};
@@ -10,7 +10,8 @@ fn driver(workers: usize, seed: u64) -> TestDriver {
     let build = |app: &anabranch::App| {
         // Never opened: the driver stands in for connectors.
         let unused = "ws-listen://127.0.0.1:0";
-        bitcoin_alerts::pipelines(app, inlet(unused)?, inlet(unused)?, outlet("null:")?);
+        let (prices, updates) = (prices_from(unused)?, updates_from(unused)?);
+        pipelines(app, prices, updates, notifications_to("null:")?);
         Ok(())
     };
     TestDriver::new(build).workers(workers).seed(seed).start().unwrap()

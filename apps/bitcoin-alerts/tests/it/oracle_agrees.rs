@@ -1,7 +1,8 @@
-//! The application's decoders and computations against the Python oracle, byte for byte.
+//! The program, in several layouts, against the Python oracle, byte for byte.
 //!
-//! Files are read by the file connector, and a plain loop stands for the engine's order, so what
-//! differs is not the engine's doing. `ANABRANCH_ORACLE_SEEDS` sets how many recordings are generated
+//! And the application's decoders and computations by themselves: files are read by the file
+//! connector and a plain loop stands for the engine's order, so if only the program differs it is
+//! the engine's doing. `ANABRANCH_ORACLE_SEEDS` sets how many recordings are generated
 //! (12). Needs `python3`; the real recordings take part where `ANABRANCH_RECORDINGS` names their folder.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use anabranch_connectors::inlet;
 use bitcoin_alerts::{AlertUpdate, Price, PriceDecoder, UpdateDecoder};
 use rust_decimal::Decimal;
 
+use crate::process::{LAYOUTS, run_recorded, scratch};
 use crate::world::World;
 
 enum Content {
@@ -108,8 +110,25 @@ fn compare(prices: &[PathBuf], updates: &[PathBuf], scratch: &Path) -> usize {
         assert_eq!(mine, oracles);
     }
     assert_eq!(sent.len(), wanted.len());
-    assert_eq!(dead, std::fs::read_to_string(dead_letters).unwrap());
+    let wanted_dead = std::fs::read_to_string(dead_letters).unwrap();
+    assert_eq!(dead, wanted_dead);
+    for layout in LAYOUTS {
+        let url = |paths| format!("file:{}", names(paths).join(","));
+        let (sent, dead) = run_recorded(scratch, &url(prices), &url(updates), layout);
+        for (mine, oracles) in sent.lines().zip(wanted.lines()) {
+            assert_eq!(mine, oracles, "{layout:?}");
+        }
+        assert_eq!(sent.len(), wanted.len(), "{layout:?}");
+        assert_eq!(dead.lines().map(place).collect::<String>(), wanted_dead, "{layout:?}");
+    }
     sent.lines().count()
+}
+
+/// The place of a dead letter of the program, as the oracle writes it.
+fn place(line: &str) -> String {
+    let letter: serde_json::Value = serde_json::from_str(line).unwrap();
+    let (source, partition, offset) = (&letter["source"], &letter["partition"], &letter["offset"]);
+    format!("{{\"source\":{source},\"partition\":{partition},\"offset\":{offset}}}\n")
 }
 
 fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
@@ -119,14 +138,6 @@ fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
-}
-
-/// A folder of this test, empty.
-fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
 }
 
 #[test]
@@ -173,7 +184,8 @@ fn on_the_real_recordings() {
         }
     }
     std::fs::write(&updates, lines).unwrap();
-    let prices: Vec<PathBuf> = ["coinbase-exchange", "btc-usd", "binance"]
+    // In the order of their paths, as the program takes several files.
+    let prices: Vec<PathBuf> = ["binance", "btc-usd", "coinbase-exchange"]
         .iter()
         .flat_map(|prefix| files(&folder, prefix))
         .collect();
