@@ -10,8 +10,6 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-const PROGRAMS: [&str; 2] = ["word-count", "bitcoin-alerts"];
-
 /// Where the executable of that name is.
 pub(crate) fn path(name: &str) -> PathBuf {
     static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
@@ -39,9 +37,9 @@ fn build() -> BTreeMap<String, PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.arg("build").args(["--quiet", "--profile", &profile()]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    for program in PROGRAMS {
-        cargo.args(["--package", program, "--bin", program]);
-    }
+    // All programs, and this test beside them: so cargo chooses the features of dependencies as for
+    // the tests of the whole workspace, and builds none of them a second time for the programs.
+    cargo.args(["--workspace", "--bins", "--test", "system"]);
     // What the outer cargo sets for this test would make build scripts that look at it run again.
     let of_this_test = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "NEXTEST"];
     for (name, _) in std::env::vars_os() {
@@ -56,6 +54,7 @@ fn build() -> BTreeMap<String, PathBuf> {
     let messages = String::from_utf8(output.stdout).unwrap();
     let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     messages
+        .filter(|message| message["target"]["kind"][0] == "bin")
         .filter_map(|message| {
             let name = message["target"]["name"].as_str()?.to_owned();
             Some((name, PathBuf::from(message["executable"].as_str()?)))

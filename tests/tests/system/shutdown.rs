@@ -3,20 +3,27 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
+use std::time::Duration;
 
-use crate::run::{Running, is_gone, program, signal};
+use crate::run::{Running, is_gone, program, signal, ticks};
 use crate::sockets::{framed, read_frame};
 use crate::support::{Dice, FEW_LAYOUTS, Folder, Words, assert_same, free_ports, key_file, until};
 
-/// More output than fits into the pipes and queues between a program and its reader.
-const MANY_LINES: usize = 400_000;
+const LINES: usize = 50_000;
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn processes(layout: &[&str]) -> usize {
     if layout[0] == "-n" { layout[1].parse().unwrap() } else { 0 }
 }
 
-/// A program whose output nobody reads, until it can do no more.
+/// So long that the records that are accepted at any time are more output than fits into the pipe
+/// and the queue between a program and its reader.
+fn long_lines() -> Vec<String> {
+    let mut dice = Dice(5);
+    (0..LINES).map(|_| dice.line().replace('w', &"w".repeat(200))).collect()
+}
+
+/// A program whose output nobody reads, once it can do no more.
 fn stuck(folder: &Folder, layout: &[&str]) -> Running {
     let text = format!("file:{}", folder.name("text"));
     let limits = ["--in-flight-records", "1000"];
@@ -27,14 +34,20 @@ fn stuck(folder: &Folder, layout: &[&str]) -> Running {
     let mut output = running.output();
     output.read_exact(&mut first).unwrap();
     running.give_back(output);
+    let pids = [vec![running.pid()], running.children(processes(layout))].concat();
+    let used = || pids.iter().map(|pid| ticks(*pid)).sum::<u64>();
+    until("it waits", || {
+        let before = used();
+        std::thread::sleep(Duration::from_millis(100));
+        (used() == before).then_some(())
+    });
     running
 }
 
 #[test]
 fn a_signal_completes_what_was_accepted_of_recorded_input() {
     let folder = Folder::new();
-    let mut dice = Dice(5);
-    let lines: Vec<String> = (0..MANY_LINES).map(|_| dice.line()).collect();
+    let lines = long_lines();
     folder.write("text", lines.join("\n"));
     let wanted = Words::of(lines.iter().map(String::as_str));
     for (layout, name) in FEW_LAYOUTS.into_iter().zip(["TERM", "INT", "TERM"]) {
@@ -139,8 +152,7 @@ fn a_program_that_waits_for_input_obeys_at_once() {
 #[test]
 fn a_second_signal_leaves_at_once() {
     let folder = Folder::new();
-    let mut dice = Dice(5);
-    folder.write("text", (0..MANY_LINES).map(|_| dice.line() + "\n").collect::<String>());
+    folder.write("text", long_lines().join("\n"));
     for (layout, name, code) in
         [(FEW_LAYOUTS[0], "INT", 130), (FEW_LAYOUTS[1], "TERM", 143), (FEW_LAYOUTS[2], "INT", 130)]
     {
@@ -161,8 +173,7 @@ fn a_second_signal_leaves_at_once() {
 #[test]
 fn no_child_outlives_the_supervisor() {
     let folder = Folder::new();
-    let mut dice = Dice(5);
-    folder.write("text", (0..MANY_LINES).map(|_| dice.line() + "\n").collect::<String>());
+    folder.write("text", long_lines().join("\n"));
     let mut busy = stuck(&folder, &["-n", "3", "-w", "2"]);
     let mut idle =
         Running::start(program("word-count", ["-n", "2", "--text", "-"]).stdin(Stdio::piped()));
