@@ -5,6 +5,7 @@
 
 mod demo;
 mod figures;
+mod introduction;
 mod screen;
 mod style;
 

@@ -19,8 +19,8 @@ use anabranch::{Error, Result, clock};
 use jiff::tz::TimeZone;
 
 use super::Options;
-use super::demo;
 use super::figures::Figures;
+use super::introduction::introduction;
 use super::style::Style;
 use crate::Observation;
 
@@ -252,38 +252,122 @@ impl<O: Write, E: Write> Show<O, E> {
     }
 }
 
-/// What is running, and how to have the real thing.
-fn introduction(options: &Options) -> String {
-    let mut text = String::new();
-    if options.prices.is_none() {
-        text += "A demo: a fake exchange with a made market runs inside, reached over its real \
-                 WebSocket.\n";
-    }
-    if options.updates.is_none() {
-        text += &format!(
-            "{} alerts are registered; each fires once, when the average of its product gets there.\n",
-            demo::ALERTS.len()
-        );
-    }
-    if options.prices.is_none() {
-        text += &format!(
-            "\nThe real exchange, alerts typed in, notifications as JSON:\n\n  {} --prices \
-             'coinbase://ws-feed.exchange.coinbase.com?products=BTC-USD' --updates - --notify -\n\n\
-             An alert is {{\"price\":\"65000\",\"user_id\":7}}. Ctrl-C ends, --help explains.\n",
-            program()
-        );
-    }
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
 
-/// How this program was called, if a shell would understand it.
-fn program() -> String {
-    let simple = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
-    std::env::args()
-        .next()
-        .filter(|name| !name.is_empty() && name.chars().all(simple))
-        .unwrap_or_else(|| "bitcoin-alerts".to_owned())
+    use super::*;
+
+    /// A screen, of a terminal or not, and how often the worker was woken.
+    fn show<O>(out: O, redraws: bool) -> (Show<O, Vec<u8>>, Arc<AtomicUsize>) {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let wake = Arc::clone(&woken);
+        let waker = Waker::new(move || _ = wake.fetch_add(1, Ordering::SeqCst));
+        let show = Show {
+            out,
+            err: Vec::new(),
+            redraws,
+            erases: redraws,
+            style: plain(),
+            shared: Arc::new(Shared::new(waker)),
+            began: clock::instant(),
+            drawn: clock::instant(),
+            prices: 0,
+            rate: 0,
+        };
+        (show, woken)
+    }
+
+    fn plain() -> Style {
+        Style { colours: false, zone: TimeZone::UTC }
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_live_line_is_redrawn_in_place_and_gives_way() {
+        let (mut show, _) = show(Vec::new(), true);
+        show.draw();
+        let line = "0/s  0 products  alerts 0 fired, 0 open";
+        assert_eq!(text(&show.err), format!("\r\x1b[?7l{line}\x1b[?7h\x1b[J\r"));
+        show.print("fired\n").unwrap();
+        assert_eq!(text(&show.out), "\r\x1b[Jfired\n");
+        show.err.clear();
+        show.tell("the end\n");
+        assert_eq!(text(&show.err), "\r\x1b[Jthe end\n");
+    }
+
+    #[test]
+    fn where_there_is_no_terminal_lines_are_plain() {
+        let (mut show, _) = show(Vec::new(), false);
+        let (queue, waiting) = sync_channel(WAITING_MAX);
+        queue.send("fired\n".to_owned()).unwrap();
+        drop(queue);
+        show.show_all("a demo\n", &waiting).unwrap();
+        show.draw();
+        assert_eq!(text(&show.out), "fired\n");
+        assert_eq!(
+            text(&show.err),
+            "a demo\n0 prices of 0 products in 0 s, 0 alerts fired, 0 still open\n\
+             0/s  0 products  alerts 0 fired, 0 open\n"
+        );
+    }
+
+    #[test]
+    fn the_rate_is_of_the_time_since_it_was_measured() {
+        let (mut show, _) = show(Vec::new(), true);
+        let later = |seconds| show.began + Duration::from_secs(seconds);
+        let times = [later(2), later(4)];
+        show.shared.figures().prices = 120;
+        show.drawn = show.began;
+        show.measure(times[0]);
+        assert_eq!(show.rate, 60);
+        show.measure(times[1]);
+        assert_eq!(show.rate, 0);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_room_wakes_the_worker() {
+        let (show, woken) = show(Vec::new(), true);
+        let shared = Arc::clone(&show.shared);
+        let (queue, waiting) = sync_channel(WAITING_MAX);
+        let mut writer = ScreenWriter { queue: Some(queue), shared, style: plain() };
+        for _ in 0..WAITING_MAX {
+            assert_eq!(writer.offer("fired\n".to_owned()).unwrap(), Taken::All);
+        }
+        assert_eq!(writer.offer("later\n".to_owned()).unwrap(), Taken::Partly);
+        assert_eq!(writer.close().unwrap(), Taken::Partly, "nothing is shown yet");
+        assert_eq!(woken.load(Ordering::SeqCst), 0);
+        show.run("", &waiting);
+        // Once because there was room, and once because it has ended.
+        assert_eq!(woken.load(Ordering::SeqCst), 2);
+        assert_eq!(writer.close().unwrap(), Taken::All);
+    }
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_output_is_an_error_and_not_a_wait() {
+        let (show, woken) = show(Closed, false);
+        let shared = Arc::clone(&show.shared);
+        let (queue, waiting) = sync_channel(WAITING_MAX);
+        let writer = ScreenWriter { queue: Some(queue), shared, style: plain() };
+        assert_eq!(writer.offer("fired\n".to_owned()).unwrap(), Taken::All);
+        show.run("", &waiting);
+        drop(waiting);
+        assert_eq!(woken.load(Ordering::SeqCst), 1);
+        let error = writer.offer("more\n".to_owned()).unwrap_err().to_string();
+        assert!(error.starts_with("writing to standard output"), "{error}");
+    }
 }
