@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::cluster;
+use crate::cluster::{self, Caught};
 use crate::origin::RecordId;
 use crate::state::Port;
 use crate::{Error, Result};
@@ -29,17 +29,22 @@ impl Fault {
 
     /// Runs `code`, user code among it.
     pub(crate) fn guard<R>(&self, code: impl FnOnce() -> R) -> Result<R, Panic> {
-        cluster::catch(code).map_err(Panic)
+        cluster::catch_all(code).map_err(Panic)
     }
 }
 
 /// What code said when it panicked.
-pub(crate) struct Panic(String);
+pub(crate) struct Panic(Caught);
 
 impl Panic {
-    /// The panic as an error, with where it happened.
+    /// The panic as an error, with where it happened: of the cluster, if it only echoes the loss of
+    /// another process.
     pub(crate) fn at(self, place: &str) -> Error {
-        Error::Panic(format!("{place} panicked: {}", self.0))
+        let Caught { text, echo } = self.0;
+        if echo {
+            return Error::Cluster(format!("a data connection to another process failed: {text}"));
+        }
+        Error::Panic(format!("{place} panicked: {text}"))
     }
 
     /// The panic as an error, with the computation and the record that was being applied; with

@@ -246,8 +246,13 @@ fn run_role(
             drain.on_request(move || control.stop());
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {
-                if let Err(error) = worker::run(worker, &setup) {
-                    reported.report(error.to_string());
+                if worker::run(worker, &setup).is_err() {
+                    match setup.control.first_fault() {
+                        // More likely the consequence of something elsewhere.
+                        Some(Error::Cluster(echo)) => reported.echo(echo),
+                        Some(fault) => reported.report(fault.to_string()),
+                        None => {}
+                    }
                 }
             })?;
         }

@@ -19,7 +19,6 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
 use crate::app::{App, draw};
-use crate::cluster::catch;
 use crate::dataflow::{Assembly, Topology, assemble};
 use crate::epoch::{Flow, FlowLimits, Signal};
 use crate::fault::Fault;
@@ -132,12 +131,12 @@ pub(crate) fn run(worker: &mut Worker, setup: &Setup) -> Result<()> {
 
 fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
     // Most user code is guarded where its record is known; this is for all other code.
-    catch(|| {
+    let guarded = Fault::default().guard(|| {
         let mut running = Running::start(worker, setup)?;
         while running.step(worker, None)? {}
         Ok(())
-    })
-    .unwrap_or_else(|panic| Err(Error::Panic(format!("a worker panicked: {panic}"))))
+    });
+    guarded.unwrap_or_else(|panic| Err(panic.at("a worker")))
 }
 
 impl Running {

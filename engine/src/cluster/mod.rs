@@ -74,6 +74,7 @@ pub use failure::{Cause, Failures};
 pub use link::Links;
 pub use member::Member;
 pub use mesh::{ClusterConfig, Limits, Mesh};
+pub(crate) use panics::{Caught, catch_all};
 pub use panics::{catch, install_panic_hook};
 pub use secret::Secret;
 pub use signals::watch as watch_signals;

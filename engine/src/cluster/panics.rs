@@ -11,7 +11,7 @@ use super::failure::Failures;
 
 thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
-    static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
+    static CAUGHT: RefCell<Option<Caught>> = const { RefCell::new(None) };
 }
 
 /// Makes every panic of this process one of the three. Call it once, in `main`.
@@ -23,7 +23,8 @@ pub fn install_panic_hook(failures: &Failures) {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if CATCHING.get() {
-            CAUGHT.set(Some(described(info)));
+            let echo = is_echo(std::thread::current().name().unwrap_or_default(), info);
+            CAUGHT.set(Some(Caught { text: described(info), echo }));
             return;
         }
         let thread = std::thread::current();
@@ -51,6 +52,20 @@ pub fn install_panic_hook(failures: &Failures) {
 /// assert_eq!(caught, Ok(6));
 /// ```
 pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_all(f).map_err(|caught| caught.text)
+}
+
+/// A panic that was caught.
+#[derive(Debug)]
+pub(crate) struct Caught {
+    /// Its message and place, in one line.
+    pub(crate) text: String,
+    /// Whether it is timely noticing that another process is gone, and so no cause.
+    pub(crate) echo: bool,
+}
+
+/// As [`catch`], with whether the panic is an echo.
+pub(crate) fn catch_all<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
     let outer = CATCHING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(f));
     CATCHING.set(outer);
@@ -59,7 +74,7 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, String> {
         CAUGHT.take().unwrap_or_else(|| {
             let message = payload.downcast_ref::<String>().map(String::as_str);
             let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
-            message.unwrap_or("a value that is no text").to_owned()
+            Caught { text: message.unwrap_or("a value that is no text").to_owned(), echo: false }
         })
     })
 }
