@@ -40,3 +40,15 @@ fn words(line: &str) -> Vec<String> {
 fn main() -> ExitCode {
     anabranch::main(word_count)
 }
+
+#[test]
+fn counts_grow_in_the_order_of_the_text() -> Result<()> {
+    let options = Options { text: "-".into(), counts: "-".into() };
+    let build = move |app: &App| word_count(app, &options);
+    let mut driver = anabranch::TestDriver::new(build).workers(3).start()?;
+    driver.send("text", "To be or not to be".to_string())?;
+    driver.run()?;
+    assert_eq!(driver.lines("counts"), ["to 1", "be 1", "or 1", "not 1", "to 2", "be 2"]);
+    assert_eq!(driver.get(COUNTS, &"be".to_string())?, Some(2));
+    Ok(())
+}

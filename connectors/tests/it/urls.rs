@@ -1,7 +1,7 @@
 //! A URL is understood whole, or refused with what would be right.
 
 use anabranch::Error;
-use anabranch_connectors::{inlet, outlet};
+use anabranch_connectors::{coinbase, inlet, market, outlet};
 
 fn refused_source(url: &str) -> String {
     usage(&inlet(url).err().unwrap_or_else(|| panic!("{url} is accepted")))
@@ -102,6 +102,8 @@ fn what_is_meant_for_the_server_is_told_from_options() {
 #[test]
 fn the_documented_options_are_the_accepted_ones() {
     let page = include_str!("../../docs/urls.md");
+    let (page, of_markets) = page.split_once("## Market data").unwrap();
+    market_options_are_the_accepted_ones(of_markets);
     let (_, table) = page.split_once("| option |").unwrap();
     let mut rows = 0;
     for line in table.lines().filter(|line| line.starts_with("| `")) {
@@ -138,6 +140,33 @@ fn the_documented_options_are_the_accepted_ones() {
         listed += options_in(&refused_sink(&format!("{url}?no=1")));
     }
     assert_eq!(rows, listed, "options that the table lacks");
+}
+
+fn market_options_are_the_accepted_ones(page: &str) {
+    let (_, table) = page.split_once("| option |").unwrap();
+    let mut rows = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [option, scheme, value, ..] = cells[..] else { panic!("{line}") };
+        let (option, value) = (option.trim_matches('`'), value.trim_matches('`'));
+        let refusal = market_refusal(&format!("{scheme}:?{option}={value}"));
+        assert!(refusal.is_none(), "{line}: {refusal:?}");
+        rows.push((scheme, option));
+    }
+    for scheme in ["coinbase", "gen"] {
+        let refusal = market_refusal(&format!("{scheme}:?no=1")).unwrap();
+        let of_scheme = rows.iter().filter(|(of, _)| *of == scheme).map(|(_, option)| *option);
+        let documented = of_scheme.collect::<Vec<_>>().join(", ");
+        assert!(refusal.contains(&format!("(options: {documented})")), "{documented}: {refusal}");
+    }
+}
+
+fn market_refusal(url: &str) -> Option<String> {
+    let refused = match url.starts_with("gen:") {
+        true => market::parse(url).err(),
+        false => coinbase::Address::parse(url).err(),
+    };
+    refused.map(|error| usage(&error))
 }
 
 fn options_in(refusal: &str) -> usize {

@@ -20,4 +20,5 @@ mod idle;
 mod layouts;
 mod live;
 mod oracle;
+mod readme;
 mod shutdown;

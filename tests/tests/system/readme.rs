@@ -1,0 +1,121 @@
+//! The README can be typed: its program is the one that is built, and its command lines are understood.
+//!
+//! Invariant: what is checked is the README's own text; each program named there is one of ours, asked
+//! by `check` instead of running it. A block that compares files is run as it stands.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::programs;
+use crate::run::{Ended, ended, program};
+use crate::support::Folder;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// The programs that are drawn by the engine, and so know `check`.
+const DRAWN: [&str; 2] = ["bitcoin-alerts", "word-count"];
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// The code blocks of the README in that language.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = text("README.md");
+    let blocks = readme.split("\n```").skip(1).step_by(2);
+    let blocks = blocks.filter_map(|block| block.strip_prefix(&format!("{language}\n")));
+    blocks.map(|block| format!("{block}\n")).collect()
+}
+
+/// The simple commands of a block: its lines, with those that go on joined, apart at each pipe.
+fn commands(block: &str) -> Vec<Vec<String>> {
+    let lines = block.replace("\\\n", " ").replace("|\n", "| ");
+    let lines = lines.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.flat_map(words).collect()
+}
+
+/// The words of a line as a shell splits it, as far as the README needs one.
+fn words(line: &str) -> Vec<Vec<String>> {
+    let mut commands = vec![Vec::new()];
+    let (mut word, mut quote) = (None::<String>, None);
+    for c in line.chars().chain([' ']) {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ' | '|' | '&') => {
+                commands.last_mut().unwrap().extend(word.take());
+                if c == '|' {
+                    commands.push(Vec::new());
+                }
+            }
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    assert_eq!(quote, None, "a quote is open: {line}");
+    commands
+}
+
+#[test]
+fn the_program_is_word_counts_whole_source() {
+    assert_eq!(blocks("rust"), [text("apps/word-count/src/main.rs")]);
+}
+
+#[test]
+fn every_command_line_is_understood() {
+    let mut checked = 0;
+    for command in blocks("sh").iter().flat_map(|block| commands(block)) {
+        let mut arguments = command.clone();
+        // `cargo run -p NAME -- ...` is that program.
+        if command.starts_with(&["cargo".into(), "run".into()]) {
+            let name = command.iter().position(|word| word == "-p").unwrap() + 1;
+            let own =
+                command.iter().position(|word| word == "--").map_or(command.len(), |at| at + 1);
+            arguments = std::iter::once(&command[name]).chain(&command[own..]).cloned().collect();
+        }
+        let Some((name, arguments)) = arguments.split_first() else { continue };
+        if !DRAWN.contains(&name.as_str()) {
+            continue;
+        }
+        let has_word = arguments.first().is_some_and(|word| !word.starts_with('-'));
+        let word = if has_word { &[][..] } else { &["check".to_owned()][..] };
+        let Ended { code, errors, .. } = ended(&mut program(name, word.iter().chain(arguments)));
+        assert_eq!(code, Some(0), "{command:?}: {errors}");
+        checked += 1;
+    }
+    assert!(checked >= 8, "only {checked} command lines were found");
+}
+
+#[test]
+fn files_that_are_compared_are_equal() {
+    let blocks = blocks("sh");
+    let compared: Vec<_> = blocks.iter().filter(|block| block.contains("\ncmp ")).collect();
+    assert_eq!(compared.len(), 1);
+    for block in compared {
+        let folder = Folder::new();
+        let programs = programs::path("bitcoin-alerts").parent().unwrap().to_owned();
+        let path = std::env::join_paths(
+            std::iter::once(programs)
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", block]).current_dir(folder.path("")).env("PATH", path.unwrap());
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let written = std::fs::read(folder.path("one.jsonl")).unwrap();
+        assert!(written.iter().filter(|byte| **byte == b'\n').count() > 1, "nothing was compared");
+    }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        let text = text(page);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !target.contains("://") {
+                assert!(Path::new(ROOT).join(target).exists(), "{page} links to {target}");
+            }
+        }
+    }
+}
