@@ -111,6 +111,17 @@ fn names_are_unique() {
     });
     names(&error, &["two sinks are named `out`", "another name"]);
     let error = mistake(|app| {
+        numbers(app, "one").sink("one", sink::null());
+        Ok(())
+    });
+    names(&error, &["a source and a sink are both named `one`", "`one.records`", "another name"]);
+    let error = mistake(|app| {
+        numbers(app, "one").sink("two", sink::null());
+        numbers(app, "two");
+        Ok(())
+    });
+    names(&error, &["a source and a sink are both named `two`"]);
+    let error = mistake(|app| {
         numbers(app, "one").key_by(|n| *n).compute("count", COUNTS, count);
         numbers(app, "two").key_by(|n| *n).compute("count", COUNTS, count);
         Ok(())
