@@ -213,11 +213,13 @@ impl Plan {
         }
     }
 
+    /// `depth` counts the levels of a record's path; its frame is the first.
     pub(crate) fn check_depth(&mut self, depth: usize, trail: &str) {
-        if depth >= PATH_LEVELS_MAX {
+        if depth > PATH_LEVELS_MAX {
+            let steps_max = PATH_LEVELS_MAX - 1;
             self.mistake(format!(
-                "pipeline `{trail}` passes more than {PATH_LEVELS_MAX} computations, `flat_map`s \
-                 and merges that hand on to other operators; join some of them"
+                "pipeline `{trail}` passes more than {steps_max} computations, `flat_map`s and \
+                 merges that hand on to other operators; join some of them"
             ));
         }
     }
