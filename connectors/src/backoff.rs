@@ -7,6 +7,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use anabranch::metrics::{Counter, Counters};
+
 /// The most attempts that one [`Backoff`] allows in any second.
 pub const ATTEMPTS_PER_SECOND_MAX: u32 = 8;
 
@@ -56,7 +58,7 @@ impl Backoff {
             ceiling: None,
             last_attempt: None,
             asked: Duration::ZERO,
-            jitter: Box::new(entropy),
+            jitter: Box::new(chance),
         }
     }
 
@@ -71,7 +73,7 @@ impl Backoff {
     pub fn wait(&mut self, now: Instant) -> Duration {
         let drawn = match self.ceiling {
             None => Duration::ZERO,
-            Some(ceiling) => fraction(ceiling, (self.jitter)()),
+            Some(ceiling) => part_of(ceiling, (self.jitter)()),
         };
         let next = self.ceiling.map_or(self.first, |ceiling| ceiling.saturating_mul(2));
         self.ceiling = Some(next.min(self.max));
@@ -111,13 +113,42 @@ impl fmt::Debug for Backoff {
     }
 }
 
-fn fraction(of: Duration, numerator: u64) -> Duration {
-    let nanos = (of.as_nanos() * u128::from(numerator)) >> 64;
+/// What became of the attempts to connect, counted: `connects`, `reconnects` (connections after the
+/// first) and `connect_failures`.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempts {
+    connects: Counter,
+    reconnects: Counter,
+    failures: Counter,
+}
+
+impl Attempts {
+    pub(crate) fn of(counters: &Counters) -> Self {
+        Self {
+            connects: counters.counter("connects"),
+            reconnects: counters.counter("reconnects"),
+            failures: counters.counter("connect_failures"),
+        }
+    }
+
+    pub(crate) fn connected(&self) {
+        self.reconnects.add(u64::from(self.connects.get() > 0));
+        self.connects.add(1);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.add(1);
+    }
+}
+
+/// `chance` of 2^64 of `whole`.
+pub(crate) fn part_of(whole: Duration, chance: u64) -> Duration {
+    let nanos = whole.as_nanos().saturating_mul(u128::from(chance)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Without a random source the wait is the longest, which is safe.
-fn entropy() -> u64 {
+/// Random bits for jitter; without a random source the longest wait, which is safe.
+pub(crate) fn chance() -> u64 {
     let mut bytes = [0xff; 8];
     if anabranch::clock::entropy(&mut bytes).is_err() {
         return u64::MAX;

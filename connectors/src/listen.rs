@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch::metrics::Counter;
-use anabranch::source::OpenContext;
+use anabranch::source::{FrameReader, OpenContext};
 use anabranch::{Error, Result};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use crate::queue::{Bounds, EndGuard, Inbound, inbound};
 use crate::runtime::runtime;
 
 /// After an error of accepting (no file descriptors left) the next attempt is made this late.
@@ -70,6 +71,29 @@ impl Listen {
         std::fs::write(&partial, format!("{bound}\n"))
             .and_then(|()| std::fs::rename(&partial, path))
             .map_err(|e| Error::io(format!("cannot write `port_file={}`", path.display()), e))
+    }
+
+    /// Opens a source that listens: every connection feeds one queue, until the reader is dropped.
+    /// `serve` is as for [`accept`](Listen::accept), with the queue.
+    pub(crate) fn feed<F, S>(
+        &self,
+        context: &OpenContext,
+        bounds: Bounds,
+        serve: F,
+    ) -> Result<Box<dyn FrameReader>>
+    where
+        F: Fn(Inbound, TcpStream, SocketAddr, OwnedSemaphorePermit) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = self.bind(context, "the source")?;
+        let (queue, reader) = inbound(bounds, context.waker.clone());
+        let (listen, context) = (self.clone(), context.clone());
+        let task = runtime()?.spawn(async move {
+            let _guard = EndGuard(queue.clone());
+            let serve = |stream, peer, place| serve(queue.clone(), stream, peer, place);
+            listen.accept(listener, context, serve).await;
+        });
+        Ok(Box::new(reader.fed_by(task)))
     }
 
     /// Accepts until the future is dropped, which also ends every connection. `serve` makes the

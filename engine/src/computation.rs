@@ -4,7 +4,7 @@
 //! on after it has returned. It learns time and randomness from its [`Context`] alone.
 
 use std::any::Any;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub struct Context<'a, O> {
     origin: Origin,
     /// Which of the records this is that the computation gets from one entering record.
     nth: u32,
+    /// How many sequences of random numbers were asked for.
+    sequences: Cell<u32>,
     outputs: &'a mut Vec<O>,
     surroundings: &'a Surroundings,
 }
@@ -130,9 +132,13 @@ impl<O> Context<'_, O> {
         RecordId { source: source.map_or("", String::as_str), origin: self.origin }
     }
 
-    /// Random numbers that depend on the record's origin and the computation alone.
+    /// Random numbers that depend on the record's origin, the computation and how often it asked
+    /// alone: each call begins another sequence.
     pub fn random(&self) -> Random {
-        Random(self.origin.seed() ^ self.surroundings.salt ^ u64::from(self.nth).rotate_left(32))
+        let sequence = self.sequences.get();
+        self.sequences.set(sequence.wrapping_add(1));
+        let call = u64::from(self.nth).rotate_left(32) | u64::from(sequence);
+        Random(self.origin.seed() ^ self.surroundings.salt ^ call)
     }
 }
 
@@ -305,7 +311,8 @@ where
             {
                 let mut guard = S::lock(bound);
                 let rows = S::rows(&mut guard, key);
-                let mut context = Context { origin, nth, outputs, surroundings };
+                let sequences = Cell::new(0);
+                let mut context = Context { origin, nth, sequences, outputs, surroundings };
                 computation.apply(record, rows, &mut context);
                 S::settle(&mut guard, key);
             }

@@ -1,7 +1,7 @@
-//! [`DeadLetter`]: a record that a decoder refused, with the reason.
+//! [`DeadLetter`]: a frame that a decoder or its transport refused, with the reason.
 //!
 //! Invariant: nothing that was accepted from outside is lost without a dead letter; the bytes are
-//! kept exactly.
+//! kept exactly, but for the end of a frame above the cap of its transport.
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
@@ -40,7 +40,7 @@ pub struct DeadLetter {
     pub time: Time,
     /// Why it was refused.
     pub reason: String,
-    /// The frame, exactly.
+    /// The frame, exactly; of one above the cap of its transport, the beginning.
     pub bytes: Vec<u8>,
 }
 

@@ -126,7 +126,8 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Path(u64);
 
-/// The most levels of fan-out (computations, `flat_map`, forks) a record can pass on its way.
+/// The most levels of fan-out a record can pass on its way: its frame, which may hold several
+/// records, then computations, `flat_map`s and merges.
 pub const PATH_LEVELS_MAX: usize = 7;
 
 impl Path {

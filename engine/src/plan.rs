@@ -141,6 +141,9 @@ impl Plan {
                 "two sources are named `{name}`; offsets belong to names, so give one another name"
             ));
         }
+        if self.sinks.iter().any(|known| known.name == name) {
+            self.shared_name(name);
+        }
         self.sources.push(SourcePlan { name: name.to_string(), source });
         self.sources.len() - 1
     }
@@ -150,8 +153,18 @@ impl Plan {
         if self.sinks.iter().any(|known| known.name == name) {
             self.mistake(format!("two sinks are named `{name}`; give one another name"));
         }
+        if self.sources.iter().any(|known| known.name == name) {
+            self.shared_name(name);
+        }
         self.sinks.push(SinkPlan { name: name.to_string(), sink });
         self.sinks.len() - 1
+    }
+
+    fn shared_name(&mut self, name: &str) {
+        self.mistake(format!(
+            "a source and a sink are both named `{name}`; counters (`{name}.records`) belong to \
+             names, so give one of them another name"
+        ));
     }
 
     pub(crate) fn add_computation(&mut self, name: &str, uses: &[TableUse], trail: &str) {
@@ -200,11 +213,13 @@ impl Plan {
         }
     }
 
+    /// `depth` counts the levels of a record's path; its frame is the first.
     pub(crate) fn check_depth(&mut self, depth: usize, trail: &str) {
-        if depth >= PATH_LEVELS_MAX {
+        if depth > PATH_LEVELS_MAX {
+            let steps_max = PATH_LEVELS_MAX - 1;
             self.mistake(format!(
-                "pipeline `{trail}` passes more than {PATH_LEVELS_MAX} computations, `flat_map`s \
-                 and merges that hand on to other operators; join some of them"
+                "pipeline `{trail}` passes more than {steps_max} computations, `flat_map`s and \
+                 merges that hand on to other operators; join some of them"
             ));
         }
     }

@@ -286,7 +286,7 @@ fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
     }
 }
 
-/// Tells what sources and sinks have counted.
+/// Tells what sources and sinks of this process have counted, if it had any.
 fn summarize(counters: &Counters) {
     let counted: Vec<String> = counters
         .snapshot()
@@ -294,5 +294,9 @@ fn summarize(counters: &Counters) {
         .filter(|(_, number)| *number > 0)
         .map(|(name, number)| format!("{name} {number}"))
         .collect();
-    tracing::info!("done: {}", counted.join(", "));
+    if counted.is_empty() {
+        tracing::info!("done");
+    } else {
+        tracing::info!("done: {}", counted.join(", "));
+    }
 }

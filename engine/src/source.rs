@@ -227,9 +227,13 @@ impl<T> Intake<T> {
         self.ignored += 1;
     }
 
-    /// Decodes `frame` with `decoder` and accepts, rejects or ignores it.
+    /// Decodes `frame` with `decoder` and accepts, rejects or ignores it; one that its transport
+    /// refused is rejected unseen.
     pub fn decode(&mut self, frame: Frame<'_>, decoder: &mut (impl Decoder<T> + ?Sized)) {
         self.frame(frame.offset, frame.stamp, frame.bytes.len());
+        if let Some(reason) = frame.refusal {
+            return self.reject(reason, frame.bytes);
+        }
         let before = self.records.len();
         let stamped = frame.stamp.is_some();
         match decoder.decode(frame, &mut Decoded { intake: self, stamped }) {
@@ -274,6 +278,23 @@ pub struct Frame<'a> {
     pub columns: Option<&'a [String]>,
     /// The frame itself, without delimiter or length.
     pub bytes: &'a [u8],
+    /// Why the transport refuses it, whatever a decoder would say (`bytes` is only its beginning):
+    /// it becomes a dead letter with this reason.
+    pub refusal: Option<&'a str>,
+}
+
+impl<'a> Frame<'a> {
+    /// A whole frame of which nothing more is known.
+    ///
+    /// ```
+    /// use anabranch::Time;
+    /// use anabranch::source::Frame;
+    /// let stamped = Frame { stamp: Some(Time::ZERO), ..Frame::new(7, b"hello") };
+    /// assert_eq!((stamped.offset, stamped.refusal), (7, None));
+    /// ```
+    pub const fn new(offset: u64, bytes: &'a [u8]) -> Self {
+        Self { offset, stamp: None, columns: None, bytes, refusal: None }
+    }
 }
 
 /// Turns frames into records.

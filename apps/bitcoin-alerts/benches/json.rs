@@ -208,7 +208,7 @@ fn main() {
         }
         let mut decoder = PriceDecoder::default();
         let nanos = measure(frames, &mut |bytes| {
-            let frame = Frame { offset: 0, stamp: None, columns: None, bytes };
+            let frame = Frame::new(0, bytes);
             let _ = black_box(decoder.prices(&frame));
         });
         println!("  {:<16}{nanos:>8.0} ns a frame", "PriceDecoder");

@@ -13,11 +13,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message, http};
+use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::pace::Pace;
 use super::{Address, Limits};
+use crate::websocket::retry_after;
 
 /// Frames that were read and are not decoded yet: this many, and this many bytes.
 const FRAMES_MAX: usize = 1024;
@@ -217,7 +218,7 @@ impl Dialer {
         match error {
             WsError::Http(response) => {
                 let throttled = matches!(response.status().as_u16(), 429 | 503);
-                closed.wait = retry_after(response.headers(), &self.limits)
+                closed.wait = retry_after(response.headers(), self.limits.retry_after_max)
                     .or(throttled.then_some(self.limits.throttled));
                 closed.why = format!("the exchange answered {}", response.status());
             }
@@ -230,10 +231,4 @@ impl Dialer {
 
 fn restart(timer: std::pin::Pin<&mut Sleep>, after: Duration) {
     timer.reset(Instant::from_std(anabranch::clock::instant() + after));
-}
-
-/// How long the exchange asks to wait; its form as a date is not understood.
-pub(super) fn retry_after(headers: &http::HeaderMap, limits: &Limits) -> Option<Duration> {
-    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(limits.retry_after_max))
 }

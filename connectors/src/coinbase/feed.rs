@@ -18,9 +18,10 @@ use super::frame::decode_frame;
 use super::history::{Failed, History};
 use super::meters::Meters;
 use super::output::{Item, Output};
-use super::pace::{Backoff, chance};
+use super::pace::Backoff;
 use super::session::{Fault, Session};
 use super::{Body, Fetch, Limits, Page, Sequencer};
+use crate::backoff::chance;
 
 /// A connection as its feed sees it.
 struct Link {

@@ -10,10 +10,10 @@ use reqwest::{Client, Response, StatusCode, Url};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use super::connection::retry_after;
 use super::frame::decode_page;
 use super::pace::Pace;
 use super::{Fetch, Limits, Page};
+use crate::websocket::retry_after;
 
 /// Asks for pages of trades.
 pub(super) struct History {
@@ -97,7 +97,7 @@ impl History {
         }
         let throttled =
             matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        let wait = retry_after(response.headers(), &self.limits)
+        let wait = retry_after(response.headers(), self.limits.retry_after_max)
             .or(throttled.then_some(self.limits.throttled));
         Err(Failed { why: format!("the exchange answered {status}"), wait })
     }

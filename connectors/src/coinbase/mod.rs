@@ -17,7 +17,6 @@ mod meters;
 mod output;
 mod pace;
 mod product;
-mod runtime;
 mod sequencer;
 mod session;
 mod source;

@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use anabranch::clock;
 
 use super::Limits;
+use crate::backoff::part_of;
 
-/// The delay before connecting again.
+/// The delay before connecting again: drawn between a shortest and a longest that both double,
+/// while [`Pace`] bounds the rate. (The [`Backoff`](crate::Backoff) of the other connectors draws
+/// from zero on and bounds its own rate.)
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
     first: (Duration, Duration),
@@ -31,23 +34,12 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let low = self.first.0.saturating_mul(factor).min(self.last.0);
         let high = self.first.1.saturating_mul(factor).min(self.last.1).max(low);
-        let span = u64::try_from((high - low).as_nanos()).unwrap_or(u64::MAX);
-        let nanos = (u128::from(span) * u128::from(chance)) >> 64;
-        low + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        low + part_of(high - low, chance)
     }
 
     /// Something good arrived. To have connected is not enough.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
-    }
-}
-
-/// Random bits for jitter; without a random source the longest delay, which is safe.
-pub(super) fn chance() -> u64 {
-    let mut bytes = [0xff; 8];
-    match clock::entropy(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes),
-        Err(_) => u64::MAX,
     }
 }
 
@@ -113,6 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::backoff::chance;
 
     #[test]
     fn delays_double_up_to_their_longest_and_begin_again_after_a_reset() {

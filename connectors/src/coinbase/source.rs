@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source};
 use anabranch::{Error, Result};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinHandle;
 
 use super::connection::Dialer;
@@ -15,8 +14,9 @@ use super::history::History;
 use super::meters::Meters;
 use super::output::Output;
 use super::pace::Pace;
-use super::runtime::runtime;
 use super::{Address, Limits, Trade};
+use crate::runtime::runtime;
+use crate::websocket::tls_client;
 
 /// The trades of some products, live, each once and in order.
 ///
@@ -73,7 +73,7 @@ impl Source for Trades {
     fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn Reader<Trade>>> {
         let limits = self.limits.clone();
         self.address.check(&limits)?;
-        let tls = tls()?;
+        let tls = tls_client(None)?;
         let host = format!("{}:{}", self.address.host, self.address.port);
         let pace = Pace::of_host(&host, &limits);
         let history = History::new(&self.address.http, limits.clone(), Arc::clone(&pace), &tls)?;
@@ -119,16 +119,4 @@ impl Drop for TradesReader {
         // The feed owns its connections and requests, which end with it.
         self.task.abort();
     }
-}
-
-fn tls() -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::Connector(format!("TLS cannot be set up: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

@@ -1,7 +1,7 @@
 //! [`Lines`]: the lines of an input, numbered.
 //!
-//! Invariant: a line above the cap is cut to its beginning and marked, the rest of it is skipped
-//! without being held, and the numbering goes on as if it had been whole.
+//! Invariant: a line above the cap is cut to its beginning and marked, to be refused; the rest of it
+//! is skipped without being held, and the numbering goes on as if it had been whole.
 
 use anabranch::Result;
 
@@ -108,6 +108,11 @@ impl Lines {
         }
         Line { index, bytes, is_cut }
     }
+}
+
+/// Why a line (or row) above the cap is refused.
+pub(super) fn refusal(bytes_max: usize) -> String {
+    format!("longer than the {bytes_max} bytes that `line_max` allows; this is its beginning")
 }
 
 fn is_blank(line: &[u8]) -> bool {

@@ -14,7 +14,7 @@ use anabranch::{Error, LANES_MAX, Result};
 
 use super::csv_rows::Rows;
 use super::input::Input;
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, refusal};
 use super::recording;
 
 /// A call of `read` returns after about so many bytes, so that the worker can do its other work.
@@ -125,9 +125,10 @@ fn find(pattern: &str, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 }
 
 struct FileReader {
-    path: PathBuf,
     content: Content,
     oversized: Counter,
+    /// Why a line above the cap is refused.
+    refusal: String,
     notes: Counter,
 }
 
@@ -159,8 +160,8 @@ impl FileReader {
             }
         };
         let counter = |name| context.counters.counter(name);
-        let path = path.into();
-        Ok(Self { path, content, oversized: counter("oversized"), notes: counter("notes") })
+        let refusal = refusal(source.line_bytes_max);
+        Ok(Self { content, oversized: counter("oversized"), refusal, notes: counter("notes") })
     }
 }
 
@@ -198,16 +199,10 @@ impl FrameReader for FileReader {
             let Some(line) = line else { return Ok(Progress::End) };
             if line.is_cut {
                 self.oversized.add(1);
-                tracing::warn!(
-                    "{}: frame {} is longer than `line_max` allows: its first {} bytes are taken \
-                     for it",
-                    self.path.display(),
-                    line.index,
-                    line.bytes.len()
-                );
             }
+            let refusal = line.is_cut.then_some(self.refusal.as_str());
             done += line.bytes.len() + 1;
-            let frame = Frame { offset: line.index, stamp, columns, bytes: line.bytes };
+            let frame = Frame { stamp, columns, refusal, ..Frame::new(line.index, line.bytes) };
             if !each(frame) {
                 break;
             }

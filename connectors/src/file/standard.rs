@@ -12,7 +12,7 @@ use anabranch::{Error, Result};
 use tokio::runtime::Builder;
 
 use super::input::Input;
-use super::lines::Lines as LineReader;
+use super::lines::{Lines as LineReader, refusal};
 use super::sink::{Lines, write_lines};
 use crate::queue::{Bounds, EndGuard, Inbound, inbound};
 
@@ -66,7 +66,7 @@ impl StandardInput {
                 queue.finish(hand_over(lines, &queue, &counters.counter("oversized")));
             })
             .map_err(|e| Error::io("cannot start the thread of a source", e))?;
-        Ok(Box::new(reader))
+        Ok(Box::new(reader.refusing(refusal(self.line_bytes_max))))
     }
 }
 
@@ -78,13 +78,13 @@ fn hand_over(
     let waiting = Builder::new_current_thread().build();
     let waiting = waiting.map_err(|e| Error::io("cannot wait for a worker", e))?;
     while let Some(line) = lines.next()? {
-        if line.is_cut {
+        let sent = if line.is_cut {
             oversized.add(1);
-            tracing::warn!(
-                "a line is longer than `line_max` allows: its beginning is taken for it"
-            );
-        }
-        if waiting.block_on(queue.send(line.bytes)).is_err() {
+            waiting.block_on(queue.refuse(line.bytes))
+        } else {
+            waiting.block_on(queue.send(line.bytes))
+        };
+        if sent.is_err() {
             break;
         }
     }
@@ -179,6 +179,29 @@ mod tests {
             woken.recv_timeout(PATIENCE).unwrap();
         }
         assert_eq!(lines, ["line 1", "line 2", "line 3", "the last"]);
+    }
+
+    #[test]
+    fn a_line_above_the_cap_is_refused_and_the_others_are_not() {
+        let (from, mut to) = pipe().unwrap();
+        let (context, woken) = context();
+        let source = StandardInput { line_bytes_max: 10, bounds: Bounds::default() };
+        let mut reader = source.read(from, &context).unwrap();
+        let long = "x".repeat(500);
+        write!(to, "one\n{long}\nthree\n{long}\n").unwrap();
+        drop(to);
+        let mut got = Vec::new();
+        while got.len() < 4 {
+            let each = &mut |frame: anabranch::source::Frame<'_>| {
+                got.push((frame.bytes.len(), frame.refusal.map(str::to_owned)));
+                true
+            };
+            if reader.read(each).unwrap() == Progress::Idle {
+                woken.recv_timeout(PATIENCE).unwrap();
+            }
+        }
+        let refused = (10, Some(refusal(10)));
+        assert_eq!(got, [(3, None), refused.clone(), (5, None), refused]);
     }
 
     /// The thread stops reading, so the pipe fills and its writer must wait.

@@ -63,8 +63,7 @@ impl FrameReader for FramePartition {
     fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
         for (offset, trade) in self.trades.by_ref() {
             let text = encode::matched("match", &trade, sequence(&trade));
-            let frame =
-                Frame { offset, stamp: Some(trade.time), columns: None, bytes: text.as_bytes() };
+            let frame = Frame { stamp: Some(trade.time), ..Frame::new(offset, text.as_bytes()) };
             if !each(frame) {
                 return Ok(Progress::Ready);
             }

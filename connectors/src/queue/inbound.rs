@@ -51,7 +51,8 @@ pub(crate) fn inbound(bounds: Bounds, waker: Waker) -> (Inbound, InboundReader) 
         waker,
     });
     let sender = Inbound { shared: Arc::clone(&shared) };
-    let reader = InboundReader { shared, batch: Batch::default(), at: 0, offset: 0, task: None };
+    let (batch, refusal) = (Batch::default(), String::new());
+    let reader = InboundReader { shared, batch, at: 0, offset: 0, refusal, task: None };
     (sender, reader)
 }
 
@@ -64,6 +65,16 @@ pub(crate) struct Inbound {
 impl Inbound {
     /// Hands `frame` over, when there is room for it.
     pub(crate) async fn send(&self, frame: &[u8]) -> Result<(), Gone> {
+        self.hand_over(frame, false).await
+    }
+
+    /// As [`send`](Inbound::send), for a frame that is to become a dead letter: for the reason that
+    /// the reader [has](InboundReader::refusing).
+    pub(crate) async fn refuse(&self, frame: &[u8]) -> Result<(), Gone> {
+        self.hand_over(frame, true).await
+    }
+
+    async fn hand_over(&self, frame: &[u8], is_refused: bool) -> Result<(), Gone> {
         let shared = &*self.shared;
         let bytes = frame.len().min(shared.half.bytes);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -75,6 +86,9 @@ impl Inbound {
         let mut state = shared.lock();
         let was_empty = state.batch.is_empty();
         state.batch.push(&[frame], shared.half.bytes);
+        if is_refused {
+            state.batch.refuse_last();
+        }
         state.frames_taken += 1;
         state.bytes_taken += permits as usize;
         drop(state);
@@ -100,6 +114,8 @@ pub(crate) struct InboundReader {
     /// The next frame of `batch`.
     at: usize,
     offset: u64,
+    /// Why frames are refused that their transport refused.
+    refusal: String,
     /// What feeds the queue, ended with the reader.
     task: Option<JoinHandle<()>>,
 }
@@ -108,6 +124,12 @@ impl InboundReader {
     /// Ends `task` when the reader is dropped.
     pub(crate) fn fed_by(mut self, task: JoinHandle<()>) -> Self {
         self.task = Some(task);
+        self
+    }
+
+    /// Gives `reason` for the frames that are [refused](Inbound::refuse).
+    pub(crate) fn refusing(mut self, reason: String) -> Self {
+        self.refusal = reason;
         self
     }
 
@@ -148,7 +170,8 @@ impl FrameReader for InboundReader {
     fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
         loop {
             while let Some(bytes) = self.batch.get(self.at) {
-                let frame = Frame { offset: self.offset, stamp: None, columns: None, bytes };
+                let refusal = self.batch.is_refused(self.at).then_some(self.refusal.as_str());
+                let frame = Frame { refusal, ..Frame::new(self.offset, bytes) };
                 self.at += 1;
                 self.offset += 1;
                 if !each(frame) {

@@ -40,6 +40,8 @@ const KEPT_FRAMES: usize = 16 << 10;
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// The indices of frames that their transport refused, in order: few.
+    refused: Vec<usize>,
 }
 
 impl Batch {
@@ -54,6 +56,15 @@ impl Batch {
             self.bytes.extend_from_slice(part);
         }
         self.ends.push(self.bytes.len());
+    }
+
+    /// Marks the frame that was pushed last as refused by its transport.
+    pub(crate) fn refuse_last(&mut self) {
+        self.refused.extend(self.len().checked_sub(1));
+    }
+
+    pub(crate) fn is_refused(&self, index: usize) -> bool {
+        self.refused.binary_search(&index).is_ok()
     }
 
     /// How many frames there are.
@@ -88,6 +99,8 @@ impl Batch {
         self.bytes.shrink_to(KEPT_BYTES);
         self.ends.clear();
         self.ends.shrink_to(KEPT_FRAMES);
+        self.refused.clear();
+        self.refused.shrink_to(KEPT_FRAMES);
     }
 
     #[cfg(test)]

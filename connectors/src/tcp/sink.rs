@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::source::header;
 use super::window::Window;
-use crate::backoff::Backoff;
+use crate::backoff::{Attempts, Backoff};
 use crate::listen::tune;
 use crate::queue::{Batch, Bounds, Outbound, OutboundReceiver, outbound};
 use crate::runtime::runtime;
@@ -79,9 +79,7 @@ impl FrameWriter for TcpWriter {
 }
 
 struct Counts {
-    connects: Counter,
-    reconnects: Counter,
-    failures: Counter,
+    attempts: Attempts,
     frames: Counter,
     bytes: Counter,
     again: Counter,
@@ -90,9 +88,7 @@ struct Counts {
 impl Counts {
     fn of(counters: &Counters) -> Self {
         Self {
-            connects: counters.counter("connects"),
-            reconnects: counters.counter("reconnects"),
-            failures: counters.counter("connect_failures"),
+            attempts: Attempts::of(counters),
             frames: counters.counter("frames"),
             bytes: counters.counter("bytes"),
             again: counters.counter("frames_sent_again"),
@@ -149,14 +145,11 @@ impl Sending {
             tokio::time::sleep(backoff.wait(clock::instant())).await;
             let why = match self.connect().await {
                 Err(error) => {
-                    self.counts.failures.add(1);
+                    self.counts.attempts.failed();
                     error.to_string()
                 }
                 Ok((stream, buffer)) => {
-                    if self.counts.connects.get() > 0 {
-                        self.counts.reconnects.add(1);
-                    }
-                    self.counts.connects.add(1);
+                    self.counts.attempts.connected();
                     self.counts.again.add(self.window.rewind() as u64);
                     tracing::info!(sink = %self.name, "connected to tcp://{}", self.to.address);
                     let since = clock::instant();

@@ -6,6 +6,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anabranch::metrics::{Counter, Counters};
 use anabranch::source::{FrameReader, Inlet, Nature, OpenContext};
@@ -16,8 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::HEADER_BYTES;
 use crate::listen::{Listen, count_and_tell};
-use crate::queue::{Bounds, EndGuard, Gone, Inbound, inbound};
-use crate::runtime::runtime;
+use crate::queue::{Bounds, Gone, Inbound};
 
 /// Small, as there may be a thousand connections.
 const READ_BUFFER_BYTES: usize = 16 << 10;
@@ -46,21 +46,12 @@ impl Inlet for TcpListenSource {
     }
 
     fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
-        let listener = self.listen.bind(context, "the source")?;
-        let (queue, reader) = inbound(self.bounds, context.waker.clone());
-        let (listen, context) = (self.listen.clone(), context.clone());
+        let (counts, name) = (Counts::of(&context.counters), Arc::clone(&context.name));
         let frame_bytes_max = self.frame_bytes_max;
-        let task = runtime()?.spawn(async move {
-            let _guard = EndGuard(queue.clone());
-            let counts = Counts::of(&context.counters);
-            let serve = |stream, peer, place| {
-                let (queue, counts) = (queue.clone(), counts.clone());
-                let name = context.name.to_string();
-                Sender { queue, counts, frame_bytes_max, name }.serve(stream, peer, place)
-            };
-            listen.accept(listener, context.clone(), serve).await;
-        });
-        Ok(Box::new(reader.fed_by(task)))
+        self.listen.feed(context, self.bounds, move |queue, stream, peer, place| {
+            let (counts, name) = (counts.clone(), Arc::clone(&name));
+            Sender { queue, counts, frame_bytes_max, name }.serve(stream, peer, place)
+        })
     }
 }
 
@@ -90,7 +81,7 @@ struct Sender {
     queue: Inbound,
     counts: Counts,
     frame_bytes_max: usize,
-    name: String,
+    name: Arc<str>,
 }
 
 /// Why a connection is over.

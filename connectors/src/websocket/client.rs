@@ -11,7 +11,7 @@ use anabranch::clock;
 use anabranch::metrics::{Counter, Counters};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Attempts, Backoff};
 use crate::websocket::connection::{Connection, Interruption};
 use crate::websocket::dial::Dial;
 
@@ -75,9 +75,7 @@ pub trait Feed: Send {
 /// `bytes`, `oversized`.
 #[derive(Clone, Debug)]
 struct Counts {
-    connects: Counter,
-    reconnects: Counter,
-    failures: Counter,
+    attempts: Attempts,
     frames: Counter,
     bytes: Counter,
     oversized: Counter,
@@ -86,9 +84,7 @@ struct Counts {
 impl Counts {
     fn of(counters: &Counters) -> Self {
         Self {
-            connects: counters.counter("connects"),
-            reconnects: counters.counter("reconnects"),
-            failures: counters.counter("connect_failures"),
+            attempts: Attempts::of(counters),
             frames: counters.counter("frames"),
             bytes: counters.counter("bytes"),
             oversized: counters.counter("oversized"),
@@ -114,14 +110,11 @@ pub async fn keep_connected(
         tokio::time::sleep(wait).await;
         let why = match dial.connect().await {
             Err(why) => {
-                counts.failures.add(1);
+                counts.attempts.failed();
                 why
             }
             Ok(mut connection) => {
-                if counts.connects.get() > 0 {
-                    counts.reconnects.add(1);
-                }
-                counts.connects.add(1);
+                counts.attempts.connected();
                 tracing::info!(source = %name, "connected to {}", dial.describe());
                 match converse(&mut connection, &mut backoff, &counts, feed).await {
                     Err(why) => why,

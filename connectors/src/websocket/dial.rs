@@ -115,8 +115,12 @@ impl Dial {
 }
 
 fn refusal(answer: &http::Response<Option<Vec<u8>>>) -> Interruption {
-    let seconds = answer.headers().get(http::header::RETRY_AFTER);
-    let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let retry_after = seconds.map(|s| Duration::from_secs(s).min(RETRY_AFTER_MAX));
+    let retry_after = retry_after(answer.headers(), RETRY_AFTER_MAX);
     Interruption::Refused { status: answer.status().as_u16(), retry_after }
+}
+
+/// How long an answer asks to wait, `max` at most; its form as a date is not understood.
+pub(crate) fn retry_after(headers: &http::HeaderMap, max: Duration) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(max))
 }

@@ -4,6 +4,7 @@
 //! handshake, message too big, silence) loses its own connection and nothing else.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch::Result;
@@ -17,8 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 
 use crate::listen::{Listen, count_and_tell};
-use crate::queue::{Bounds, EndGuard, Inbound, inbound};
-use crate::runtime::runtime;
+use crate::queue::{Bounds, Inbound};
 use crate::websocket::connection::{Connection, Interruption, Limits};
 
 /// Small, as there may be a thousand connections.
@@ -107,25 +107,12 @@ impl Inlet for WebSocketListener {
     }
 
     fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
-        let listener = self.endpoint.listen.bind(context, "the source")?;
-        let (queue, reader) = inbound(self.bounds, context.waker.clone());
-        let (endpoint, context) = (self.endpoint.clone(), context.clone());
-        let task = runtime()?.spawn(async move {
-            let _guard = EndGuard(queue.clone());
-            let counts = Counts::of(&context.counters);
-            let listen = endpoint.listen.clone();
-            let serve = |stream, peer, place| {
-                let producer = Producer {
-                    endpoint: endpoint.clone(),
-                    queue: queue.clone(),
-                    counts: counts.clone(),
-                    name: context.name.to_string(),
-                };
-                producer.serve(stream, peer, place)
-            };
-            listen.accept(listener, context.clone(), serve).await;
-        });
-        Ok(Box::new(reader.fed_by(task)))
+        let (counts, name) = (Counts::of(&context.counters), Arc::clone(&context.name));
+        let endpoint = self.endpoint.clone();
+        self.endpoint.listen.feed(context, self.bounds, move |queue, stream, peer, place| {
+            let (endpoint, counts) = (endpoint.clone(), counts.clone());
+            Producer { endpoint, queue, counts, name: Arc::clone(&name) }.serve(stream, peer, place)
+        })
     }
 }
 
@@ -154,7 +141,7 @@ struct Producer {
     endpoint: Endpoint,
     queue: Inbound,
     counts: Counts,
-    name: String,
+    name: Arc<str>,
 }
 
 impl Producer {

@@ -23,6 +23,7 @@ pub(crate) use self::broadcast::Broadcast;
 pub use self::client::{Feed, Verdict, keep_connected};
 pub use self::connection::{Connection, Interruption, Limits};
 pub use self::dial::Dial;
+pub(crate) use self::dial::retry_after;
 pub(crate) use self::listener::{Endpoint, WebSocketListener};
 pub(crate) use self::source::WebSocketSource;
 pub use self::tls::tls_client;

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anabranch::Time;
+use anabranch::config::Config;
+use anabranch::{Time, sink, source};
 use anabranch_connectors::inlet;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -13,7 +14,7 @@ use flate2::write::GzEncoder;
 use crate::support::{Folder, Got, Sink, Source};
 
 fn frame(offset: u64, text: &str) -> Got {
-    Got { offset, stamp: None, columns: None, bytes: text.into() }
+    Got { offset, stamp: None, columns: None, bytes: text.into(), refusal: None }
 }
 
 fn gzip(text: &[u8]) -> Vec<u8> {
@@ -163,7 +164,7 @@ fn a_truncated_file_gives_its_whole_lines_and_then_an_error_with_its_name() {
 }
 
 #[test]
-fn a_line_above_the_cap_is_cut_counted_and_does_not_shift_the_others() {
+fn a_line_above_the_cap_is_refused_counted_and_does_not_shift_the_others() {
     let folder = Folder::new();
     let long = "x".repeat(1 << 20);
     let text = format!("{{\"n\":0}}\n{{\"{long}\":1}}\n{{\"n\":2}}\n");
@@ -172,6 +173,30 @@ fn a_line_above_the_cap_is_cut_counted_and_does_not_shift_the_others() {
     assert_eq!(frames.iter().map(|got| got.offset).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!((frames[1].bytes.len(), frames[2].text()), (64 << 10, "{\"n\":2}"));
     assert_eq!(source.count("oversized"), 1);
+    let refusal = frames[1].refusal.as_ref().unwrap();
+    assert!(refusal.contains("102400 bytes") && refusal.contains("`line_max`"), "{refusal}");
+    assert!(frames[0].refusal.is_none() && frames[2].refusal.is_none());
+    let rows = folder.file("a.csv", format!("a,b\n1,{long}\n2,3\n")) + "?line_max=100KiB";
+    let frames = Source::open(&rows).read_all();
+    assert!(frames[0].refusal.is_some());
+    assert_eq!((frames[1].text(), &frames[1].refusal), ("2,3", &None));
+}
+
+/// The beginning of a long line is a text like any other; no decoder is asked about it.
+#[test]
+fn a_decoder_that_takes_any_text_does_not_get_a_part_of_a_line() {
+    let folder = Folder::new();
+    let long = "x".repeat(1 << 20);
+    let url = folder.file("a.txt", format!("one\n{long}\nthree\n")) + "?line_max=100KiB";
+    let counters = anabranch::run(&Config::default(), move |app| {
+        let lines = source::frames(inlet(&url)?, || source::Text);
+        app.source("lines", lines).sink("out", sink::null());
+        app.dead_letters(sink::null());
+        Ok(())
+    });
+    let counts = counters.unwrap().snapshot();
+    assert_eq!((counts["lines.records"], counts["out.records"]), (2, 2));
+    assert_eq!((counts["lines.dead_letters"], counts["dead-letters.records"]), (1, 1));
 }
 
 /// Of the folder that `ANABRANCH_RECORDINGS` names: real feeds, which are not in the repository.

@@ -74,6 +74,7 @@ pub(crate) struct Got {
     pub(crate) stamp: Option<Time>,
     pub(crate) columns: Option<Vec<String>>,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) refusal: Option<String>,
 }
 
 impl Got {
@@ -141,6 +142,7 @@ impl Source {
                     stamp: frame.stamp,
                     columns: frame.columns.map(<[String]>::to_vec),
                     bytes: frame.bytes.to_vec(),
+                    refusal: frame.refusal.map(str::to_owned),
                 });
                 frames.len() < count
             });

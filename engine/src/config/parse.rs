@@ -42,7 +42,7 @@ pub fn parse<O: clap::Args>(
     argv: impl IntoIterator<Item = OsString>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Parsed<O>, Exit> {
-    let mut argv: Vec<OsString> = argv.into_iter().collect();
+    let mut argv = join_standard_urls(argv);
     let program = program(argv.first());
     let mut command = args::command_line::<O>(&program).map_err(|wrong| {
         let message = Error::Application(wrong).to_string();
@@ -77,6 +77,26 @@ pub fn parse<O: clap::Args>(
     let options = O::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
     let config = Config::checked(&program, args).map_err(|e| usage(&mut command, &e))?;
     Ok(Parsed { command: command_asked, config, options })
+}
+
+/// Gives `-?queue_records=9` to the option before it: the URL of standard input or output with a
+/// query is a value, though it begins with `-`. No option begins so.
+fn join_standard_urls(argv: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for argument in argv {
+        let is_url = argument.as_encoded_bytes().starts_with(b"-?");
+        match joined
+            .last_mut()
+            .filter(|before| is_url && before.as_encoded_bytes().starts_with(b"--"))
+        {
+            Some(option) => {
+                option.push("=");
+                option.push(argument);
+            }
+            None => joined.push(argument),
+        }
+    }
+    joined
 }
 
 fn program(argv0: Option<&OsString>) -> String {

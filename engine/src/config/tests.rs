@@ -88,6 +88,19 @@ impl Drop for Trial {
 }
 
 #[test]
+fn the_url_of_standard_input_takes_a_query_and_no_option_is_taken_for_a_value() {
+    let trial = Trial::new("standard");
+    let typed = |line: &str| trial.parse::<Options>(line).map(|parsed| parsed.options.prices);
+    assert_eq!(typed("--prices - --demo").unwrap(), "-");
+    for line in ["--prices -?line_max=9 --demo", "--demo --prices=-?line_max=9"] {
+        assert_eq!(typed(line).unwrap(), "-?line_max=9", "{line}");
+    }
+    for line in ["--prices --demo", "-?line_max=9", "--demo -?line_max=9", "check -?x"] {
+        assert!(typed(line).is_err(), "{line}");
+    }
+}
+
+#[test]
 fn without_any_option_the_defaults_hold() {
     let parsed = Trial::new("defaults").ok("");
     assert_eq!(parsed.command, Command::Run);

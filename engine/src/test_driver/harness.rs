@@ -180,8 +180,7 @@ impl<T: Record> FeedReader<T> {
         let Some(decoder) = &mut self.decoder else {
             return Err(Error::Usage("bytes were sent to a source without a decoder".to_string()));
         };
-        let frame =
-            Frame { offset: self.offset, stamp: Some(time), columns: None, bytes: &bytes.0 };
+        let frame = Frame { stamp: Some(time), ..Frame::new(self.offset, &bytes.0) };
         intake.decode(frame, &mut **decoder);
         Ok(())
     }

@@ -120,7 +120,7 @@ fn a_panic_in_a_decoder_names_the_partition() {
     }
     impl source::FrameReader for Lines {
         fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
-            each(Frame { offset: 0, stamp: None, columns: None, bytes: b"x" });
+            each(Frame::new(0, b"x"));
             Ok(Progress::End)
         }
     }

@@ -111,6 +111,17 @@ fn names_are_unique() {
     });
     names(&error, &["two sinks are named `out`", "another name"]);
     let error = mistake(|app| {
+        numbers(app, "one").sink("one", sink::null());
+        Ok(())
+    });
+    names(&error, &["a source and a sink are both named `one`", "`one.records`", "another name"]);
+    let error = mistake(|app| {
+        numbers(app, "one").sink("two", sink::null());
+        numbers(app, "two");
+        Ok(())
+    });
+    names(&error, &["a source and a sink are both named `two`"]);
+    let error = mistake(|app| {
         numbers(app, "one").key_by(|n| *n).compute("count", COUNTS, count);
         numbers(app, "two").key_by(|n| *n).compute("count", COUNTS, count);
         Ok(())
@@ -211,13 +222,13 @@ fn a_path_is_as_long_as_an_origin_can_tell() {
         stream.sink("out", sink::null());
         Ok(())
     }
-    let mut driver = TestDriver::new(|app| build(app, 5)).start().unwrap();
+    let mut driver = TestDriver::new(|app| build(app, 6)).start().unwrap();
     driver.send("deep", 1_u64).unwrap();
     driver.run().unwrap();
-    assert_eq!(driver.outputs::<u64>("out").len(), 32);
+    assert_eq!(driver.outputs::<u64>("out").len(), 64);
     names(
-        &mistake(|app| build(app, 6)),
-        &["pipeline `deep` passes more than", "join some of them"],
+        &mistake(|app| build(app, 7)),
+        &["pipeline `deep` passes more than 6 computations", "join some of them"],
     );
 }
 

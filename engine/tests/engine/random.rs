@@ -6,12 +6,12 @@ use std::time::Duration;
 use anabranch::prelude::*;
 use anabranch::{TestDriver, Time, sink, source};
 
-/// The record, its time, and the first two random numbers for it.
-type Drawn = (u64, Time, u64, u64);
+/// The record, its time, the first two random numbers for it, and the first of a second sequence.
+type Drawn = (u64, Time, [u64; 3]);
 
 fn draw(n: u64, (): (), out: &mut Context<'_, Drawn>) {
-    let mut random = out.random();
-    out.emit((n, out.now(), random.next_u64(), random.next_u64()));
+    let (mut random, mut second) = (out.random(), out.random());
+    out.emit((n, out.now(), [random.next_u64(), random.next_u64(), second.next_u64()]));
 }
 
 fn build(app: &App) -> Result<()> {
@@ -72,12 +72,12 @@ fn time_is_the_time_of_sending() {
 #[test]
 fn randomness_differs_between_records_computations_and_draws() {
     let drawn = drive(2, 1).concat();
-    let numbers: BTreeSet<u64> = drawn.iter().flat_map(|(_, _, one, two)| [*one, *two]).collect();
+    let numbers: BTreeSet<u64> = drawn.iter().flat_map(|(_, _, numbers)| *numbers).collect();
     assert_eq!(drawn.len(), 600);
-    assert_eq!(numbers.len(), 1200);
-    // Each bit is set in about half of them: within 6 deviations of 17.
+    assert_eq!(numbers.len(), 1800);
+    // Each bit is set in about half of them: within 6 deviations of 21.
     for bit in 0..64 {
         let set = numbers.iter().filter(|number| *number >> bit & 1 == 1).count();
-        assert!((600 - 104..=600 + 104).contains(&set), "bit {bit} is set {set} times");
+        assert!((900 - 127..=900 + 127).contains(&set), "bit {bit} is set {set} times");
     }
 }

@@ -156,7 +156,7 @@ impl FrameReader for RecordingReader {
         while let Some((stamp, text)) = self.0.get(self.1) {
             let (offset, stamp) = (self.1 as u64, stamp.map(Time::from_nanos));
             self.1 += 1;
-            if !each(Frame { offset, stamp, columns: None, bytes: text.as_bytes() }) {
+            if !each(Frame { stamp, ..Frame::new(offset, text.as_bytes()) }) {
                 return Ok(Progress::Ready);
             }
         }

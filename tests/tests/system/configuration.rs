@@ -150,6 +150,20 @@ fn usage_errors_say_what_to_do() {
 }
 
 #[test]
+fn standard_input_and_output_take_options() {
+    let folder = Folder::new();
+    let text = format!("file:{}", folder.write("text", "one"));
+    let flags = ["--text", &text, "--counts", "-?queue_records=100"];
+    assert_eq!(succeeded(&mut program("word-count", flags)), "one 1\n");
+    let flags = ["--text", "-?line_max=1KiB", "--counts", "-"];
+    assert_eq!(succeeded(&mut program("word-count", flags)), "");
+    let flags = ["check", "--prices", "-", "--updates", &text, "--notify", "-?queue_bytes=1MiB"];
+    assert!(succeeded(&mut program("bitcoin-alerts", flags)).contains("live"));
+    let error = refused(&mut program("word-count", ["--text", "--counts", "-"]));
+    assert!(error.contains("--text"), "{error}");
+}
+
+#[test]
 fn help_teaches() {
     for name in ["word-count", "bitcoin-alerts"] {
         let long = succeeded(&mut program(name, ["--help"]));

@@ -14,7 +14,7 @@ const GOOD_UPDATE: &[u8] = br#"{"price":"2","user_id":1}"#;
 
 /// How many prices a frame is, or `None` if it is refused; then that the next one is read.
 fn prices(decoder: &mut PriceDecoder, bytes: &[u8]) -> Option<usize> {
-    let frame = |bytes| Frame { offset: 0, stamp: None, columns: None, bytes };
+    let frame = |bytes| Frame::new(0, bytes);
     let found = decoder.prices(&frame(bytes)).1.map(<[_]>::len).ok();
     let next = decoder.prices(&frame(GOOD_PRICE)).1.unwrap();
     assert_eq!((next.len(), next[0].price.to_string().as_str()), (1, "2"));

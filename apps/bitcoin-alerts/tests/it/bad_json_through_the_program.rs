@@ -96,7 +96,7 @@ fn each_line_is_a_dead_letter_and_the_next_is_handled() {
         format!(r#"{{"product":"P{at}","price":"2","user_id":{at},"time":"{time}"}}"#)
     });
     let refused_prices = expected(&corpus, |bytes| {
-        let frame = Frame { offset: 0, stamp: None, columns: None, bytes };
+        let frame = Frame::new(0, bytes);
         PriceDecoder::default().prices(&frame).1.err().map(|error| error.to_string())
     });
     let refused_updates =

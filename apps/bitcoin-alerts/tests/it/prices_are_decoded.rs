@@ -106,7 +106,7 @@ fn what_a_trade_lacks_or_has_wrong_is_named() {
 /// The prices of a row of the columns given, and the time of the frame.
 fn row(columns: &str, row: &str) -> Result<String, String> {
     let columns: Vec<String> = columns.split(',').map(Into::into).collect();
-    let frame = Frame { offset: 0, stamp: None, columns: Some(&columns), bytes: row.as_bytes() };
+    let frame = Frame { columns: Some(&columns), ..Frame::new(0, row.as_bytes()) };
     let mut decoder = PriceDecoder::default();
     let (time, prices) = decoder.prices(&frame);
     let time = time.map(|time| format!("{time}: ")).unwrap_or_default();
@@ -150,7 +150,7 @@ fn a_frame_says_when_it_was_even_if_it_is_ignored_or_refused() {
         (r#"{"type":"heartbeat"}"#, None),
         ("nonsense", None),
     ] {
-        let frame = Frame { offset: 0, stamp: None, columns: None, bytes: message.as_bytes() };
+        let frame = Frame::new(0, message.as_bytes());
         let mut decoder = PriceDecoder::default();
         assert_eq!(decoder.prices(&frame).0.map(|time| time.as_nanos()), nanos, "{message}");
     }

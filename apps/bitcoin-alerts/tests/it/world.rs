@@ -79,7 +79,7 @@ impl World {
 /// The prices of a frame without columns.
 pub(crate) fn prices_of(bytes: &[u8]) -> Result<Vec<Price>> {
     let mut decoder = PriceDecoder::default();
-    let frame = Frame { offset: 0, stamp: None, columns: None, bytes };
+    let frame = Frame::new(0, bytes);
     decoder.prices(&frame).1.map(<[Price]>::to_vec)
 }
 
