@@ -50,8 +50,7 @@ impl FrameReader for MemoryReader {
         while let Some(line) = lines.get(self.next) {
             let offset = self.next as u64;
             self.next += 1;
-            let bytes = line.as_bytes();
-            if !each(Frame { offset, stamp: None, columns: None, bytes }) {
+            if !each(Frame::new(offset, line.as_bytes())) {
                 return Ok(Progress::Ready);
             }
         }
