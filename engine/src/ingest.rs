@@ -55,6 +55,9 @@ pub(crate) trait Lane {
     fn emit(&mut self, fence: Entry) -> Volume;
     /// Recorded: whether everything that was read was handed on.
     fn is_empty(&self) -> bool;
+    /// Tells how many dead letters were not logged, once their second is over; gives whether some
+    /// are still to be told of.
+    fn tell_held_back(&mut self) -> bool;
 }
 
 /// How much was handed on.
@@ -126,6 +129,8 @@ struct TypedLane<T> {
     letters: Vec<Tagged<DeadLetter>>,
     counts: Counts,
     log: Limited,
+    /// There may be lines that the log held back.
+    holds_back: bool,
 }
 
 struct Counts {
@@ -167,6 +172,7 @@ impl<T: Record> TypedLane<T> {
             letters: Vec::new(),
             counts,
             log: Limited::new(DEAD_LETTER_LINES),
+            holds_back: false,
         }
     }
 
@@ -186,6 +192,7 @@ impl<T: Record> TypedLane<T> {
         let (partition, offset) = (origin.partition(), origin.offset());
         self.counts.dead_letters.add(1);
         let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(&bytes));
+        self.holds_back = true;
         self.log
             .warn(format_args!("dead letter {source}-{partition}-{offset}: {reason}: {start:?}"));
         let time = origin.time();
@@ -274,6 +281,14 @@ impl<T: Record> Lane for TypedLane<T> {
 
     fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    fn tell_held_back(&mut self) -> bool {
+        if self.holds_back {
+            self.log.poll();
+            self.holds_back = self.log.held_back() > 0;
+        }
+        self.holds_back
     }
 }
 

@@ -132,6 +132,16 @@ impl Reading {
         }
     }
 
+    /// Tells how many dead letters were not logged; gives whether some are still to be told of, in
+    /// a while.
+    pub(crate) fn tell_held_back(&mut self) -> bool {
+        let mut waits = false;
+        for own in &mut self.lanes {
+            waits |= own.lane.tell_held_back();
+        }
+        waits
+    }
+
     /// The partition that was being read last: whom to name if user code panicked.
     pub(crate) fn current(&self) -> Option<&str> {
         Some(self.lanes.get(self.current?)?.name.as_str())

@@ -96,6 +96,9 @@ impl Control {
     }
 }
 
+/// How long a worker parks at most that has yet to tell of lines that the log held back.
+const HELD_BACK_PARK: Duration = Duration::from_secs(1);
+
 type SignalHandle = InputHandle<u64, CapacityContainerBuilder<Vec<(usize, Signal)>>>;
 
 /// One worker, running.
@@ -133,7 +136,10 @@ fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
     // Most user code is guarded where its record is known; this is for all other code.
     let guarded = Fault::default().guard(|| {
         let mut running = Running::start(worker, setup)?;
-        while running.step(worker, None)? {}
+        let mut park = None;
+        while running.step(worker, park)? {
+            park = running.reading.borrow_mut().tell_held_back().then_some(HELD_BACK_PARK);
+        }
         Ok(())
     });
     guarded.unwrap_or_else(|panic| Err(panic.at("a worker")))

@@ -68,6 +68,21 @@ fn lines_of_files() {
     }
 }
 
+/// The number of those that were not logged is told although nothing more comes.
+#[test]
+fn a_burst_of_a_live_source_that_falls_silent() {
+    let mut running =
+        Running::start(program("word-count", [""; 0]).stdin(std::process::Stdio::piped()));
+    let (mut input, output) = (running.input(), running.output());
+    input.write_all(&b"\xff\n".repeat(2000)).unwrap();
+    running.logs("more like the line before");
+    assert!(running.is_running());
+    drop(input);
+    running.succeeds();
+    drop(output);
+    assert_eq!(running.counts().get("text.dead_letters"), Some(&2000));
+}
+
 #[test]
 fn messages_of_sockets() {
     for layout in FEW_LAYOUTS {
