@@ -290,11 +290,18 @@ fn find(group_of: &[usize], mut port: usize) -> usize {
     port
 }
 
-/// A relay that tells the legs' records apart and hands them to `hub`.
-pub(crate) fn relay<T: crate::Record>(hub: Rc<Hub<T>>) -> Relay {
+/// A relay that tells the legs' records apart and hands them to `hub`; `depths` are the levels of
+/// their paths. The shorter paths are filled up, so that none is the beginning of another: what
+/// comes of a record would fall among what comes of the other one.
+pub(crate) fn relay<T: crate::Record>(hub: Rc<Hub<T>>, depths: [usize; 2]) -> Relay {
+    let deepest = depths.into_iter().max().unwrap_or_default();
     Box::new(move |leg, parcel| {
+        let missing = depths.get(leg).map_or(0, |depth| deepest - depth);
         let mut records: Vec<Tagged<T>> = parcel.body.records();
         for record in &mut records {
+            for _ in 0..missing {
+                record.origin = record.origin.child(0);
+            }
             record.origin = record.origin.child(leg as u32);
         }
         hub.dispatch(&mut records);

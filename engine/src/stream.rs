@@ -185,10 +185,12 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
         {
             let mut plan = place.plan.borrow_mut();
             place.node = plan.node(NodeKind::Step, "merge", parents);
-            plan.relays.push(relay(Rc::clone(&hub)));
+            plan.relays.push(relay(Rc::clone(&hub), [left.depth(), right.depth()]));
             place.owner = Owner::Relay(plan.relays.len() - 1);
         }
-        place.depth = 1 + to_relay(left, place.owner).max(to_relay(right, place.owner));
+        place.depth = 1 + left.depth().max(right.depth());
+        to_relay(left, place.owner);
+        to_relay(right, place.owner);
         place.plan.borrow_mut().check_depth(place.depth, &place.trail);
         Stream::here(place, hub)
     }
@@ -212,20 +214,25 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     }
 }
 
-/// Ends `drawing` in the merge that `owner` names; gives the depth of its records' paths.
-fn to_relay<C>(drawing: Drawing<C>, owner: Owner) -> usize
+impl<C: Chain> Drawing<C> {
+    /// How many levels of places the paths of the chain's outputs have.
+    fn depth(&self) -> usize {
+        self.place.depth + usize::from(C::FANS_OUT)
+    }
+}
+
+/// Ends `drawing` in the merge that `owner` names.
+fn to_relay<C>(drawing: Drawing<C>, owner: Owner)
 where
     C: Chain<Key = (), In: Record, Out: Record>,
 {
-    let Drawing { mut place, hub, chain, .. } = drawing;
-    place.deeper::<C>();
+    let Drawing { place, hub, chain, .. } = drawing;
     let mut plan = place.plan.borrow_mut();
-    let Owner::Relay(relay) = owner else { return place.depth };
+    let Owner::Relay(relay) = owner else { return };
     let outbox = plan.edge(place.owner, Target::Relay(relay));
     let edge = Edge::new(&plan.placement, outbox);
     let worker = plan.placement.this_worker();
     hub.add(ToWorker { chain, worker, edge });
-    place.depth
 }
 
 /// Ends `chain` in a sink.

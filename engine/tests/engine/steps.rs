@@ -351,8 +351,14 @@ impl Shape {
                 of.loop_over(input).into_iter().flat_map(spread).collect()
             }
             Self::Merge(a, b) => {
+                // The shorter paths are filled up: a record's place is before or after another's
+                // with all that comes of it.
+                let deepest = a.size().1.max(b.size().1);
                 let legs = [a, b].into_iter().zip(0_u64..).flat_map(|(leg, index)| {
-                    leg.loop_over(input).into_iter().map(move |(p, n)| (deeper(&p, index), n))
+                    leg.loop_over(input).into_iter().map(move |(mut p, n)| {
+                        p.resize(deepest, 0);
+                        (deeper(&p, index), n)
+                    })
                 });
                 let mut merged: Vec<_> = legs.collect();
                 merged.sort();
