@@ -3,6 +3,9 @@
 //! Invariant: a source says *what* was read and, for recorded input, *when* it was recorded; the
 //! engine alone stamps, orders and forms epochs. A reader never blocks a worker: it gives what is
 //! ready, and calls the [`Waker`] when there is more.
+//!
+//! Over 500 lines because all that the author of a connector implements or calls is here, with
+//! its documentation.
 
 mod mapped;
 

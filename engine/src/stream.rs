@@ -2,6 +2,8 @@
 //!
 //! Invariant: a step only adds to the type of its chain; operators come into being where a stream
 //! is split, merged, keyed or written. A stream that is dropped unused still runs its steps.
+//!
+//! Over 500 lines because the two types offer the same steps, and are best read side by side.
 
 use std::cell::RefCell;
 use std::hash::Hasher as _;
