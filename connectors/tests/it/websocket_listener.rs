@@ -155,7 +155,7 @@ fn connections_above_the_bound_are_closed_until_there_is_a_place() {
 fn a_message_above_the_cap_is_answered_1009_and_costs_its_producer_only() {
     let mut source = Source::open("ws-listen://:0?frame_max=64KiB");
     let (mut good, mut bad) = (connect(source.port(), "/"), connect(source.port(), "/"));
-    bad.send(Message::text("x".repeat(1 << 20))).unwrap();
+    bad.send(Message::text("x".repeat((64 << 10) + 1))).unwrap();
     assert_eq!(close_code(&mut bad), Some(1009));
     good.send(Message::text("x".repeat(64 << 10))).unwrap();
     assert_eq!(source.read(1)[0].bytes.len(), 64 << 10);
