@@ -156,19 +156,18 @@ impl<T: Clone + 'static> InspectBatchInto for timely::dataflow::StreamVec<'_, u6
 /// The workload as recorded sources: prices and updates, each in as many partitions as workers.
 pub struct Recorded<P> {
     prices: Partitions<Price<P>>,
-    updates: Partitions<Update<P>>,
+    updates: Partitions<(Time, Update<P>)>,
 }
 
-type Partitions<T> = Arc<[Vec<(Time, T)>]>;
+type Partitions<T> = Arc<[Vec<T>]>;
 
 impl<P: Amount> Recorded<P> {
     /// Deals the workload to `partitions` partitions, in batches.
     pub fn new(workload: &Workload<P>, partitions: usize) -> Self {
         let mut prices = vec![Vec::new(); partitions];
         for (batch, chunk) in workload.prices.chunks(BATCH).enumerate() {
-            let timed = chunk.iter().map(|price| (Time::from_nanos(price.sent as i64), *price));
             if let Some(partition) = prices.get_mut(batch % partitions) {
-                partition.extend(timed);
+                partition.extend(chunk);
             }
         }
         let mut updates = vec![Vec::new(); partitions];
@@ -193,7 +192,8 @@ pub fn engine<P: Amount>(recorded: &Recorded<P>, order: Order, workers: usize) -
             let table: Table<u32, State<P>> = Table::new("states");
             let counted = Arc::clone(&counted);
             app.order(order);
-            app.source("prices", source::memory(Arc::clone(&prices)))
+            let sent = |price: &Price<P>| Time::from_nanos(price.sent as i64);
+            app.source("prices", source::memory_timed(Arc::clone(&prices), sent))
                 .key_by(|price| price.key)
                 .compute("price", table, |price, mut state, out| {
                     state.price(&price, |alert| out.emit(alert));

@@ -133,8 +133,8 @@ pub struct Intake<T> {
     frame: Origin,
     /// How many records were found in the current frame.
     place: u32,
-    /// The running maximum of times.
-    last_time: Option<Time>,
+    /// The running maximum of times; [`UNKNOWN`] before the first.
+    last_time: Time,
     /// Whether the frame's time stands in for one that is not known: no frame came before.
     time_unknown: bool,
     /// Live input: the time of everything that is read now.
@@ -142,6 +142,10 @@ pub struct Intake<T> {
     /// A test driver ends an epoch here.
     pub(crate) cut: Option<Time>,
 }
+
+/// No time: before all others. Not an `Option`, which costs several nanoseconds per record, as its
+/// two halves are written apart and read together.
+const UNKNOWN: Time = Time::from_nanos(i64::MIN);
 
 /// Why a frame was not decoded, and the frame.
 #[derive(Clone, Debug)]
@@ -161,7 +165,7 @@ impl<T> Intake<T> {
             items_max,
             frame: Origin::new(Time::ZERO, source, partition, 0),
             place: 0,
-            last_time: None,
+            last_time: UNKNOWN,
             time_unknown: false,
             now: None,
             cut: None,
@@ -176,17 +180,39 @@ impl<T> Intake<T> {
             || self.cut.is_some()
     }
 
+    /// How many records of `bytes` bytes each it takes until it is full.
+    fn room(&self, bytes: usize) -> usize {
+        if self.is_full() {
+            return 0;
+        }
+        let items = self.items_max - self.records.len() - self.refused.len();
+        items.min((self.bytes_max - self.bytes).div_ceil(bytes.max(1)))
+    }
+
     /// Begins the frame at `offset` (its index within the partition, from 0) of `bytes` bytes,
     /// recorded at `stamp` if the recording says so.
     #[inline]
     pub fn frame(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) {
-        self.bytes += bytes;
-        let known = self.now.or(stamp).max(self.last_time);
-        self.time_unknown = known.is_none();
-        let time = known.unwrap_or(Time::ZERO);
-        self.last_time = Some(time);
-        self.frame = self.frame.at(time, offset);
+        self.frame = self.enter(offset, stamp, bytes);
         self.place = 0;
+    }
+
+    /// A frame as for [`frame`](Intake::frame) that is one record: costs less than to
+    /// [`accept`](Intake::accept) it.
+    #[inline(always)]
+    pub fn single(&mut self, offset: u64, stamp: Option<Time>, bytes: usize, record: T) {
+        let origin = self.enter(offset, stamp, bytes);
+        self.records.push(Tagged { origin, record });
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) -> Origin {
+        self.bytes += bytes;
+        let known = self.now.or(stamp).unwrap_or(UNKNOWN).max(self.last_time);
+        self.time_unknown = known == UNKNOWN;
+        let time = if self.time_unknown { Time::ZERO } else { known };
+        self.last_time = time;
+        self.frame.at(time, offset)
     }
 
     /// The time that the frame itself names, for a recording whose lines have no stamp. Call it
@@ -196,7 +222,7 @@ impl<T> Intake<T> {
         if self.now.is_none() {
             let unknown = std::mem::take(&mut self.time_unknown);
             let time = if unknown { time } else { time.max(self.frame.time()) };
-            self.last_time = Some(time);
+            self.last_time = time;
             self.frame = self.frame.at(time, self.frame.offset());
         }
     }
@@ -210,6 +236,7 @@ impl<T> Intake<T> {
     }
 
     /// The origin of a further record of one frame: places tell them apart.
+    #[cold]
     fn next_of_several(&mut self) -> Origin {
         if self.place == 1
             && let Some(first) = self.records.last_mut()
@@ -464,14 +491,35 @@ impl<T> Reader<T> for FramePartition<T> {
 /// let words = source::memory(vec![vec![at(1, "a"), at(3, "c")], vec![at(2, "b")]].into());
 /// ```
 pub fn memory<T: Record + Sync>(partitions: Arc<[Vec<(Time, T)>]>) -> impl Source<Item = T> {
-    Memory { partitions }
+    Memory { partitions, split: |(time, record): &(Time, T)| (*time, record.clone()) }
 }
 
-struct Memory<T> {
-    partitions: Arc<[Vec<(Time, T)>]>,
+/// As [`memory`], of records that know their time.
+///
+/// ```
+/// use anabranch::{Time, source};
+/// let at = |nanos: &i64| Time::from_nanos(*nanos);
+/// let beats = source::memory_timed(vec![vec![1, 3], vec![2]].into(), at);
+/// ```
+pub fn memory_timed<T: Record + Sync>(
+    partitions: Arc<[Vec<T>]>,
+    time: impl Fn(&T) -> Time + Clone + 'static,
+) -> impl Source<Item = T> {
+    Memory { partitions, split: move |record: &T| (time(record), record.clone()) }
 }
 
-impl<T: Record + Sync> Source for Memory<T> {
+struct Memory<E, F> {
+    partitions: Arc<[Vec<E>]>,
+    /// The time and the record of an element.
+    split: F,
+}
+
+impl<E, T, F> Source for Memory<E, F>
+where
+    E: Send + Sync + 'static,
+    T: Record,
+    F: Fn(&E) -> (Time, T) + Clone + 'static,
+{
     type Item = T;
 
     fn describe(&self) -> String {
@@ -487,28 +535,30 @@ impl<T: Record + Sync> Source for Memory<T> {
     }
 
     fn open(&self, partition: usize, _: &OpenContext) -> Result<Box<dyn Reader<T>>> {
-        Ok(Box::new(MemoryReader { partitions: Arc::clone(&self.partitions), partition, next: 0 }))
+        let (partitions, split) = (Arc::clone(&self.partitions), self.split.clone());
+        Ok(Box::new(MemoryReader { partitions, split, partition, next: 0 }))
     }
 }
 
-struct MemoryReader<T> {
-    partitions: Arc<[Vec<(Time, T)>]>,
+struct MemoryReader<E, F> {
+    partitions: Arc<[Vec<E>]>,
+    split: F,
     partition: usize,
     next: usize,
 }
 
-impl<T: Record + Sync> Reader<T> for MemoryReader<T> {
+impl<E, T: Record, F: Fn(&E) -> (Time, T)> Reader<T> for MemoryReader<E, F> {
     fn read(&mut self, intake: &mut Intake<T>) -> Result<Progress> {
-        let records = self.partitions.get(self.partition).map_or(&[][..], Vec::as_slice);
-        for (time, record) in records.get(self.next..).unwrap_or_default() {
-            if intake.is_full() {
-                return Ok(Progress::Ready);
-            }
-            intake.frame(self.next as u64, Some(*time), size_of::<T>());
-            intake.accept(record.clone());
-            self.next += 1;
+        let elements = self.partitions.get(self.partition).map_or(&[][..], Vec::as_slice);
+        let left = elements.get(self.next..).unwrap_or_default();
+        let ready = left.get(..intake.room(size_of::<T>())).unwrap_or(left);
+        intake.records.reserve(ready.len());
+        for (offset, element) in (self.next as u64..).zip(ready) {
+            let (time, record) = (self.split)(element);
+            intake.single(offset, Some(time), size_of::<T>(), record);
         }
-        Ok(Progress::End)
+        self.next += ready.len();
+        Ok(if ready.len() < left.len() { Progress::Ready } else { Progress::End })
     }
 }
 
