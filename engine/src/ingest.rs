@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::vec::IntoIter;
 
 use crate::log::Limited;
@@ -308,5 +307,5 @@ pub(crate) fn open_context(
     waker: crate::source::Waker,
     counters: &Counters,
 ) -> OpenContext {
-    OpenContext { name: Arc::from(name), waker, counters: counters.scoped(name) }
+    OpenContext::new(name, waker, counters.scoped(name))
 }

@@ -28,6 +28,11 @@ pub trait Sink: 'static {
     /// When it cannot be opened; the program ends with that error.
     fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<Self::Item>>>;
 
+    /// What it promises of what it was given once.
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
+    }
+
     /// An encoder as the sink itself would use, so that [`TestDriver`](crate::TestDriver) can show
     /// bytes. `None` for sinks that have no bytes.
     fn encoder(&self) -> Option<Box<dyn Encoder<Self::Item>>> {
@@ -47,9 +52,26 @@ impl<T: Record> Sink for Box<dyn Sink<Item = T>> {
         (**self).open(context)
     }
 
+    fn guarantee(&self) -> Guarantee {
+        (**self).guarantee()
+    }
+
     fn encoder(&self) -> Option<Box<dyn Encoder<T>>> {
         (**self).encoder()
     }
+}
+
+/// What a sink promises of records that are given to it again after a crash. With a data directory
+/// every record is given at least once, and again exactly as it was: the same bytes, in the same
+/// order, from the sink's last [`position`](Writer::position) on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// It keeps what it has with the data, and skips it: each record is there once.
+    Transactional,
+    /// It names each record by its [`RecordId`], and whoever receives it drops repeats by that.
+    Idempotent,
+    /// Records may be there twice after a crash.
+    AtLeastOnce,
 }
 
 /// How much of what it was given a writer took.
@@ -76,6 +98,17 @@ pub trait Writer<T> {
     /// Only what ends the program.
     fn flush(&mut self) -> Result<Taken> {
         Ok(Taken::All)
+    }
+
+    /// Makes durable what was taken, and says where that ends: kept in checkpoints, and handed back by
+    /// [`Resume::position`](crate::source::Resume::position) at the next start, after which the
+    /// records that follow are given again. None: not yet; the
+    /// [`Waker`](crate::source::Waker) will be called, and this again.
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(Some(Vec::new()))
     }
 
     /// Nothing more will come: brings out what is buffered. Called until it says
@@ -186,6 +219,10 @@ pub trait Outlet: 'static {
     /// # Errors
     /// When it cannot be opened.
     fn open(&self, context: &OpenContext) -> Result<Box<dyn FrameWriter>>;
+    /// See [`Sink::guarantee`].
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
+    }
 }
 
 /// An outlet behind a pointer, as chosen by URL.
@@ -195,6 +232,9 @@ impl Outlet for Box<dyn Outlet> {
     }
     fn open(&self, context: &OpenContext) -> Result<Box<dyn FrameWriter>> {
         (**self).open(context)
+    }
+    fn guarantee(&self) -> Guarantee {
+        (**self).guarantee()
     }
 }
 
@@ -213,6 +253,14 @@ pub trait FrameWriter {
     /// Only what ends the program.
     fn flush(&mut self) -> Result<Taken> {
         Ok(Taken::All)
+    }
+
+    /// See [`Writer::position`].
+    ///
+    /// # Errors
+    /// Only what ends the program.
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(Some(Vec::new()))
     }
 
     /// See [`Writer::close`].
@@ -240,6 +288,10 @@ impl<T: Record> Sink for Frames<T> {
             name: Arc::clone(&context.name),
         };
         Ok(Box::new(writer))
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.outlet.guarantee()
     }
 
     fn encoder(&self) -> Option<Box<dyn Encoder<T>>> {
@@ -276,6 +328,10 @@ impl<T: Record> Writer<T> for EncodingWriter<T> {
 
     fn flush(&mut self) -> Result<Taken> {
         self.frames.flush()
+    }
+
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        self.frames.position()
     }
 
     fn close(&mut self) -> Result<Taken> {

@@ -7,12 +7,13 @@
 //! Over 500 lines because all that the author of a connector implements or calls is here, with
 //! its documentation.
 
+mod context;
 mod mapped;
 
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use self::context::{OpenContext, Resume, Waker};
 pub use self::mapped::map;
 use crate::pipeline::Tagged;
 use crate::{Origin, Record, Result, Time};
@@ -48,7 +49,7 @@ pub trait Source: 'static {
     /// When what it reads cannot be found.
     fn partitions(&self) -> Result<usize>;
 
-    /// Opens a partition for reading from its beginning.
+    /// Opens a partition for reading, from where `context` says that an earlier run stopped.
     ///
     /// # Errors
     /// When the partition cannot be opened; the program ends with that error.
@@ -58,40 +59,6 @@ pub trait Source: 'static {
     /// feed bytes. `None` for sources that have no bytes.
     fn decoder(&self) -> Option<Box<dyn Decoder<Self::Item>>> {
         None
-    }
-}
-
-/// What a connector needs to know of its surroundings when it opens.
-#[derive(Clone)]
-pub struct OpenContext {
-    /// The name the application gave the source or sink.
-    pub name: Arc<str>,
-    /// Wakes the worker: call it when a reader that said [`Progress::Idle`] has something to
-    /// read, or a writer that said [`Taken::Partly`](crate::sink::Taken::Partly) has room.
-    pub waker: Waker,
-    /// Counts what the connector wants people to know, by name (`reconnects`, `gaps`).
-    pub counters: crate::metrics::Counters,
-}
-
-/// Wakes the worker that owns a reader or a writer; cheap, and callable from any thread.
-#[derive(Clone)]
-pub struct Waker(Arc<dyn Fn() + Send + Sync>);
-
-impl Waker {
-    /// A waker that calls `wake`.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(wake))
-    }
-
-    /// Wakes the worker.
-    pub fn wake(&self) {
-        (self.0)();
-    }
-}
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Waker")
     }
 }
 
@@ -115,6 +82,18 @@ pub trait Reader<T> {
     /// Only what ends the program: a record that cannot be decoded is
     /// [rejected](Intake::reject), a connection that breaks is made again.
     fn read(&mut self, intake: &mut Intake<T>) -> Result<Progress>;
+
+    /// Every frame before offset `next` will survive whatever happens: who asked for an
+    /// acknowledgement can have it. Never called without a data directory, nor with
+    /// `--durability off`.
+    fn durable(&mut self, _next: u64) {}
+
+    /// What the reader must know, beside the next offset, to go on after the frames it has given:
+    /// journaled with them, and handed back by [`Resume::position`] at the next start. None if the
+    /// offset is enough.
+    fn position(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What a reader reads into: frames, each with an offset, and the records found in them.
@@ -437,6 +416,14 @@ pub trait FrameReader {
     /// # Errors
     /// Only what ends the program.
     fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress>;
+
+    /// See [`Reader::durable`].
+    fn durable(&mut self, _next: u64) {}
+
+    /// See [`Reader::position`].
+    fn position(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 impl<T: Record> Source for Frames<T> {
@@ -479,6 +466,14 @@ impl<T> Reader<T> for FramePartition<T> {
             intake.decode(frame, decoder);
             !intake.is_full()
         })
+    }
+
+    fn durable(&mut self, next: u64) {
+        self.frames.durable(next);
+    }
+
+    fn position(&self) -> Option<Vec<u8>> {
+        self.frames.position()
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
     fn context() -> (OpenContext, mpsc::Receiver<()>) {
         let (wake, woken) = mpsc::channel();
         let waker = Waker::new(move || _ = wake.send(()));
-        (OpenContext { name: "test".into(), waker, counters: Default::default() }, woken)
+        (OpenContext::new("test", waker, Default::default()), woken)
     }
 
     fn input(bounds: Bounds) -> (Box<dyn FrameReader>, mpsc::Receiver<()>, PipeWriter) {

@@ -60,7 +60,7 @@ fn context() -> (OpenContext, Arc<Bed>) {
         *rung.woken.lock().unwrap() = true;
         rung.bell.notify_all();
     });
-    (OpenContext { name: "test".into(), waker, counters: Counters::default() }, bed)
+    (OpenContext::new("test", waker, Counters::default()), bed)
 }
 
 fn count(counters: &Counters, name: &str) -> u64 {

@@ -108,6 +108,14 @@ impl<T, U, F: Fn(T) -> U> Reader<U> for MappedReader<T, F> {
         intake.bytes += std::mem::take(&mut inside.bytes);
         progress
     }
+
+    fn durable(&mut self, next: u64) {
+        self.reader.durable(next);
+    }
+
+    fn position(&self) -> Option<Vec<u8>> {
+        self.reader.position()
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +127,7 @@ mod tests {
 
     fn open<T: Record>(source: &impl Source<Item = T>) -> Box<dyn Reader<T>> {
         let (waker, counters) = (Waker::new(|| ()), Counters::default());
-        source.open(0, &OpenContext { name: "test".into(), waker, counters }).unwrap()
+        source.open(0, &OpenContext::new("test", waker, counters)).unwrap()
     }
 
     fn read<T>(reader: &mut dyn Reader<T>, items_max: usize, now: Option<Time>) -> Vec<Origin> {

@@ -128,11 +128,8 @@ mod tests {
     /// None is left out because it cannot be read.
     #[test]
     fn each_alert_is_one() {
-        let context = OpenContext {
-            name: "updates".into(),
-            waker: anabranch::source::Waker::new(|| ()),
-            counters: Default::default(),
-        };
+        let waker = anabranch::source::Waker::new(|| ());
+        let context = OpenContext::new("updates", waker, Default::default());
         let source = alerts(Nature::Live);
         let mut intake = Intake::detached(100, 1 << 20);
         let mut reader = source.open(0, &context).unwrap();

@@ -45,7 +45,7 @@ fn records(source: usize, paths: &[PathBuf]) -> BTreeMap<Order, Content> {
     for (partition, path) in paths.iter().enumerate() {
         let inlet = inlet(&format!("file:{}", path.display())).unwrap();
         let (waker, counters) = (Waker::new(|| ()), Counters::default());
-        let context = OpenContext { name: "test".into(), waker, counters };
+        let context = OpenContext::new("test", waker, counters);
         let mut reader = inlet.open(0, &context).unwrap();
         let (mut time, mut decoder) = (Time::ZERO, PriceDecoder::default());
         let mut each = |frame: Frame<'_>| {

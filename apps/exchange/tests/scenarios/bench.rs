@@ -104,14 +104,11 @@ impl Feed {
     pub(crate) fn open(url: &str, limits: Limits) -> Self {
         let counters = Counters::default();
         let (wake, woken) = mpsc::sync_channel(1);
-        let context = OpenContext {
-            name: "prices".into(),
-            waker: Waker::new(move || {
-                // A second call before the first is noticed adds nothing.
-                let _ = wake.try_send(());
-            }),
-            counters: counters.clone(),
-        };
+        let waker = Waker::new(move || {
+            // A second call before the first is noticed adds nothing.
+            let _ = wake.try_send(());
+        });
+        let context = OpenContext::new("prices", waker, counters.clone());
         let begun = clock::instant();
         let reader = coinbase::trades(url).unwrap().with_limits(limits).open(0, &context).unwrap();
         let intake = Intake::detached(1_000, 1 << 20);
