@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, Args as _, ValueEnum};
 
-use super::{GraphFormat, help, units};
+use super::{Durability, GraphFormat, KeepJournal, help, units};
 
 /// Workers of one process, at most.
 pub(super) const WORKERS_MAX: u16 = 256;
@@ -105,6 +105,42 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub(super) cluster_key_file: Option<PathBuf>,
 
+    /// Directory for what survives this process: journal, checkpoints and connectors' notes
+    ///
+    /// Without it nothing is kept. With it the program goes on where it was when it is started again
+    /// with the same options. It belongs to one program, which may have another number of workers
+    /// and processes at every start.
+    #[arg(long, value_name = "DIR", help_heading = "Durability")]
+    #[arg(value_parser = clap::builder::PathBufValueParser::new())]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// What output waits for: off, async or sync [default: sync, with --data-dir]
+    ///
+    /// off keeps nothing. async keeps without waiting: after a power cut some output may be repeated.
+    /// sync releases output when its input is on the disk.
+    #[arg(long, value_name = "WHAT", help_heading = "Durability", hide_possible_values = true)]
+    pub(super) durability: Option<Durability>,
+
+    /// Time from one checkpoint to the next, as in 500ms, 10s or 5m [default: 10s]
+    ///
+    /// From 10ms to 24h. Longer means more of the journal to replay after a crash.
+    #[arg(long, value_name = "DURATION", help_heading = "Durability")]
+    #[arg(value_parser = checkpoint_interval)]
+    pub(super) checkpoint_interval: Option<Duration>,
+
+    /// Where checkpoints are kept, as in s3://bucket/prefix [default: checkpoints in --data-dir]
+    ///
+    /// A directory, or the URL of an object store that this program was built for.
+    #[arg(long, value_name = "URL", help_heading = "Durability")]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) store: Option<String>,
+
+    /// What is kept of the journal, as in 24h, 10GB or forever [default: needed]
+    ///
+    /// needed keeps what the checkpoints need. What is kept beyond can be replayed.
+    #[arg(long, value_name = "LIMIT", help_heading = "Durability", value_parser = keep_journal)]
+    pub(super) keep_journal: Option<KeepJournal>,
+
     /// TOML file with options, named as here without the dashes
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) config: Option<PathBuf>,
@@ -131,6 +167,29 @@ fn idle_spin(text: &str) -> Result<Duration, String> {
 
 fn in_flight_bytes(text: &str) -> Result<u64, String> {
     units::bytes(text, &(1 << 10..=1 << 40))
+}
+
+fn checkpoint_interval(text: &str) -> Result<Duration, String> {
+    units::duration(text, &(Duration::from_millis(10)..=Duration::from_hours(24)))
+}
+
+fn keep_journal(text: &str) -> Result<KeepJournal, String> {
+    match text.trim() {
+        "needed" => return Ok(KeepJournal::Needed),
+        "forever" => return Ok(KeepJournal::Forever),
+        _ => {}
+    }
+    let hours = Duration::from_secs(1)..=Duration::from_hours(24 * 365 * 10);
+    let size = 1 << 20..=1 << 60;
+    // A size's units end with `b`, and no duration's does.
+    if text.trim().ends_with(['b', 'B']) {
+        return units::bytes(text, &size).map(KeepJournal::Size);
+    }
+    match units::duration(text, &hours) {
+        Err(wrong) if wrong.contains("from") => Err(wrong),
+        Err(_) => Err("it is needed, forever, a duration as in 24h or a size as in 10GB".into()),
+        Ok(age) => Ok(KeepJournal::Age(age)),
+    }
 }
 
 /// The engine's own command line.

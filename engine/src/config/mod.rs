@@ -14,7 +14,7 @@ mod tests;
 mod units;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::args::Args;
@@ -22,6 +22,9 @@ pub use self::exit::Exit;
 pub use self::parse::parse;
 use crate::cluster::Placement;
 use crate::{Error, Result};
+
+/// Time from one checkpoint to the next unless an option says otherwise.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a program was asked for.
 #[derive(Debug)]
@@ -57,6 +60,32 @@ pub enum GraphFormat {
     Dot,
     /// For programs
     Json,
+}
+
+/// What output waits for before it is released.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// Nothing is kept.
+    Off,
+    /// What enters is kept without waiting for it: after a power cut output may be repeated.
+    Async,
+    /// Output is released when the input that it comes from is durable.
+    #[default]
+    Sync,
+}
+
+/// What is kept of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepJournal {
+    /// What the kept checkpoints need.
+    #[default]
+    Needed,
+    /// At least what entered in the last so much time.
+    Age(Duration),
+    /// At least the last so many bytes.
+    Size(u64),
+    /// All of it.
+    Forever,
 }
 
 /// Where the processes of an application are.
@@ -99,8 +128,19 @@ pub struct Config {
     idle_spin: Duration,
     in_flight_records: usize,
     in_flight_bytes: usize,
+    kept: Kept,
     log: String,
     quiet: bool,
+}
+
+/// What survives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    data_dir: Option<PathBuf>,
+    durability: Durability,
+    checkpoint_interval: Duration,
+    store: Option<String>,
+    journal: KeepJournal,
 }
 
 impl Config {
@@ -156,6 +196,32 @@ impl Config {
         self.in_flight_bytes
     }
 
+    /// The directory of what survives the process (`--data-dir`); none if nothing does.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.kept.data_dir.as_deref()
+    }
+
+    /// What output waits for (`--durability`); [`Durability::Off`] without a data directory.
+    pub fn durability(&self) -> Durability {
+        self.kept.durability
+    }
+
+    /// Time from one checkpoint to the next (`--checkpoint-interval`), from 10 ms to 24 hours.
+    pub fn checkpoint_interval(&self) -> Duration {
+        self.kept.checkpoint_interval
+    }
+
+    /// Where checkpoints are kept (`--store`): a directory or a URL; none for `checkpoints` in the
+    /// data directory.
+    pub fn store(&self) -> Option<&str> {
+        self.kept.store.as_deref()
+    }
+
+    /// What is kept of the journal (`--keep-journal`).
+    pub fn keep_journal(&self) -> KeepJournal {
+        self.kept.journal
+    }
+
     /// What is logged (`--log`): `off`, a level, or `target=level` pairs, as
     /// [`log::start`](crate::log::start) takes it.
     pub fn log(&self) -> &str {
@@ -193,8 +259,9 @@ impl Config {
             idle_spin: args.idle_spin,
             in_flight_records: args.in_flight_records.try_into().unwrap_or(usize::MAX),
             in_flight_bytes: args.in_flight_bytes.try_into().unwrap_or(usize::MAX),
-            log: args.log.unwrap_or_else(|| default_log.to_owned()),
+            log: args.log.clone().unwrap_or_else(|| default_log.to_owned()),
             quiet: args.quiet,
+            kept: Kept::checked(&args)?,
             layout: layout(args.processes, args.process, args.hosts, args.cluster_key_file)?,
         })
     }
@@ -212,8 +279,52 @@ impl Default for Config {
             idle_spin: Duration::from_micros(10),
             in_flight_records: 65_536,
             in_flight_bytes: 64 << 20,
+            kept: Kept::default(),
             log: "info".into(),
             quiet: false,
+        }
+    }
+}
+
+impl Kept {
+    fn checked(args: &Args) -> Result<Self, String> {
+        let Some(data_dir) = &args.data_dir else {
+            let given = [
+                (args.durability.is_some_and(|kept| kept != Durability::Off), "--durability"),
+                (args.checkpoint_interval.is_some(), "--checkpoint-interval"),
+                (args.store.is_some(), "--store"),
+                (args.keep_journal.is_some(), "--keep-journal"),
+            ];
+            return match given.iter().find(|(given, _)| *given) {
+                Some((_, option)) => Err(format!(
+                    "{option} says how to keep what survives this process, but not where; add \
+                     --data-dir DIR"
+                )),
+                None => Ok(Self::default()),
+            };
+        };
+        if data_dir.as_os_str().is_empty() {
+            return Err("--data-dir names no directory; add one, as in --data-dir ./data".into());
+        }
+        Ok(Self {
+            data_dir: Some(data_dir.clone()),
+            durability: args.durability.unwrap_or_default(),
+            checkpoint_interval: args.checkpoint_interval.unwrap_or(CHECKPOINT_INTERVAL),
+            store: args.store.clone(),
+            journal: args.keep_journal.unwrap_or_default(),
+        })
+    }
+}
+
+/// Nothing survives.
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            durability: Durability::Off,
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+            store: None,
+            journal: KeepJournal::Needed,
         }
     }
 }

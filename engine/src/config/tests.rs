@@ -157,6 +157,54 @@ fn every_engine_flag_reaches_the_configuration() {
 }
 
 #[test]
+fn every_durability_flag_reaches_the_configuration() {
+    let trial = Trial::new("durability");
+    let line = "--data-dir ./d --durability async --checkpoint-interval 250ms \
+                --store s3://bucket/prefix --keep-journal 24h";
+    let config = trial.ok(line).config;
+    assert_eq!(config.data_dir(), Some(Path::new("./d")));
+    assert_eq!(config.durability(), Durability::Async);
+    assert_eq!(config.checkpoint_interval(), Duration::from_millis(250));
+    assert_eq!(config.store(), Some("s3://bucket/prefix"));
+    assert_eq!(config.keep_journal(), KeepJournal::Age(Duration::from_hours(24)));
+    let table = [
+        ("10GB", KeepJournal::Size(10_000_000_000)),
+        ("1 MiB", KeepJournal::Size(1 << 20)),
+        ("forever", KeepJournal::Forever),
+        ("needed", KeepJournal::Needed),
+        ("1h30m", KeepJournal::Age(Duration::from_mins(90))),
+    ];
+    for (text, kept) in table {
+        let trial = Trial::new("keep").env("ANABRANCH_KEEP_JOURNAL", text);
+        assert_eq!(trial.ok("--data-dir d").config.keep_journal(), kept, "{text}");
+    }
+}
+
+#[test]
+fn a_data_directory_makes_output_durable_unless_it_is_turned_off() {
+    let trial = Trial::new("durable");
+    let table = [
+        ("", Durability::Off),
+        ("--durability off", Durability::Off),
+        ("--data-dir d", Durability::Sync),
+        ("--data-dir d --durability async", Durability::Async),
+        ("--data-dir d --durability off", Durability::Off),
+    ];
+    for (line, durability) in table {
+        let config = trial.ok(line).config;
+        assert_eq!(config.durability(), durability, "{line}");
+        assert_eq!(config.checkpoint_interval(), Duration::from_secs(10), "{line}");
+        assert_eq!((config.store(), config.keep_journal()), (None, KeepJournal::Needed), "{line}");
+    }
+    let file = "data-dir = 'from-file'\ncheckpoint-interval = '5s'\ndurability = 'async'\n";
+    let layered = Trial::new("durable-file").toml(file).env("ANABRANCH_DURABILITY", "sync");
+    let config = layered.ok("--checkpoint-interval 1s").config;
+    assert_eq!(config.data_dir(), Some(Path::new("from-file")));
+    assert_eq!(config.durability(), Durability::Sync);
+    assert_eq!(config.checkpoint_interval(), Duration::from_secs(1));
+}
+
+#[test]
 fn quiet_lowers_the_log_unless_it_is_set() {
     let trial = Trial::new("quiet");
     for (line, log) in
@@ -266,6 +314,22 @@ const REFUSED: &[(&str, &str)] = &[
     ("--in-flight-bytes 12B", "it must be from 1024B"),
     ("--in-flight-bytes 99999999999999GiB", "it must be from 1024B"),
     ("--in-flight-records 0", "'--in-flight-records <N>'"),
+    ("--durability sync", "--durability says how to keep what survives this process"),
+    ("--checkpoint-interval 10s", "--checkpoint-interval says how"),
+    ("--store s3://b/p", "but not where; add --data-dir DIR"),
+    ("--keep-journal 24h", "--keep-journal says how"),
+    ("--data-dir d --durability on", "[possible values: off, async, sync]"),
+    ("--data-dir d --checkpoint-interval 9ms", "it must be from 10ms to 86400s"),
+    ("--data-dir d --checkpoint-interval 10", "it needs a unit"),
+    (
+        "--data-dir d --keep-journal 24",
+        "needed, forever, a duration as in 24h or a size as in 10GB",
+    ),
+    ("--data-dir d --keep-journal 1B", "it must be from 1048576B"),
+    ("--data-dir d --keep-journal 1ms", "it must be from 1s"),
+    ("--data-dir d --keep-journal always", "a duration as in 24h or a size as in 10GB"),
+    ("--data-dir=", "a value is required for '--data-dir <DIR>'"),
+    ("--data-dir d --store=", "a value is required for '--store <URL>'"),
     ("--log inof", "it is off, error, warn, info, debug or trace"),
     ("--log 3", "it is off, error, warn, info, debug or trace"),
     ("--log info,=debug", "it is off, error, warn, info, debug or trace"),
@@ -456,6 +520,10 @@ fn help_teaches() {
         "\nCluster:\n",
         "-n, --processes <N>",
         "host:port a line",
+        "\nDurability:\n",
+        "--data-dir <DIR>",
+        "[default: sync, with --data-dir]",
+        "--keep-journal <LIMIT>",
         "\nOutput:\n",
         "[default: info, or warn with --quiet]",
         "-h, --help",
