@@ -27,6 +27,8 @@ pub(crate) trait AnySink {
     fn stash(&mut self, epoch: u64, body: Body);
     /// Offers the records of `epoch` to the writer; again after [`Taken::Partly`].
     fn deliver(&mut self, epoch: u64) -> Result<Taken>;
+    /// Makes durable what was delivered, and says where that ends; none: not yet.
+    fn position(&mut self) -> Result<Option<Vec<u8>>>;
     /// Nothing more will come.
     fn close(&mut self) -> Result<Taken>;
 }
@@ -89,6 +91,10 @@ impl<T: Record> AnySink for TypedSink<T> {
             Taken::All => writer.flush(),
             Taken::Partly => Ok(Taken::Partly),
         }
+    }
+
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        self.writer.as_mut().map_or(Ok(Some(Vec::new())), |writer| writer.position())
     }
 
     fn close(&mut self) -> Result<Taken> {

@@ -30,6 +30,10 @@ pub(crate) enum Signal {
     Stop { worker: usize, epoch: u64 },
     /// Recorded: a worker has handed on all that its partitions had, before this epoch.
     Done { worker: usize, epoch: u64 },
+    /// A checkpoint is complete; none before the boundary `keep_from` is kept.
+    Checkpoint { keep_from: u64 },
+    /// No checkpoint came of the last mark.
+    NoCheckpoint,
 }
 
 /// The fences of all partitions, and from them the ends of epochs.
@@ -51,14 +55,19 @@ impl Fences {
         Self { lanes: vec![Published::Nothing; lanes], pending: BTreeSet::new(), next_epoch: 0 }
     }
 
+    /// The first epoch is not 0 but `epoch`: those before it were applied by an earlier run.
+    pub(crate) fn begin(&mut self, epoch: u64) {
+        self.next_epoch = epoch;
+    }
+
     pub(crate) fn publish(&mut self, signal: Signal) {
         let (lane, published) = match signal {
-            Signal::Tick(_) | Signal::Stop { .. } | Signal::Done { .. } => return,
             Signal::Fence { lane, entry } => {
                 self.pending.insert(entry);
                 (lane, Published::Upto(entry))
             }
             Signal::End { lane } => (lane, Published::All),
+            _ => return,
         };
         if let Some(known) = self.lanes.get_mut(lane) {
             *known = published;
@@ -147,6 +156,11 @@ impl Flow {
         self.records < self.limits.records
             && self.bytes < self.limits.bytes
             && self.in_flight.len() < self.limits.epochs
+    }
+
+    /// Every epoch before the one that is given is finished, on all workers.
+    pub(crate) fn finished_before(&self) -> u64 {
+        self.finished.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX)
     }
 
     /// Whether an epoch of `volume` may grow further.

@@ -25,6 +25,10 @@ pub enum Error {
     /// The cluster could not be formed, or lost a process.
     #[error("{0}")]
     Cluster(String),
+    /// What an earlier run has left is damaged, or belongs to another program: starting again does not
+    /// help (exit code 3).
+    #[error("{0}")]
+    Data(String),
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
@@ -44,11 +48,12 @@ impl Error {
         Self::Io { what: what.into(), source }
     }
 
-    /// The exit code a program ends with: 2 if the user can correct its invocation or its source,
-    /// 1 if something failed while it ran.
+    /// The exit code a program ends with: 2 if the user can correct its invocation or its source, 3 if
+    /// what an earlier run has left cannot be used, 1 if something failed while it ran.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Application(_) => 2,
+            Self::Data(_) => 3,
             _ => 1,
         }
     }

@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
+use crate::frame_log::{self, FrameLog, Logged};
 use crate::log::Limited;
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
 use crate::pipeline::{Hub, Tagged};
-use crate::source::{Intake, Nature, OpenContext, Progress, Reader, Refusal, Source};
+use crate::source::{Frame, Intake, Nature, OpenContext, Progress, Reader, Refusal, Source};
 use crate::test_driver::Feed;
-use crate::{DeadLetter, Origin, Record, Result, Time};
+use crate::{DeadLetter, Error, Origin, Record, Result, Time};
 
 /// The records of a chunk of recorded input: a fence follows it.
 const CHUNK_RECORDS: usize = 1024;
@@ -42,6 +43,7 @@ pub(crate) struct LaneContext {
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
     /// How many chunks of recorded input to read ahead.
     pub(crate) chunks_ahead: usize,
+    pub(crate) begin: Begin,
 }
 
 /// One partition, being read on the worker that owns it.
@@ -57,6 +59,59 @@ pub(crate) trait Lane {
     /// Tells how many dead letters were not logged, once their second is over; gives whether some
     /// are still to be told of.
     fn tell_held_back(&mut self) -> bool;
+    /// Live: what was read since it was last [taken down](Lane::taken_down), for the journal; none if
+    /// nothing was.
+    fn brought(&self) -> Option<Brought<'_>>;
+    /// What was brought is in the journal.
+    fn taken_down(&mut self);
+    /// Live: hands on what an earlier run has journaled. None: not all of it can be read yet; again
+    /// when the waker was called.
+    fn replay(&mut self, past: &Past<'_>) -> Result<Option<Volume>>;
+    /// Live: everything journaled was replayed; from here on it is read.
+    fn go_on(&mut self);
+    /// Frames before offset `next` are durable.
+    fn durable(&mut self, next: u64);
+    /// From where a later run would read to go on after what was handed on.
+    fn point(&self) -> Point;
+}
+
+/// A place in a partition from which reading can go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// The offset of the next frame.
+    pub(crate) next: u64,
+    /// The running maximum of times before it.
+    pub(crate) last_time: Option<Time>,
+    /// What the connector must know beside the offset.
+    pub(crate) position: Vec<u8>,
+}
+
+/// What a live partition brought to an epoch.
+pub(crate) struct Brought<'a> {
+    /// The offset after the last frame.
+    pub(crate) next: u64,
+    pub(crate) frames: u64,
+    /// The frames themselves; none if the source can be read again.
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) position: Option<Vec<u8>>,
+}
+
+/// What a live partition brought to an epoch of an earlier run.
+pub(crate) struct Past<'a> {
+    pub(crate) time: Time,
+    pub(crate) frames: u64,
+    /// The frames themselves; none if the source is to be read again.
+    pub(crate) payload: Option<&'a [u8]>,
+}
+
+/// From where a partition is read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Begin {
+    pub(crate) point: Point,
+    /// Recorded: everything up to here was applied by an earlier run.
+    pub(crate) applied: Option<Entry>,
+    /// Whether live frames are to be kept for the journal.
+    pub(crate) journaled: bool,
 }
 
 /// How much was handed on.
@@ -114,7 +169,7 @@ impl<S: Source> AnySource for TypedSource<S> {
             Some(feed) => feed.reader(self.source.decoder()),
             None => self.source.open(lane.partition, &lane.open)?,
         };
-        Ok(Box::new(TypedLane::new(lane, reader, Rc::clone(&self.hub))))
+        Ok(Box::new(TypedLane::new(lane, reader, Rc::clone(&self.hub), self.source.nature())))
     }
 }
 
@@ -130,6 +185,12 @@ struct TypedLane<T> {
     log: Limited,
     /// There may be lines that the log held back.
     holds_back: bool,
+    /// The offset after the last frame that was read.
+    next: u64,
+    /// How many frames were read when the journal was last written.
+    taken_down: u64,
+    /// Where the chunk begins that is being read.
+    chunk_start: Point,
 }
 
 struct Counts {
@@ -153,15 +214,28 @@ struct Chunk<T> {
     records: IntoIter<Tagged<T>>,
     letters: IntoIter<Tagged<DeadLetter>>,
     bytes_per_item: usize,
+    start: Point,
     end: Entry,
 }
 
 impl<T: Record> TypedLane<T> {
-    fn new(context: LaneContext, reader: Box<dyn Reader<T>>, hub: Rc<Hub<T>>) -> Self {
+    fn new(
+        context: LaneContext,
+        reader: Box<dyn Reader<T>>,
+        hub: Rc<Hub<T>>,
+        nature: Nature,
+    ) -> Self {
         let counts = Counts::new(&context.open.counters);
         let (source, partition) = (context.source, context.partition);
-        let intake = Intake::new(source, partition, CHUNK_RECORDS, CHUNK_BYTES);
+        let mut intake = Intake::new(source, partition, CHUNK_RECORDS, CHUNK_BYTES);
+        let chunk_start = context.begin.point.clone();
+        intake.from = chunk_start.next;
+        intake.set_last_time(chunk_start.last_time);
+        intake.log = (context.begin.journaled && nature == Nature::Live).then(FrameLog::default);
         Self {
+            next: chunk_start.next,
+            taken_down: 0,
+            chunk_start,
             context,
             reader,
             intake,
@@ -173,6 +247,101 @@ impl<T: Record> TypedLane<T> {
             log: Limited::new(DEAD_LETTER_LINES),
             holds_back: false,
         }
+    }
+
+    /// Keeps what was read for the journal, if the reader has not kept it as frames: a reader decodes
+    /// all of its frames by [`Intake::decode`], or none.
+    fn note(&mut self, logged_before: usize) -> Result<()> {
+        self.next = self.intake.next_offset(self.next);
+        let Some(log) = self.intake.log.as_mut().filter(|log| log.bytes().len() == logged_before)
+        else {
+            return Ok(());
+        };
+        for Tagged { origin, record } in &self.intake.records {
+            log.record(origin.offset(), record)?;
+        }
+        for (origin, refusal) in &self.intake.refused {
+            log.refused(origin.offset(), &refusal.reason, &refusal.bytes);
+        }
+        Ok(())
+    }
+
+    fn logged(&self) -> usize {
+        self.intake.log.as_ref().map_or(0, |log| log.bytes().len())
+    }
+
+    /// Recorded: what remains of a chunk that an earlier run has applied in part.
+    fn drop_applied(&mut self) {
+        if let Some(applied) = self.context.begin.applied {
+            self.intake.records.retain(|tagged| tagged.origin.entry() > applied);
+            self.letters.retain(|tagged| tagged.origin.entry() > applied);
+        }
+    }
+
+    /// Reads as many frames again as an earlier run has read for an epoch.
+    fn read_again(&mut self, frames: u64) -> Result<bool> {
+        if self.intake.frames_max == u64::MAX {
+            self.intake.frames_max = self.intake.frames + frames;
+        }
+        while self.intake.frames < self.intake.frames_max {
+            match self.reader.read(&mut self.intake)? {
+                Progress::Ready => {}
+                Progress::Idle => return Ok(false),
+                Progress::End if self.intake.frames < self.intake.frames_max => {
+                    return Err(Error::Data(format!(
+                        "partition {} of source `{}` ends at frame {}, but an earlier run has read \
+                         {} more of it: put back what it reads as it was, or begin with another \
+                         --data-dir",
+                        self.context.partition,
+                        self.context.open.name,
+                        self.intake.next_offset(self.next),
+                        self.intake.frames_max - self.intake.frames,
+                    )));
+                }
+                Progress::End => {}
+            }
+        }
+        self.intake.frames_max = u64::MAX;
+        Ok(true)
+    }
+
+    /// Decodes again what an earlier run has journaled.
+    fn decode_again(&mut self, payload: &[u8]) -> Result<()> {
+        self.intake.from = 0;
+        for item in frame_log::read(payload) {
+            let (offset, item) = item?;
+            match item {
+                Logged::Frame { bytes, refusal } => {
+                    let frame = Frame { refusal, ..Frame::new(offset, bytes) };
+                    self.reader.replay(frame, &mut self.intake)?;
+                }
+                Logged::Record(bytes) => {
+                    let record = rmp_serde::from_slice(bytes).map_err(|e| {
+                        Error::Data(format!(
+                            "record {offset} of source `{}`, as an earlier run has journaled it, \
+                             is no record of this program: {e}",
+                            self.context.open.name
+                        ))
+                    })?;
+                    self.intake.frame(offset, None, bytes.len());
+                    self.intake.accept(record);
+                }
+                Logged::Refused { reason, bytes } => {
+                    self.intake.frame(offset, None, bytes.len());
+                    self.intake.reject(reason, bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Live: hands on what was read.
+    fn hand_on(&mut self) -> Volume {
+        let bytes = self.settle();
+        let records = self.intake.records.len() + self.letters.len();
+        self.hub.dispatch(&mut self.intake.records);
+        self.hand_on_letters();
+        Volume { records, bytes }
     }
 
     /// Counts what was read and turns what was refused into dead letters. Gives the number of bytes.
@@ -199,6 +368,15 @@ impl<T: Record> TypedLane<T> {
         self.letters.push(Tagged { origin, record });
     }
 
+    /// Behind the last frame that was read.
+    fn reached(&self) -> Point {
+        Point {
+            next: self.next,
+            last_time: self.intake.last_time(),
+            position: self.reader.position().unwrap_or_default(),
+        }
+    }
+
     fn hand_on_letters(&mut self) {
         self.context.dead_letters.dispatch(&mut self.letters);
     }
@@ -214,12 +392,10 @@ impl<T> Drop for TypedLane<T> {
 impl<T: Record> Lane for TypedLane<T> {
     fn read(&mut self, time: Time) -> Result<(Progress, Volume)> {
         self.intake.now = Some(time);
+        let logged_before = self.logged();
         let progress = self.reader.read(&mut self.intake)?;
-        let bytes = self.settle();
-        let records = self.intake.records.len() + self.letters.len();
-        self.hub.dispatch(&mut self.intake.records);
-        self.hand_on_letters();
-        Ok((progress, Volume { records, bytes }))
+        self.note(logged_before)?;
+        Ok((progress, self.hand_on()))
     }
 
     fn fill(&mut self) -> Result<Filled> {
@@ -233,6 +409,7 @@ impl<T: Record> Lane for TypedLane<T> {
             self.intake.records.reserve(CHUNK_RECORDS);
         }
         let progress = self.reader.read(&mut self.intake)?;
+        self.next = self.intake.next_offset(self.next);
         self.ended = progress == Progress::End;
         if !self.ended && !self.intake.is_full() {
             return Ok(if progress == Progress::Idle { Filled::Idle } else { Filled::More });
@@ -244,14 +421,18 @@ impl<T: Record> Lane for TypedLane<T> {
             self.letters.last().map(|tagged| tagged.origin.entry()),
             cut,
         ];
+        let reached = self.reached();
+        let start = std::mem::replace(&mut self.chunk_start, reached);
         let Some(end) = ends.into_iter().flatten().max() else {
             return Ok(if self.ended { Filled::End } else { Filled::More });
         };
+        self.drop_applied();
         let items = self.intake.records.len() + self.letters.len();
         self.chunks.push_back(Chunk {
             records: std::mem::take(&mut self.intake.records).into_iter(),
             letters: std::mem::take(&mut self.letters).into_iter(),
             bytes_per_item: bytes / items.max(1),
+            start,
             end,
         });
         Ok(Filled::Chunk(end))
@@ -280,6 +461,56 @@ impl<T: Record> Lane for TypedLane<T> {
 
     fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    fn brought(&self) -> Option<Brought<'_>> {
+        let frames = self.intake.frames - self.taken_down;
+        (frames > 0).then(|| Brought {
+            next: self.next,
+            frames,
+            payload: self.intake.log.as_ref().map(FrameLog::bytes),
+            position: self.reader.position(),
+        })
+    }
+
+    fn taken_down(&mut self) {
+        self.taken_down = self.intake.frames;
+        if let Some(log) = &mut self.intake.log {
+            log.clear();
+        }
+    }
+
+    fn replay(&mut self, past: &Past<'_>) -> Result<Option<Volume>> {
+        self.intake.now = Some(past.time);
+        let log = self.intake.log.take();
+        let whole = match past.payload {
+            Some(payload) => self.decode_again(payload).map(|()| true),
+            None => self.read_again(past.frames),
+        };
+        self.intake.log = log;
+        self.next = self.intake.next_offset(self.next);
+        if !whole? {
+            return Ok(None);
+        }
+        let volume = self.hand_on();
+        self.taken_down();
+        Ok(Some(volume))
+    }
+
+    fn go_on(&mut self) {
+        self.intake.from = self.next;
+    }
+
+    fn durable(&mut self, next: u64) {
+        self.reader.durable(next);
+    }
+
+    fn point(&self) -> Point {
+        match self.chunks.front() {
+            _ if self.intake.now.is_some() => self.reached(),
+            Some(chunk) => chunk.start.clone(),
+            None => self.chunk_start.clone(),
+        }
     }
 
     fn tell_held_back(&mut self) -> bool {

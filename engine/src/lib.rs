@@ -113,6 +113,7 @@ mod delivery;
 mod epoch;
 mod error;
 mod fault;
+mod frame_log;
 pub mod graph;
 mod ingest;
 mod key;

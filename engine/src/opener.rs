@@ -5,7 +5,7 @@
 use timely::scheduling::SyncActivator;
 
 use crate::delivery::AnySink;
-use crate::ingest::{CHUNKS_AHEAD, LaneContext, open_context};
+use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, open_context};
 use crate::metrics::Counters;
 use crate::plan::Plan;
 use crate::reading::{OwnLane, Reading};
@@ -88,11 +88,14 @@ impl Opener {
                 dead_letters: std::rc::Rc::clone(&plan.dead_letters),
                 // Alone, what is read ahead only cools down.
                 chunks_ahead: if plan.placement.workers() == 1 { 1 } else { CHUNKS_AHEAD },
+                begin: Begin::default(),
             };
             let feed = self.harness.as_ref().map(|h| h.feed(&planned.name, waker.clone()));
             let lane = planned.source.open(lane, feed)?;
             let name = format!("partition {partition} of source `{}`", planned.name);
-            reading.add(OwnLane { lane, index, name, ended: false });
+            let source = planned.name.clone();
+            let partition = u32::try_from(partition).unwrap_or(u32::MAX);
+            reading.add(OwnLane { lane, index, name, source, partition, ended: false });
         }
         Ok(())
     }

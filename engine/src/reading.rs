@@ -10,6 +10,8 @@ use timely::scheduling::Activator;
 
 use crate::epoch::{Fences, Flow, Signal, Ticks};
 use crate::ingest::{Filled, Lane, Volume};
+use crate::checkpoint::SourcePosition;
+use crate::keeper::Keeper;
 use crate::origin::Entry;
 use crate::source::Progress;
 use crate::{Result, Time, clock};
@@ -32,6 +34,8 @@ pub(crate) struct OwnLane {
     /// Its index among the partitions of all sources.
     pub(crate) index: usize,
     pub(crate) name: String,
+    pub(crate) source: String,
+    pub(crate) partition: u32,
     pub(crate) ended: bool,
 }
 
@@ -54,6 +58,12 @@ pub(crate) struct Reading {
     done: bool,
     current: Option<usize>,
     last_cut: Option<(Time, u64)>,
+    /// With a data directory.
+    keeper: Option<Keeper>,
+    /// What this worker was asked to be the first to say: everything before `at` belongs to a
+    /// checkpoint.
+    mark: bool,
+    told_done: bool,
     pub(crate) activator: Option<Activator>,
 }
 
@@ -81,12 +91,72 @@ impl Reading {
             done: false,
             current: None,
             last_cut: None,
+            keeper: None,
+            mark: false,
+            told_done: false,
             activator: None,
         }
     }
 
     pub(crate) fn add(&mut self, lane: OwnLane) {
         self.lanes.push(lane);
+    }
+
+    /// Keeps what is read, and begins with what an earlier run has kept from the boundary `from` on.
+    pub(crate) fn keep(&mut self, keeper: Keeper, from: u64) {
+        self.keeper = Some(keeper);
+        self.at = from;
+        self.fences.begin(from);
+    }
+
+    /// Whether what is read is kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Where the partitions were when every epoch before `boundary` and none after it had been read.
+    pub(crate) fn positions_at(&self, boundary: u64) -> Vec<SourcePosition> {
+        let keeper = self.keeper.as_ref();
+        keeper.map_or_else(Vec::new, |keeper| keeper.positions_at(boundary, &self.lanes))
+    }
+
+    /// A checkpoint is complete, and none before the boundary `epoch` is kept.
+    pub(crate) fn forget_before(&mut self, epoch: u64) -> Result<()> {
+        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.forget_before(epoch))
+    }
+
+    /// Tells all workers, this one too, how a checkpoint ended.
+    pub(crate) fn announce_checkpoint(&mut self, signal: Signal) {
+        self.signals.push(signal);
+    }
+
+    /// Everything of this worker before this epoch survives whatever happens; without a data
+    /// directory, everything that it has read.
+    pub(crate) fn durable(&mut self) -> Result<u64> {
+        let Some(keeper) = &mut self.keeper else { return Ok(self.at) };
+        Ok(keeper.durable(&mut self.lanes)?.min(self.at))
+    }
+
+    /// Asks for a mark: see [`take_mark`](Self::take_mark). Refused while an earlier run is being
+    /// replayed.
+    pub(crate) fn ask_mark(&mut self) -> bool {
+        if self.at == 0 || self.keeper.as_ref().is_none_or(Keeper::replays) {
+            return false;
+        }
+        self.mark = true;
+        self.activate();
+        true
+    }
+
+    /// The boundary at which a checkpoint was asked for: all before it was read here, and nothing
+    /// after it. New segments of the journal begin there.
+    pub(crate) fn take_mark(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.mark).then_some(self.at)
+    }
+
+    /// The first epoch that is still open here.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
     }
 
     /// Takes no more input: what was accepted is completed, then the sources end.
@@ -109,6 +179,7 @@ impl Reading {
                 self.stops.insert(worker, Some(epoch));
             }
             Signal::Fence { .. } | Signal::End { .. } => self.fences.publish(signal),
+            Signal::Checkpoint { .. } | Signal::NoCheckpoint => {}
         }
         self.activate();
         Ok(())
@@ -155,7 +226,10 @@ impl Reading {
     /// Reads what may be read now. Calls `ship(epoch, next)` when the records of `epoch` are in
     /// the outboxes, and no epoch before `next` is open here any more. Gives whether there is
     /// anything left to read.
-    pub(crate) fn advance(&mut self, ship: impl FnMut(u64, u64)) -> Result<bool> {
+    pub(crate) fn advance(&mut self, mut ship: impl FnMut(u64, u64)) -> Result<bool> {
+        if self.done || !self.replay(&mut ship)? {
+            return Ok(!self.done);
+        }
         match self.mode {
             Mode::Live { epoch_max } => self.advance_live(epoch_max, ship)?,
             Mode::Recorded => self.advance_recorded(ship)?,
@@ -163,9 +237,52 @@ impl Reading {
         Ok(!self.done)
     }
 
+    /// Live: hands on what an earlier run has journaled; gives whether all of it was.
+    fn replay(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<bool> {
+        for _ in 0..EPOCHS_A_TURN {
+            let Some(keeper) = self.keeper.as_mut().filter(|keeper| keeper.replays()) else {
+                return Ok(true);
+            };
+            if self.stopping {
+                self.done = true;
+                return Ok(false);
+            }
+            if !self.flow.admits() {
+                self.stalled = true;
+                return Ok(false);
+            }
+            let Some((epoch, volume)) = keeper.replay(&mut self.lanes)? else {
+                if !keeper.replays() {
+                    self.lanes.iter_mut().for_each(|own| own.lane.go_on());
+                    return Ok(true);
+                }
+                return Ok(false);
+            };
+            ship(epoch, epoch + 1);
+            self.at = epoch + 1;
+            self.flow.enter(epoch, volume.records, volume.bytes);
+            self.close(None);
+        }
+        self.activate();
+        Ok(false)
+    }
+
+    /// No input before `at` follows here; recorded input of the last epoch ended at `applied`.
+    fn close(&mut self, applied: Option<Entry>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.close(self.at, applied, self.flow.finished_before(), &self.lanes);
+        }
+    }
+
     fn advance_live(&mut self, epoch_max: Duration, mut ship: impl FnMut(u64, u64)) -> Result<()> {
         if self.stopping || self.lanes.iter().all(|lane| lane.ended) {
-            self.done = true;
+            if !self.follows() {
+                self.done = true;
+            } else if self.ticks.seen() > self.at {
+                self.at = self.ticks.seen();
+                ship(self.at, self.at);
+                self.close(None);
+            }
             return Ok(());
         }
         if !self.flow.admits() {
@@ -183,19 +300,27 @@ impl Reading {
                 break more;
             }
         };
-        if total.records > 0 {
+        let brought = self.keep_live(tick)?;
+        if total.records > 0 || brought {
             ship(tick, tick + 1);
             self.at = tick + 1;
             self.flow.enter(tick, total.records, total.bytes);
+            self.close(None);
             self.tell(Signal::Tick(self.at));
         } else if self.ticks.seen() > self.at {
             self.at = self.ticks.seen();
             ship(self.at, self.at);
+            self.close(None);
         }
         if more || self.lanes.iter().all(|lane| lane.ended) {
             self.activate();
         }
         Ok(())
+    }
+
+    /// Journals what was read for `tick`; gives whether there was anything.
+    fn keep_live(&mut self, tick: u64) -> Result<bool> {
+        self.keeper.as_mut().map_or(Ok(false), |keeper| keeper.keep_live(tick, &mut self.lanes))
     }
 
     /// Reads every partition once; gives whether there is more to read at once.
@@ -241,10 +366,14 @@ impl Reading {
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
+            if let Some(keeper) = &mut self.keeper {
+                keeper.keep_recorded(epoch, end, &mut self.lanes)?;
+            }
+            self.close(Some(end));
         }
-        if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) {
+        if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
             self.done = true;
-            self.tell(Signal::Done { worker: self.worker, epoch: self.at });
+            self.tell_done();
         } else if more && !self.stalled {
             self.activate();
         }
@@ -284,6 +413,23 @@ impl Reading {
             total.bytes += volume.bytes;
         }
         total
+    }
+
+    /// Whether this worker has nothing left to read itself, and goes on only to mark the boundaries of
+    /// checkpoints while others read.
+    fn follows(&mut self) -> bool {
+        if self.stopping || self.keeper.is_none() {
+            return false;
+        }
+        self.tell_done();
+        self.worker == 0 && self.stops.values().any(Option::is_none)
+    }
+
+    /// Tells the others that this worker has nothing left to read.
+    fn tell_done(&mut self) {
+        if !std::mem::replace(&mut self.told_done, true) {
+            self.tell(Signal::Done { worker: self.worker, epoch: self.at });
+        }
     }
 
     /// Where the furthest of all stopped, once all have said it: they go up to there, so that no

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use self::context::{OpenContext, Resume, Waker};
 pub use self::mapped::map;
+use crate::frame_log::FrameLog;
 use crate::pipeline::Tagged;
 use crate::{Origin, Record, Result, Time};
 
@@ -88,6 +89,19 @@ pub trait Reader<T> {
     /// `--durability off`.
     fn durable(&mut self, _next: u64) {}
 
+    /// Reads `frame`, which was journaled by an earlier run, as if it had just come.
+    ///
+    /// # Errors
+    /// When this reader has no frames: its records are journaled themselves.
+    fn replay(&mut self, frame: Frame<'_>, intake: &mut Intake<T>) -> Result<()> {
+        let _ = intake;
+        Err(crate::Error::Connector(format!(
+            "frame {} of the journal cannot be read by this source, which has no decoder: start the \
+             program with the source that wrote it",
+            frame.offset
+        )))
+    }
+
     /// What the reader must know, beside the next offset, to go on after the frames it has given:
     /// journaled with them, and handed back by [`Resume::position`] at the next start. None if the
     /// offset is enough.
@@ -118,6 +132,15 @@ pub struct Intake<T> {
     time_unknown: bool,
     /// Live input: the time of everything that is read now.
     pub(crate) now: Option<Time>,
+    /// Frames before this offset were handled by an earlier run: they are dropped.
+    pub(crate) from: u64,
+    /// Whether the current frame is one of them.
+    dropping: bool,
+    /// How many frames were read, and how many may be.
+    pub(crate) frames: u64,
+    pub(crate) frames_max: u64,
+    /// Live input that is journaled: the frames as they come.
+    pub(crate) log: Option<FrameLog>,
     /// A test driver ends an epoch here.
     pub(crate) cut: Option<Time>,
 }
@@ -147,8 +170,18 @@ impl<T> Intake<T> {
             last_time: UNKNOWN,
             time_unknown: false,
             now: None,
+            from: 0,
+            dropping: false,
+            frames: 0,
+            frames_max: u64::MAX,
+            log: None,
             cut: None,
         }
+    }
+
+    /// An empty intake of the same partition.
+    fn like<U>(&self) -> Intake<U> {
+        Intake::new(self.frame.source(), self.frame.partition(), 0, 0)
     }
 
     /// True when no further frame should be read for now.
@@ -156,7 +189,26 @@ impl<T> Intake<T> {
     pub fn is_full(&self) -> bool {
         self.records.len() + self.refused.len() >= self.items_max
             || self.bytes >= self.bytes_max
+            || self.frames >= self.frames_max
             || self.cut.is_some()
+    }
+
+    /// The offset after the last frame that was read; `from` if none was.
+    pub(crate) fn next_offset(&self, from: u64) -> u64 {
+        let last = |offset: u64| offset + 1;
+        let single = self.records.last().map(|tagged| last(tagged.origin.offset()));
+        let framed = (self.frames > 0).then(|| last(self.frame.offset()));
+        single.max(framed).unwrap_or(from).max(from)
+    }
+
+    /// The running maximum of times; none before the first frame whose time is known.
+    pub(crate) fn last_time(&self) -> Option<Time> {
+        (self.last_time != UNKNOWN).then_some(self.last_time)
+    }
+
+    /// Goes on behind `time`.
+    pub(crate) fn set_last_time(&mut self, time: Option<Time>) {
+        self.last_time = time.unwrap_or(UNKNOWN);
     }
 
     /// How many records of `bytes` bytes each it takes until it is full.
@@ -165,27 +217,34 @@ impl<T> Intake<T> {
             return 0;
         }
         let items = self.items_max - self.records.len() - self.refused.len();
-        items.min((self.bytes_max - self.bytes).div_ceil(bytes.max(1)))
+        let frames = usize::try_from(self.frames_max - self.frames).unwrap_or(usize::MAX);
+        items.min(frames).min((self.bytes_max - self.bytes).div_ceil(bytes.max(1)))
     }
 
     /// Begins the frame at `offset` (its index within the partition, from 0) of `bytes` bytes,
     /// recorded at `stamp` if the recording says so.
     #[inline]
     pub fn frame(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) {
-        self.frame = self.enter(offset, stamp, bytes);
-        self.place = 0;
+        self.dropping = offset < self.from;
+        if !self.dropping {
+            self.frame = self.enter(offset, stamp, bytes);
+            self.place = 0;
+        }
     }
 
     /// A frame as for [`frame`](Intake::frame) that is one record: costs less than to
     /// [`accept`](Intake::accept) it.
     #[inline(always)]
     pub fn single(&mut self, offset: u64, stamp: Option<Time>, bytes: usize, record: T) {
-        let origin = self.enter(offset, stamp, bytes);
-        self.records.push(Tagged { origin, record });
+        if offset >= self.from {
+            let origin = self.enter(offset, stamp, bytes);
+            self.records.push(Tagged { origin, record });
+        }
     }
 
     #[inline(always)]
     fn enter(&mut self, offset: u64, stamp: Option<Time>, bytes: usize) -> Origin {
+        self.frames += 1;
         self.bytes += bytes;
         let known = self.now.or(stamp).unwrap_or(UNKNOWN).max(self.last_time);
         self.time_unknown = known == UNKNOWN;
@@ -198,7 +257,7 @@ impl<T> Intake<T> {
     /// before [`accept`](Intake::accept).
     #[inline]
     pub fn frame_time(&mut self, time: Time) {
-        if self.now.is_none() {
+        if self.now.is_none() && !self.dropping {
             let unknown = std::mem::take(&mut self.time_unknown);
             let time = if unknown { time } else { time.max(self.frame.time()) };
             self.last_time = time;
@@ -209,6 +268,9 @@ impl<T> Intake<T> {
     /// A record found in the current frame.
     #[inline]
     pub fn accept(&mut self, record: T) {
+        if self.dropping {
+            return;
+        }
         let origin = if self.place == 0 { self.frame } else { self.next_of_several() };
         self.records.push(Tagged { origin, record });
         self.place += 1;
@@ -227,19 +289,28 @@ impl<T> Intake<T> {
 
     /// The current frame, `bytes`, is refused for `reason`: it becomes a dead letter.
     pub fn reject(&mut self, reason: impl Into<String>, bytes: &[u8]) {
+        if self.dropping {
+            return;
+        }
         let refusal = Refusal { reason: reason.into(), bytes: bytes.to_vec() };
         self.refused.push((self.frame, refusal));
     }
 
     /// The current frame is well-formed and of no interest (a heartbeat): only counted.
     pub fn ignore(&mut self) {
-        self.ignored += 1;
+        self.ignored += u64::from(!self.dropping);
     }
 
     /// Decodes `frame` with `decoder` and accepts, rejects or ignores it; one that its transport
     /// refused is rejected unseen.
     pub fn decode(&mut self, frame: Frame<'_>, decoder: &mut (impl Decoder<T> + ?Sized)) {
         self.frame(frame.offset, frame.stamp, frame.bytes.len());
+        if self.dropping {
+            return;
+        }
+        if let Some(log) = &mut self.log {
+            log.frame(&frame);
+        }
         if let Some(reason) = frame.refusal {
             return self.reject(reason, frame.bytes);
         }
@@ -468,6 +539,11 @@ impl<T> Reader<T> for FramePartition<T> {
         })
     }
 
+    fn replay(&mut self, frame: Frame<'_>, intake: &mut Intake<T>) -> Result<()> {
+        intake.decode(frame, &mut *self.decoder);
+        Ok(())
+    }
+
     fn durable(&mut self, next: u64) {
         self.frames.durable(next);
     }
@@ -529,9 +605,10 @@ where
         Ok(self.partitions.len())
     }
 
-    fn open(&self, partition: usize, _: &OpenContext) -> Result<Box<dyn Reader<T>>> {
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn Reader<T>>> {
         let (partitions, split) = (Arc::clone(&self.partitions), self.split.clone());
-        Ok(Box::new(MemoryReader { partitions, split, partition, next: 0 }))
+        let next = usize::try_from(context.resume.from).unwrap_or(usize::MAX);
+        Ok(Box::new(MemoryReader { partitions, split, partition, next }))
     }
 }
 

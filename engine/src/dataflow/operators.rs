@@ -4,7 +4,7 @@
 //! epoch only when every group and every sink has finished it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
@@ -22,6 +22,7 @@ use crate::pipeline::{Outbox, Parcel};
 use crate::plan::{Plan, Relay, SinkPlan};
 use crate::reading::Reading;
 use crate::sink::Taken;
+use crate::snapshots::Snapshots;
 use crate::state::{Port, apply_open};
 use crate::{Error, Order, Result};
 
@@ -36,6 +37,32 @@ pub(crate) struct Assembly {
     pub(crate) finished: ProbeHandle<u64>,
     pub(crate) fault: Fault,
     pub(crate) opener: Opener,
+    /// With a data directory.
+    pub(crate) snapshots: Option<Rc<RefCell<Snapshots>>>,
+}
+
+/// How durability reaches the operators: by two streams that leave the one that reads the sources.
+#[derive(Clone)]
+struct Durability<'s> {
+    snapshots: Rc<RefCell<Snapshots>>,
+    /// Carries nothing: its frontier passes an epoch when the epoch's input is durable everywhere.
+    durable: StreamVec<'s, u64, ()>,
+    /// A mark at the time of each boundary at which a checkpoint is made, for each worker.
+    marks: StreamVec<'s, u64, usize>,
+}
+
+/// The boundary of the next checkpoint, as an operator knows it.
+#[derive(Default)]
+struct Marked(Option<u64>);
+
+impl Marked {
+    /// Takes the boundary, if everything before it has been handled.
+    fn reached(&mut self, held: &Held, frontiers: &[MutableAntichain<u64>]) -> Option<u64> {
+        let boundary = self.0?;
+        let waits = held.epochs.keys().next().is_some_and(|epoch| *epoch < boundary)
+            || open(frontiers, boundary.saturating_sub(1));
+        if waits { None } else { self.0.take() }
+    }
 }
 
 /// The outputs of an operator: what was put into an outbox leaves by the output beside it.
@@ -101,7 +128,8 @@ fn open(frontiers: &[MutableAntichain<u64>], epoch: u64) -> bool {
 
 /// Builds the operators of `assembly` in `scope`.
 pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
-    let Assembly { mut plan, topology, reading, finished, fault, opener } = assembly;
+    let Assembly { mut plan, topology, reading, finished, fault, opener, snapshots } = assembly;
+    let mut durability = None;
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
     let mut ends = Vec::new();
     let order = topology.order.clone();
@@ -111,13 +139,19 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
         let inputs: Vec<ParcelStream<'_>> =
             topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
         let outputs = match operator {
-            Operator::Ingest => ingest(scope, &topology, &plan, &reading, &opener, &fault),
+            Operator::Ingest => {
+                let (streams, durable, marks) =
+                    ingest(scope, &topology, &plan, &reading, &opener, &fault);
+                durability =
+                    snapshots.clone().map(|snapshots| Durability { snapshots, durable, marks });
+                streams
+            }
             Operator::Relay(index) => {
                 let Some(relay) = relays.get_mut(index).and_then(Option::take) else { continue };
                 merge(scope, inputs, index, relay, &topology, &plan, &fault)
             }
             Operator::Group(index) => {
-                let (end, outputs) = group(scope, inputs, index, &topology, &mut plan, &fault);
+                let (end, outputs) = group(scope, inputs, index, &topology, &mut plan, durability.clone(), &fault);
                 ends.push(end);
                 outputs
             }
@@ -125,7 +159,8 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 if let Some(sink) = sinks.get_mut(index).and_then(Option::take) {
                     let own = plan.placement.sink_worker(index) == plan.placement.this_worker();
                     let opener = own.then_some(&opener);
-                    ends.push(sink_operator(scope, inputs, sink, opener, &plan, &fault));
+                    let durability = durability.clone();
+                    ends.push(sink_operator(scope, inputs, sink, opener, &plan, durability, &fault));
                 }
                 Vec::new()
             }
@@ -143,9 +178,13 @@ fn ingest<'s>(
     reading: &Rc<RefCell<Reading>>,
     opener: &Opener,
     fault: &Fault,
-) -> Vec<(usize, ParcelStream<'s>)> {
+) -> (Vec<(usize, ParcelStream<'s>)>, StreamVec<'s, u64, ()>, StreamVec<'s, u64, usize>) {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
+    let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
+    let (marks, marks_stream) = builder.new_output::<Vec<usize>>();
+    let mut marks = OutputBuilder::<_, CapacityContainerBuilder<Vec<usize>>>::from(marks);
+    let (this, workers) = (plan.placement.this_worker(), plan.placement.workers());
     let address = builder.operator_info().address;
     {
         let mut reading = reading.borrow_mut();
@@ -157,35 +196,58 @@ fn ingest<'s>(
     }
     let reading = Rc::clone(reading);
     let fault = fault.clone();
-    builder.build(move |capabilities| {
+    builder.build(move |mut capabilities| {
+        let keeps = reading.borrow().keeps();
+        // Only one worker marks boundaries.
+        let mut may_mark = capabilities.pop().filter(|_| keeps && this == 0);
+        let mut undurable = capabilities.pop().filter(|_| keeps);
         let mut capabilities = Some(capabilities);
         move |_| {
-            let Some(held) = &mut capabilities else { return };
-            let read = fault.guard(|| {
-                reading.borrow_mut().advance(|epoch, next| {
-                    for capability in held.iter_mut() {
-                        capability.downgrade(&epoch);
+            if let Some(held) = &mut capabilities {
+                let read = fault.guard(|| {
+                    reading.borrow_mut().advance(|epoch, next| {
+                        for capability in held.iter_mut() {
+                            capability.downgrade(&epoch);
+                        }
+                        outputs.ship(held, 0);
+                        for capability in held.iter_mut() {
+                            capability.downgrade(&next);
+                        }
+                    })
+                });
+                match read {
+                    Ok(Ok(true)) => {}
+                    Ok(Ok(false)) if reading.borrow().is_done() => capabilities = None,
+                    Ok(Ok(false)) => {}
+                    Ok(Err(error)) => return fault.report(error),
+                    Err(panic) => {
+                        let culprit = reading.borrow().current().unwrap_or("a source").to_string();
+                        return fault.report(panic.at(&culprit));
                     }
-                    outputs.ship(held, 0);
-                    for capability in held.iter_mut() {
-                        capability.downgrade(&next);
-                    }
-                })
-            });
-            let more = match read {
-                Ok(Ok(more)) => more,
-                Ok(Err(error)) => return fault.report(error),
-                Err(panic) => {
-                    let culprit = reading.borrow().current().unwrap_or("a source").to_string();
-                    return fault.report(panic.at(&culprit));
                 }
-            };
-            if !more {
-                capabilities = None;
+            }
+            let mut reading = reading.borrow_mut();
+            let (at, is_done) = (reading.at(), reading.is_done());
+            if let Some(capability) = &mut may_mark {
+                capability.downgrade(&at);
+                if let Some(boundary) = reading.take_mark() {
+                    debug_assert_eq!(boundary, at);
+                    marks.activate().session(capability).give_iterator(0..workers);
+                }
+            }
+            if is_done {
+                may_mark = None;
+            }
+            if let Some(capability) = &mut undurable {
+                match reading.durable() {
+                    Ok(durable) if is_done && durable >= at => undurable = None,
+                    Ok(durable) => capability.downgrade(&durable.max(*capability.time())),
+                    Err(error) => fault.report(error),
+                }
             }
         }
     });
-    streams
+    (streams, durable_stream, marks_stream)
 }
 
 /// The operator of a merge: hands on what arrives, at once.
@@ -234,30 +296,41 @@ fn group<'s>(
     index: usize,
     topology: &Topology,
     plan: &mut Plan,
+    durability: Option<Durability<'s>>,
     fault: &Fault,
 ) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
         streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
+    let mut checkpoints = durability.map(|durability| {
+        let to_worker = Exchange::new(|worker: &usize| *worker as u64);
+        (builder.new_input(durability.marks, to_worker), durability.snapshots)
+    });
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
     let members = topology.groups.get(index).into_iter().flatten();
     let mut computations = Vec::new();
     let mut ports: Vec<Box<dyn Port>> = Vec::new();
+    let mut tables = BTreeSet::new();
     for port in members.filter_map(|port| plan.take_port(*port)) {
+        tables.extend(port.uses.iter().map(|used| used.name));
         computations.extend(port.computations.iter().map(|name| format!("`{name}`")));
         ports.push(port.port);
     }
     let computations = computations.join(" or ");
-    let at_once = plan.order == Order::Arrival;
+    // A checkpoint needs the boundary between epochs.
+    let at_once = plan.order == Order::Arrival && checkpoints.is_none();
     let count = 1 + outputs.outputs.len();
     let names = Rc::clone(&plan.source_names);
     let fault = fault.clone();
     builder.build(move |initial| {
         drop(initial);
-        let mut held = Held::default();
+        let (mut held, mut marked) = (Held::default(), Marked::default());
         move |frontiers| {
+            if let Some((marks, _)) = &mut checkpoints {
+                marks.for_each(|capability, _| marked.0 = Some(*capability.time()));
+            }
             for (input, port) in inputs.iter_mut().zip(&mut ports) {
                 input.for_each(|capability, parcels| {
                     if let Some(epoch) = held.keep(&capability, count) {
@@ -265,7 +338,13 @@ fn group<'s>(
                     }
                 });
             }
-            while let Some(epoch) = held.epochs.keys().next().copied() {
+            loop {
+                if let Some(boundary) = marked.reached(&held, frontiers)
+                    && let Some((_, snapshots)) = &checkpoints
+                {
+                    snapshots.borrow_mut().group_reached(boundary, &tables);
+                }
+                let Some(epoch) = held.epochs.keys().next().copied() else { break };
                 if !at_once && open(frontiers, epoch) {
                     break;
                 }
@@ -295,6 +374,7 @@ fn sink_operator<'s>(
     sink: SinkPlan,
     opener: Option<&Opener>,
     plan: &Plan,
+    durability: Option<Durability<'s>>,
     fault: &Fault,
 ) -> ParcelStream<'s> {
     let SinkPlan { name, mut sink } = sink;
@@ -303,6 +383,13 @@ fn sink_operator<'s>(
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
         streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
+    let is_open = opener.is_some();
+    let mut checkpoints = durability.map(|durability| {
+        let to_worker = Exchange::new(|worker: &usize| *worker as u64);
+        let durable = builder.new_input(durability.durable, Pipeline);
+        (durable, builder.new_input(durability.marks, to_worker), durability.snapshots)
+    });
+    let in_order = order == Order::Deterministic || checkpoints.is_some();
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let fault = fault.clone();
     if let Some(opener) = opener {
@@ -314,9 +401,15 @@ fn sink_operator<'s>(
     }
     builder.build_reschedule(move |initial| {
         drop(initial);
-        let mut held = Held::default();
+        let (mut held, mut marked) = (Held::default(), Marked::default());
+        // A boundary that was reached, until the writer says where it is.
+        let mut boundary = None;
         let mut closed = false;
         move |frontiers| {
+            if let Some((durable, marks, _)) = &mut checkpoints {
+                durable.for_each(|_, _| {});
+                marks.for_each(|capability, _| marked.0 = Some(*capability.time()));
+            }
             for input in &mut inputs {
                 input.for_each(|capability, parcels| {
                     if let Some(epoch) = held.keep(&capability, 1) {
@@ -324,8 +417,22 @@ fn sink_operator<'s>(
                     }
                 });
             }
-            while let Some(epoch) = held.epochs.keys().next().copied() {
-                if order == Order::Deterministic && open(frontiers, epoch) {
+            loop {
+                if let Some((.., snapshots)) = &checkpoints {
+                    boundary = boundary.or_else(|| marked.reached(&held, frontiers));
+                    if let Some(reached) = boundary.filter(|_| is_open) {
+                        match guarded(&fault, &name, || sink.position()) {
+                            Some(Some(position)) => {
+                                snapshots.borrow_mut().sink_reached(reached, &name, position);
+                            }
+                            Some(None) => return true,
+                            None => return false,
+                        }
+                    }
+                    boundary = None;
+                }
+                let Some(epoch) = held.epochs.keys().next().copied() else { break };
+                if in_order && open(frontiers, epoch) {
                     return true;
                 }
                 match guarded(&fault, &name, || sink.deliver(epoch)) {
@@ -347,9 +454,9 @@ fn sink_operator<'s>(
 }
 
 /// What the sink of that name says; `None` if it failed, which is reported.
-fn guarded(fault: &Fault, name: &str, call: impl FnOnce() -> Result<Taken>) -> Option<Taken> {
+fn guarded<R>(fault: &Fault, name: &str, call: impl FnOnce() -> Result<R>) -> Option<R> {
     match fault.guard(call) {
-        Ok(Ok(taken)) => return Some(taken),
+        Ok(Ok(result)) => return Some(result),
         Ok(Err(error)) => fault.report(Error::Connector(format!("sink `{name}`: {error}"))),
         Err(panic) => fault.report(panic.at(&format!("sink `{name}`"))),
     }

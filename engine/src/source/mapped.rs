@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Decoder, Intake, Nature, OpenContext, Progress, Reader, Source};
+use super::{Decoder, Frame, Intake, Nature, OpenContext, Progress, Reader, Source};
 use crate::pipeline::Tagged;
 use crate::{Record, Result};
 
@@ -85,17 +85,28 @@ struct MappedReader<T, F> {
     inside: Option<Intake<T>>,
 }
 
-impl<T, U, F: Fn(T) -> U> Reader<U> for MappedReader<T, F> {
-    fn read(&mut self, intake: &mut Intake<U>) -> Result<Progress> {
-        let inside = self.inside.get_or_insert_with(|| {
-            Intake::new(intake.frame.source(), intake.frame.partition(), 0, 0)
-        });
+impl<T, F> MappedReader<T, F> {
+    /// Lets the reader inside `read` into an intake like `intake`, and maps what it has read.
+    fn within<U, R>(
+        &mut self,
+        intake: &mut Intake<U>,
+        read: impl FnOnce(&mut dyn Reader<T>, &mut Intake<T>) -> R,
+    ) -> R
+    where
+        F: Fn(T) -> U,
+    {
+        let inside = self.inside.get_or_insert_with(|| intake.like());
+        let (items, bytes) = (intake.records.len() + intake.refused.len(), intake.bytes);
         inside.now = intake.now;
-        inside.items_max =
-            intake.items_max.saturating_sub(intake.records.len() + intake.refused.len());
-        inside.bytes_max = intake.bytes_max.saturating_sub(intake.bytes);
-        let progress = self.reader.read(inside);
-        // What was read before an error was read.
+        inside.from = intake.from;
+        inside.frame = intake.frame;
+        inside.last_time = intake.last_time;
+        inside.time_unknown = intake.time_unknown;
+        (inside.frames, inside.frames_max) = (intake.frames, intake.frames_max);
+        inside.items_max = intake.items_max.saturating_sub(items);
+        inside.bytes_max = intake.bytes_max.saturating_sub(bytes);
+        inside.log = intake.log.take();
+        let result = read(&mut *self.reader, inside);
         let map = &*self.map;
         intake.records.extend(
             inside
@@ -106,7 +117,23 @@ impl<T, U, F: Fn(T) -> U> Reader<U> for MappedReader<T, F> {
         intake.refused.append(&mut inside.refused);
         intake.ignored += std::mem::take(&mut inside.ignored);
         intake.bytes += std::mem::take(&mut inside.bytes);
-        progress
+        intake.frame = inside.frame;
+        intake.frames = inside.frames;
+        intake.last_time = inside.last_time;
+        intake.time_unknown = inside.time_unknown;
+        intake.log = inside.log.take();
+        result
+    }
+}
+
+impl<T, U, F: Fn(T) -> U> Reader<U> for MappedReader<T, F> {
+    fn read(&mut self, intake: &mut Intake<U>) -> Result<Progress> {
+        // What was read before an error was read.
+        self.within(intake, |reader, inside| reader.read(inside))
+    }
+
+    fn replay(&mut self, frame: Frame<'_>, intake: &mut Intake<U>) -> Result<()> {
+        self.within(intake, |reader, inside| reader.replay(frame, inside))
     }
 
     fn durable(&mut self, next: u64) {

@@ -1,0 +1,223 @@
+//! What one worker keeps of its input so that it survives: the journal of its partitions, and where
+//! each of them was after each epoch.
+//!
+//! Invariant: an epoch is in the journal before it counts as durable, and a sink releases it only
+//! after that; where a partition was at an epoch boundary is known until no checkpoint can ask for
+//! that boundary any more.
+
+use std::collections::VecDeque;
+
+use crate::checkpoint::SourcePosition;
+use crate::durable::Applied;
+use crate::ingest::{Brought, Past, Point, Volume};
+use crate::journal::{FrameHead, Journal, Kind, LaneReader};
+use crate::origin::Entry;
+use crate::reading::OwnLane;
+use crate::{Result, Time};
+
+/// Keeps the input of one worker.
+pub(crate) struct Keeper {
+    journal: Journal,
+    lanes: Vec<KeptLane>,
+    /// What was journaled and is to be replayed first.
+    past: Vec<Option<PastLane>>,
+    /// Where the partitions were at a boundary, for each that a checkpoint may ask for.
+    places: VecDeque<Places>,
+    /// What was told to the partitions of their durability.
+    told: u64,
+}
+
+/// What the journal has of one partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeptLane {
+    /// The next offset.
+    pub(crate) next: u64,
+    /// The last epoch.
+    pub(crate) last_epoch: Option<u64>,
+}
+
+/// Where the partitions were at a boundary.
+pub(crate) struct Places {
+    pub(crate) boundary: u64,
+    /// Recorded: where the last epoch before the boundary ended.
+    pub(crate) applied: Option<Entry>,
+    pub(crate) points: Vec<Point>,
+}
+
+/// What an earlier run has journaled of a partition, a frame at a time.
+pub(crate) struct PastLane {
+    reader: LaneReader,
+    head: Option<FrameHead>,
+    payload: Vec<u8>,
+}
+
+impl PastLane {
+    /// The frames of `reader`; none if there are none.
+    pub(crate) fn new(reader: LaneReader) -> Result<Option<Self>> {
+        let mut past = Self { reader, head: None, payload: Vec::new() };
+        past.advance()?;
+        Ok(past.head.is_some().then_some(past))
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.payload.clear();
+        self.head = self.reader.next()?.map(|entry| {
+            self.payload.extend_from_slice(entry.payload);
+            entry.head
+        });
+        Ok(())
+    }
+
+    /// The present frame, if it is of `epoch`.
+    fn of(&self, epoch: u64) -> Option<Past<'_>> {
+        let head = self.head.filter(|head| head.epoch == epoch)?;
+        let payload = (head.kind == Kind::Bytes).then_some(self.payload.as_slice());
+        Some(Past { time: head.time, frames: u64::from(head.frames), payload })
+    }
+}
+
+impl Keeper {
+    /// `lanes` and `past` are those of this worker, in the order in which it reads them; `places` where
+    /// they are now.
+    pub(crate) fn new(
+        journal: Journal,
+        lanes: Vec<KeptLane>,
+        past: Vec<Option<PastLane>>,
+        places: Places,
+    ) -> Self {
+        Self { journal, lanes, past, places: VecDeque::from([places]), told: 0 }
+    }
+
+    /// Live: journals what the partitions have brought to `epoch`; gives whether there was anything.
+    pub(crate) fn keep_live(&mut self, epoch: u64, lanes: &mut [OwnLane]) -> Result<bool> {
+        let mut any = false;
+        let time = Time::from_nanos(i64::try_from(epoch).unwrap_or(i64::MAX));
+        for (index, (kept, own)) in self.lanes.iter_mut().zip(lanes.iter_mut()).enumerate() {
+            let Some(Brought { next, frames, payload, position }) = own.lane.brought() else {
+                continue;
+            };
+            let kind = if payload.is_some() { Kind::Bytes } else { Kind::Range };
+            let frames = u32::try_from(frames).unwrap_or(u32::MAX);
+            let head = FrameHead { epoch, time, first: kept.next, next, frames, kind, fence: 0 };
+            self.journal.append(index, &head, position.as_deref(), payload.unwrap_or_default())?;
+            *kept = KeptLane { next, last_epoch: Some(epoch) };
+            own.lane.taken_down();
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Recorded: journals how far each partition was handed on with `epoch`, which ended at `fence`.
+    pub(crate) fn keep_recorded(
+        &mut self,
+        epoch: u64,
+        fence: Entry,
+        lanes: &mut [OwnLane],
+    ) -> Result<()> {
+        for (index, (kept, own)) in self.lanes.iter_mut().zip(lanes.iter_mut()).enumerate() {
+            if kept.last_epoch.is_some_and(|last| last >= epoch) {
+                // An earlier run has got further than its last checkpoint.
+                continue;
+            }
+            let Point { next, position, .. } = own.lane.point();
+            let next = next.max(kept.next);
+            let head = FrameHead {
+                epoch,
+                time: fence.time,
+                first: kept.next,
+                next,
+                frames: 0,
+                kind: Kind::Range,
+                fence: fence.position,
+            };
+            self.journal.append(index, &head, Some(&position), &[])?;
+            *kept = KeptLane { next, last_epoch: Some(epoch) };
+        }
+        Ok(())
+    }
+
+    /// No input before epoch `at` follows on this worker; recorded input of the last epoch ended at
+    /// `applied`. Every sink and group, of all workers, has finished what is before `finished`.
+    pub(crate) fn close(
+        &mut self,
+        at: u64,
+        applied: Option<Entry>,
+        finished: u64,
+        lanes: &[OwnLane],
+    ) {
+        self.journal.commit(at);
+        let points = lanes.iter().map(|own| own.lane.point()).collect();
+        self.places.push_back(Places { boundary: at, applied, points });
+        while self.places.get(1).is_some_and(|next| next.boundary <= finished) {
+            self.places.pop_front();
+        }
+    }
+
+    /// Where the partitions were when every epoch before `boundary` and none after it had been read.
+    pub(crate) fn positions_at(&self, boundary: u64, lanes: &[OwnLane]) -> Vec<SourcePosition> {
+        let known = self.places.iter().rev().find(|places| places.boundary <= boundary);
+        let Some(places) = known.or(self.places.front()) else { return Vec::new() };
+        let resume = serde_json::to_value(Applied { applied: places.applied }).unwrap_or_default();
+        let of = |(own, point): (&OwnLane, &Point)| SourcePosition {
+            source: own.source.clone(),
+            partition: own.partition,
+            next_offset: point.next,
+            last_time: point.last_time,
+            state: point.position.clone(),
+            journaled: None,
+            resume: resume.clone(),
+        };
+        lanes.iter().zip(&places.points).map(of).collect()
+    }
+
+    /// Everything of this worker before this epoch is durable.
+    ///
+    /// # Errors
+    /// When the journal could not be written.
+    pub(crate) fn durable(&mut self, lanes: &mut [OwnLane]) -> Result<u64> {
+        let durable = self.journal.durable()?;
+        if durable > self.told {
+            self.told = durable;
+            for (index, own) in lanes.iter_mut().enumerate() {
+                own.lane.durable(self.journal.durable_next(index));
+            }
+        }
+        Ok(durable)
+    }
+
+    /// Whether there is something to replay.
+    pub(crate) fn replays(&self) -> bool {
+        self.past.iter().any(Option::is_some)
+    }
+
+    /// Hands on the next journaled epoch; gives it and what it was. None: not all of it can be read
+    /// yet, or nothing is left.
+    pub(crate) fn replay(&mut self, lanes: &mut [OwnLane]) -> Result<Option<(u64, Volume)>> {
+        let heads = self.past.iter().flatten().filter_map(|past| past.head);
+        let Some(epoch) = heads.map(|head| head.epoch).min() else { return Ok(None) };
+        let mut total = Volume::default();
+        for (past, own) in self.past.iter_mut().zip(lanes) {
+            let Some(lane) = past else { continue };
+            while let Some(frame) = lane.of(epoch) {
+                let Some(volume) = own.lane.replay(&frame)? else { return Ok(None) };
+                lane.advance()?;
+                total.records += volume.records;
+                total.bytes += volume.bytes;
+            }
+            if lane.head.is_none() {
+                *past = None;
+            }
+        }
+        Ok(Some((epoch, total)))
+    }
+
+    /// Begins new segments, so that the ones before can go once a checkpoint is past them.
+    pub(crate) fn roll(&mut self) {
+        self.journal.roll();
+    }
+
+    /// A checkpoint at `epoch` is complete, and none before it is kept.
+    pub(crate) fn forget_before(&mut self, epoch: u64) -> Result<()> {
+        self.journal.drop_before(epoch)
+    }
+}

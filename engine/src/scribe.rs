@@ -1,0 +1,209 @@
+//! The thread of a process that writes checkpoints: rows into files, and on one process the manifest.
+//!
+//! Invariant: a worker never waits for storage. What is on its way to the thread is bounded: a worker
+//! that finds no room encodes no more rows until there is some.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::checkpoint::{Checkpointer, Rows, Store, TableSchema, TableWriter};
+use crate::snapshots::Part;
+use crate::{Error, Result};
+
+/// How many messages wait for the thread at most; one has about 256 KiB of rows.
+const WAITING: usize = 32;
+
+/// What workers hand to the thread.
+pub(crate) enum Work {
+    /// Rows of a table at a boundary.
+    Rows { worker: usize, boundary: u64, schema: TableSchema, rows: Rows },
+    /// A worker has handed in all rows, and says what else its part has.
+    End(Box<Part>),
+    /// To the one that assembles: the part of a worker, with its files.
+    Part(Box<Part>),
+}
+
+/// What the thread says to a worker.
+pub(crate) enum Said {
+    /// The worker's part, with its files.
+    Written(Box<Part>),
+    /// How the checkpoint ended; to the worker that says when they are made.
+    Outcome(Outcome),
+}
+
+/// How a checkpoint ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    /// It is there; none before `keep_from` is kept.
+    Complete { boundary: u64, keep_from: u64 },
+    /// It is not, and why was logged.
+    Failed,
+}
+
+type Replies = Arc<Mutex<BTreeMap<usize, VecDeque<Said>>>>;
+
+/// The workers' side; clones share it.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    work: SyncSender<Work>,
+    replies: Replies,
+}
+
+impl Desk {
+    /// Hands work in; gives it back if there is no room.
+    pub(crate) fn say(&self, work: Work) -> Option<Work> {
+        match self.work.try_send(work) {
+            Ok(()) => None,
+            Err(TrySendError::Full(work)) => Some(work),
+            // The thread ends last; if it was lost, the process is ending with its panic.
+            Err(TrySendError::Disconnected(_)) => None,
+        }
+    }
+
+    /// Hands in the part of a worker, on the process that assembles them.
+    pub(crate) fn submit(&self, part: Part) {
+        let _ = self.work.send(Work::Part(Box::new(part)));
+    }
+
+    /// What the thread has to say to a worker.
+    pub(crate) fn hear(&self, worker: usize) -> Option<Said> {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.get_mut(&worker)?.pop_front()
+    }
+}
+
+/// What the thread needs to know.
+pub(crate) struct Scribe {
+    pub(crate) store: Store,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) generation: u64,
+    /// How many workers the cluster has.
+    pub(crate) workers: usize,
+    /// The partitions that a worker owns.
+    pub(crate) owned: Box<dyn Fn(usize) -> Range<u32> + Send>,
+    /// Wakes the workers of this process.
+    pub(crate) wake: Box<dyn Fn() + Send>,
+}
+
+impl Scribe {
+    /// Starts the thread, which ends with the last desk.
+    pub(crate) fn start(self) -> Result<Desk> {
+        let (work, waiting) = sync_channel(WAITING);
+        let replies = Replies::default();
+        let desk = Desk { work, replies: Arc::clone(&replies) };
+        let scribing =
+            Scribing { scribe: self, replies, files: BTreeMap::new(), parts: BTreeMap::new() };
+        std::thread::Builder::new()
+            .name("checkpoints".to_string())
+            .spawn(move || scribing.run(&waiting))
+            .map_err(|e| Error::io("starting the thread that writes checkpoints", e))?;
+        Ok(desk)
+    }
+}
+
+struct Scribing {
+    scribe: Scribe,
+    replies: Replies,
+    /// What is being written: by worker and boundary, then table; or why it cannot be.
+    files: BTreeMap<(usize, u64), Result<BTreeMap<String, TableWriter>>>,
+    /// The parts of the checkpoint that is being assembled.
+    parts: BTreeMap<u64, Vec<Part>>,
+}
+
+impl Scribing {
+    fn run(mut self, waiting: &Receiver<Work>) {
+        while let Ok(work) = waiting.recv() {
+            match work {
+                Work::Rows { worker, boundary, schema, rows } => {
+                    let files = self.files.entry((worker, boundary)).or_insert(Ok(BTreeMap::new()));
+                    if let Ok(tables) = files
+                        && let Err(error) =
+                            write(&self.scribe, tables, worker, boundary, &schema, &rows)
+                    {
+                        *files = Err(error);
+                    }
+                }
+                Work::End(part) => self.end(*part),
+                Work::Part(part) => self.assemble(*part),
+            }
+        }
+    }
+
+    fn end(&mut self, mut part: Part) {
+        let files = self.files.remove(&(part.worker, part.boundary)).unwrap_or(Ok(BTreeMap::new()));
+        let finished = files.and_then(|tables| {
+            for (name, writer) in tables {
+                let files = writer.finish()?;
+                let mut named = part.part.tables.iter_mut();
+                if let Some(table) = named.find(|table| table.schema.name == name) {
+                    table.files = files;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = finished {
+            part.failed.get_or_insert(error.to_string());
+        }
+        // What a worker has given up half-way is of no use to later ones.
+        self.files.retain(|(worker, boundary), _| {
+            *worker != part.worker || *boundary > part.boundary
+        });
+        self.reply(part.worker, Said::Written(Box::new(part)));
+    }
+
+    fn assemble(&mut self, part: Part) {
+        let boundary = part.boundary;
+        self.parts.retain(|other, _| *other >= boundary);
+        let parts = self.parts.entry(boundary).or_default();
+        parts.push(part);
+        if parts.len() < self.scribe.workers {
+            return;
+        }
+        let parts = self.parts.remove(&boundary).unwrap_or_default();
+        let outcome = match self.commit(boundary, parts) {
+            Ok(keep_from) => Outcome::Complete { boundary, keep_from },
+            Err(error) => {
+                tracing::error!("no checkpoint could be made, the one before stays: {error}");
+                Outcome::Failed
+            }
+        };
+        self.reply(0, Said::Outcome(outcome));
+    }
+
+    fn commit(&mut self, boundary: u64, mut parts: Vec<Part>) -> Result<u64> {
+        if let Some(failed) = parts.iter_mut().find_map(|part| part.failed.take()) {
+            return Err(Error::Checkpoint(failed));
+        }
+        parts.sort_by_key(|part| part.worker);
+        let parts = parts.into_iter().map(|part| part.part).collect();
+        let manifest =
+            self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
+        Ok(manifest.parent.map_or(0, |parent| parent.epoch))
+    }
+
+    fn reply(&self, worker: usize, said: Said) {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.entry(worker).or_default().push_back(said);
+        drop(replies);
+        (self.scribe.wake)();
+    }
+}
+
+fn write(
+    scribe: &Scribe,
+    tables: &mut BTreeMap<String, TableWriter>,
+    worker: usize,
+    boundary: u64,
+    schema: &TableSchema,
+    rows: &Rows,
+) -> Result<()> {
+    if !tables.contains_key(&schema.name) {
+        let owned = (scribe.owned)(worker);
+        let writer =
+            TableWriter::new(&scribe.store, schema, boundary, scribe.generation, worker, owned)?;
+        tables.insert(schema.name.clone(), writer);
+    }
+    tables.get_mut(&schema.name).map_or(Ok(()), |writer| writer.block(rows))
+}

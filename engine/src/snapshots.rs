@@ -1,0 +1,296 @@
+//! What one worker contributes to checkpoints: its tables at a boundary, encoded bit by bit between
+//! batches, where its partitions and sinks were, and the word to the one that assembles them all.
+//!
+//! Invariant: a worker's part is the state of its groups when every epoch before the boundary and
+//! none after it was applied; processing goes on meanwhile. One checkpoint is made at a time.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Rows, SinkPosition, TablePart, WorkerPart};
+use crate::clock;
+use crate::durable::Durable;
+use crate::epoch::Signal;
+use crate::metrics::Counter;
+use crate::reading::Reading;
+use crate::scribe::{Desk, Outcome, Said, Work};
+use crate::state::Snapshot;
+use crate::{Error, Result};
+
+/// How many rows are encoded before records have their turn.
+const ROWS_A_TURN: usize = 256;
+/// How many bytes of rows are written at once.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// What one worker has of a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) boundary: u64,
+    pub(crate) worker: usize,
+    pub(crate) part: WorkerPart,
+    /// Why it is of no use.
+    pub(crate) failed: Option<String>,
+}
+
+/// The contributions of one worker.
+pub(crate) struct Snapshots {
+    reading: Rc<RefCell<Reading>>,
+    tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
+    groups: usize,
+    sinks: usize,
+    worker: usize,
+    desk: Desk,
+    current: Option<Current>,
+    /// Rows of all tables must be in the next one: something of the last one was lost.
+    whole: bool,
+    coordinator: Option<Coordinator>,
+    pause: Counter,
+}
+
+/// The checkpoint that is being made.
+struct Current {
+    part: Part,
+    groups_left: usize,
+    sinks_left: usize,
+    /// Tables that are being encoded, and what is encoded of the first of them.
+    encoding: VecDeque<usize>,
+    rows: Rows,
+    /// What could not be handed to the thread that writes.
+    held_back: Option<Work>,
+    told: bool,
+}
+
+/// What the worker does in addition that says when checkpoints are made.
+struct Coordinator {
+    interval: Duration,
+    last: Instant,
+    /// Whether one is being made.
+    busy: bool,
+    /// The boundary of the last one.
+    done: u64,
+}
+
+impl Snapshots {
+    pub(crate) fn new(
+        durable: &Arc<Durable>,
+        reading: Rc<RefCell<Reading>>,
+        tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
+        groups: usize,
+        sinks: usize,
+        worker: usize,
+    ) -> Self {
+        let coordinator = (worker == 0).then(|| Coordinator {
+            interval: durable.interval(),
+            last: clock::instant(),
+            busy: false,
+            done: durable.from(),
+        });
+        Self {
+            reading,
+            tables,
+            groups,
+            sinks,
+            worker,
+            desk: durable.desk(),
+            current: None,
+            whole: false,
+            coordinator,
+            pause: durable.pause_counter(),
+        }
+    }
+
+    /// A group has applied every epoch before `boundary`, and none after it.
+    pub(crate) fn group_reached(&mut self, boundary: u64, tables: &BTreeSet<&'static str>) {
+        let whole = self.whole;
+        let mut refused = false;
+        let mut begun = Vec::new();
+        for (index, (name, table)) in self.tables.iter().enumerate() {
+            if tables.contains(name) {
+                refused |= !if whole { table.all() && table.begin() } else { table.begin() };
+                begun.push(index);
+            }
+        }
+        let current = self.current(boundary);
+        current.groups_left = current.groups_left.saturating_sub(1);
+        current.encoding.extend(begun);
+        if refused {
+            let problem = "the one before was not complete";
+            current.part.failed.get_or_insert_with(|| problem.to_string());
+        }
+    }
+
+    /// A sink has released every record before `boundary`, and none after it.
+    pub(crate) fn sink_reached(&mut self, boundary: u64, name: &str, position: Vec<u8>) {
+        let current = self.current(boundary);
+        current.sinks_left = current.sinks_left.saturating_sub(1);
+        current.part.part.sinks.push(SinkPosition { name: name.to_string(), position });
+    }
+
+    fn current(&mut self, boundary: u64) -> &mut Current {
+        let Self { reading, tables, groups, sinks, worker, current, .. } = self;
+        let stale = current.as_ref().is_some_and(|current| current.part.boundary != boundary);
+        if stale {
+            *current = None;
+        }
+        current.get_or_insert_with(|| Current {
+            part: Part {
+                boundary,
+                worker: *worker,
+                part: WorkerPart {
+                    tables: tables.iter().map(|(_, table)| unchanged(&**table)).collect(),
+                    sources: reading.borrow().positions_at(boundary),
+                    sinks: Vec::new(),
+                },
+                failed: None,
+            },
+            groups_left: *groups,
+            sinks_left: *sinks,
+            encoding: VecDeque::new(),
+            rows: Rows::default(),
+            held_back: None,
+            told: false,
+        })
+    }
+
+    /// Does some of the work, between batches. Gives how long the worker may sleep; none if it may
+    /// until it is woken.
+    pub(crate) fn work(&mut self, out: &mut Vec<Part>) -> Result<Option<Duration>> {
+        while let Some(said) = self.desk.hear(self.worker) {
+            match said {
+                Said::Written(part) => out.push(*part),
+                Said::Outcome(outcome) => self.concluded(outcome),
+            }
+        }
+        let began = clock::instant();
+        let more = self.encode()?;
+        if more.is_some() {
+            let pause = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.pause.set(self.pause.get().max(pause));
+        }
+        self.finish();
+        Ok(match (more, self.coordinate()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        })
+    }
+
+    /// Encodes some rows; gives how long to wait before the next, if there are any.
+    fn encode(&mut self) -> Result<Option<Duration>> {
+        let Some(current) = &mut self.current else { return Ok(None) };
+        if let Some(work) = current.held_back.take() {
+            current.held_back = self.desk.say(work);
+        }
+        if current.held_back.is_some() {
+            return Ok(Some(Duration::from_millis(1)));
+        }
+        let Some(index) = current.encoding.front().copied() else { return Ok(None) };
+        let Some((_, table)) = self.tables.get(index) else { return Ok(None) };
+        let last = table.encode(ROWS_A_TURN, &mut current.rows)?;
+        if last || current.rows.bytes().len() >= BLOCK_BYTES {
+            let (worker, boundary) = (self.worker, current.part.boundary);
+            let rows = std::mem::take(&mut current.rows);
+            let work = Work::Rows { worker, boundary, schema: table.schema(), rows };
+            current.held_back = self.desk.say(work);
+        }
+        if last {
+            current.encoding.pop_front();
+        }
+        Ok(Some(Duration::ZERO))
+    }
+
+    /// Hands the part in, if it is complete.
+    fn finish(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let complete = current.groups_left == 0
+            && current.sinks_left == 0
+            && current.encoding.is_empty()
+            && current.held_back.is_none();
+        if complete && !std::mem::replace(&mut current.told, true) {
+            current.held_back = self.desk.say(Work::End(Box::new(current.part.clone())));
+        } else if complete {
+            self.current = None;
+            self.whole = false;
+        }
+    }
+
+    /// On the worker that says when: asks for the next checkpoint when it is time. Gives how long that
+    /// is.
+    fn coordinate(&mut self) -> Option<Duration> {
+        let coordinator = self.coordinator.as_mut()?;
+        if coordinator.busy {
+            return None;
+        }
+        let mut reading = self.reading.borrow_mut();
+        if reading.is_done() || reading.at() <= coordinator.done {
+            // Nothing was read since; whatever is read wakes this worker.
+            return None;
+        }
+        let left = coordinator.interval.saturating_sub(coordinator.last.elapsed());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        if reading.ask_mark() {
+            coordinator.busy = true;
+            coordinator.last = clock::instant();
+            return None;
+        }
+        Some(coordinator.interval)
+    }
+
+    /// On the worker that says when: the part of a worker is there.
+    pub(crate) fn collect(&mut self, part: Part) {
+        // Unbounded for this: as many as there are workers.
+        self.desk.submit(part);
+    }
+
+    /// On the worker that says when: how a checkpoint ended.
+    fn concluded(&mut self, outcome: Outcome) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.busy = false;
+            if let Outcome::Complete { boundary, .. } = outcome {
+                coordinator.done = boundary;
+            }
+        }
+        let signal = match outcome {
+            Outcome::Complete { keep_from, .. } => Signal::Checkpoint { keep_from },
+            Outcome::Failed => Signal::NoCheckpoint,
+        };
+        self.reading.borrow_mut().announce_checkpoint(signal);
+    }
+
+    /// What was said of a checkpoint to all workers.
+    pub(crate) fn hear(&mut self, signal: Signal) -> Result<()> {
+        match signal {
+            Signal::Checkpoint { keep_from } => {
+                self.reading.borrow_mut().forget_before(keep_from)
+            }
+            Signal::NoCheckpoint => {
+                self.whole = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A table of which no file is written yet.
+fn unchanged(table: &dyn Snapshot) -> TablePart {
+    TablePart { schema: table.schema(), files: Vec::new(), replaces: false }
+}
+
+/// The bytes of a part, on its way to the worker that collects them.
+pub(crate) fn to_bytes(part: &Part) -> Result<Vec<u8>> {
+    serde_json::to_vec(part)
+        .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+}
+
+/// The part in these bytes.
+pub(crate) fn of_bytes(bytes: &[u8]) -> Result<Part> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+}
