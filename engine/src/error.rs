@@ -28,6 +28,10 @@ pub enum Error {
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
+    /// What is kept in a data directory or a checkpoint is damaged, or made by another program or
+    /// version: starting again does not help, see the message (exit code 3).
+    #[error("{0}")]
+    Data(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {
@@ -45,10 +49,11 @@ impl Error {
     }
 
     /// The exit code a program ends with: 2 if the user can correct its invocation or its source,
-    /// 1 if something failed while it ran.
+    /// 3 if what it has kept cannot be used, 1 if something failed while it ran.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Application(_) => 2,
+            Self::Data(_) => 3,
             _ => 1,
         }
     }
