@@ -25,13 +25,13 @@ pub enum Error {
     /// The cluster could not be formed, or lost a process.
     #[error("{0}")]
     Cluster(String),
-    /// What an earlier run has left is damaged, or belongs to another program: starting again does not
-    /// help (exit code 3).
-    #[error("{0}")]
-    Data(String),
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
+    /// What is kept in a data directory or a checkpoint is damaged, or made by another program or
+    /// version: starting again does not help, see the message (exit code 3).
+    #[error("{0}")]
+    Data(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {
@@ -48,8 +48,8 @@ impl Error {
         Self::Io { what: what.into(), source }
     }
 
-    /// The exit code a program ends with: 2 if the user can correct its invocation or its source, 3 if
-    /// what an earlier run has left cannot be used, 1 if something failed while it ran.
+    /// The exit code a program ends with: 2 if the user can correct its invocation or its source,
+    /// 3 if what it has kept cannot be used, 1 if something failed while it ran.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Application(_) => 2,

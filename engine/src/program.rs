@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use timely::WorkerConfig;
 use timely::communication::Hooks;
-use timely::communication::allocator::thread::ThreadBuilder;
-use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
@@ -241,7 +239,8 @@ fn run_role(
             run_alone(setup, worker_config)?;
         }
         Role::Member(member) => {
-            log::start(config.log(), Some(member.process()))?;
+            let several = (member.processes() > 1).then(|| member.process());
+            log::start(config.log(), several)?;
             let Some(mesh) = member.connect()? else { return Ok(()) };
             drain.on_request(move || control.stop());
             let reported = failures.clone();
@@ -250,7 +249,7 @@ fn run_role(
                     match setup.control.first_fault() {
                         // More likely the consequence of something elsewhere.
                         Some(Error::Cluster(echo)) => reported.echo(echo),
-                        Some(fault) => reported.report(fault.to_string()),
+                        Some(fault) => reported.report_error(&fault),
                         None => {}
                     }
                 }
@@ -264,15 +263,7 @@ fn run_role(
 /// Runs the workers of a program that is one process.
 fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
     let workers = setup.workers_per_process;
-    let builders = if workers == 1 {
-        vec![AllocatorBuilder::Thread(ThreadBuilder)]
-    } else {
-        let hooks = Hooks::default();
-        ProcessBuilder::new_typed_vector(workers, hooks.refill, hooks.spill)
-            .into_iter()
-            .map(AllocatorBuilder::Process)
-            .collect()
-    };
+    let builders = cluster::allocators_within(workers, Hooks::default());
     let control = Arc::clone(&setup.control);
     let guards = timely::execute::execute_from(builders, Box::new(()), config, move |worker| {
         worker::run(worker, &setup)

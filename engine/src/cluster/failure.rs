@@ -17,6 +17,8 @@ use crate::{Error, log};
 
 /// The longest text of a cause, in bytes: it must fit in one frame of a control link.
 pub(super) const CAUSE_MAX: usize = 2000;
+/// The longest origin of a record in a cause, in bytes.
+pub(super) const ASIDE_MAX: usize = 200;
 /// How long the other processes are told of the cause before this one ends, at most.
 const TELLING: Duration = Duration::from_millis(1000);
 
@@ -29,6 +31,11 @@ pub struct Cause {
     pub lost: bool,
     /// One line for the user that names the process.
     pub text: String,
+    /// The exit code of that process's error: 1, or more if starting again cannot mend it.
+    pub code: u8,
+    /// The origin of the record on which user code panicked, if it was set aside: the next start
+    /// leaves it out.
+    pub aside: Option<String>,
 }
 
 impl fmt::Display for Cause {
@@ -41,7 +48,7 @@ impl Cause {
     /// A process that is gone, named as `process 1 (host:port)`.
     pub(super) fn lost(process: usize, address: &str, how: &str) -> Self {
         let text = format!("process {process} ({address}) was lost: {how}");
-        Self { process: Some(process), lost: true, text: shortened(&text) }
+        Self { process: Some(process), lost: true, text: shortened(&text), code: 1, aside: None }
     }
 }
 
@@ -90,7 +97,19 @@ impl Failures {
 
     /// This process fails, and this is why, in one line that needs no process in front of it.
     pub fn report(&self, what: impl Into<String>) {
-        self.report_with_code(what.into(), 1);
+        self.report_with_code(what.into(), 1, None);
+    }
+
+    /// As [`Failures::report`], with the exit code of `error`: a supervisor sees whether starting
+    /// again can help.
+    pub fn report_error(&self, error: &Error) {
+        self.report_with_code(error.to_string(), error.exit_code(), None);
+    }
+
+    /// As [`Failures::report`], of user code that panicked on the record of that origin, which was
+    /// set aside: a supervisor starts again at once, as long as each such record is another one.
+    pub fn report_aside(&self, what: impl Into<String>, origin: impl Into<String>) {
+        self.report_with_code(what.into(), 1, Some(origin.into()));
     }
 
     /// The first cause, if anything has failed.
@@ -170,7 +189,7 @@ impl Failures {
             let limit = Duration::from_millis(Self::ECHO_MS) + TELLING;
             self.wait(limit, |state| state.first.is_some());
         }
-        self.report_with_code(error.to_string(), error.exit_code());
+        self.report_with_code(error.to_string(), error.exit_code(), None);
         self.wait(TELLING, |state| state.told);
         self.first()
     }
@@ -201,13 +220,17 @@ impl Failures {
         true
     }
 
-    fn report_with_code(&self, what: String, exit_code: u8) {
+    fn report_with_code(&self, what: String, code: u8, aside: Option<String>) {
         let process = self.state().process;
         let text = match process {
             Some(process) => format!("process {process}: {what}"),
             None => what,
         };
-        self.settle(Cause { process, lost: false, text: shortened(&text) }, exit_code);
+        let aside = aside.map(|mut origin| {
+            origin.truncate(origin.floor_char_boundary(ASIDE_MAX));
+            origin
+        });
+        self.settle(Cause { process, lost: false, text: shortened(&text), code, aside }, code);
     }
 
     fn settle(&self, cause: Cause, exit_code: u8) {

@@ -99,6 +99,7 @@ impl Forming {
         Ok(Some(Mesh {
             process: shared.config.process,
             workers: shared.config.workers,
+            generation: shared.config.generation,
             data,
             links,
             refused: shared.refused.counter.clone(),

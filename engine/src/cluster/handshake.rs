@@ -25,7 +25,7 @@ use super::wire::{Deadline, in_words, read_frame, write_frame};
 use crate::clock;
 
 /// The version of the handshake and of the control messages after it.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"anabrnch";
 const NONCE: usize = 32;

@@ -14,13 +14,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::drain::Drain;
-use super::failure::{CAUSE_MAX, Cause, Failures};
+use super::failure::{ASIDE_MAX, CAUSE_MAX, Cause, Failures};
 use super::mesh::Limits;
 use super::wire::{Deadline, await_bytes, in_words, read_frame, write_frame};
 use crate::{Error, Result};
 
 /// No message is longer, in bytes: a cause and what stands around it.
-const FRAME_MAX: usize = CAUSE_MAX + 64;
+const FRAME_MAX: usize = CAUSE_MAX + ASIDE_MAX + 64;
 /// How often a wait looks at what nobody signals.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a failing process waits for the others to have read why, at most.

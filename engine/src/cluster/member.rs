@@ -6,8 +6,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::BufReader;
 use std::net::TcpListener;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use super::drain::Drain;
 use super::failure::Failures;
@@ -15,7 +16,8 @@ use super::link::spawn;
 use super::mesh::{ClusterConfig, Mesh};
 use super::pipe::{ORDERS, Order, REPORTS, Report, read_line, write_line};
 use super::secret::Secret;
-use super::{GENERATION, Placement, hosts, signals};
+use super::{Placement, hosts, signals};
+use crate::data_dir::Seat;
 use crate::{Error, Result};
 
 /// Marks a child of the supervisor: its index and the number of processes, as `1/3`.
@@ -25,6 +27,7 @@ pub(super) const CHILD: &str = "ANABRANCH_CHILD";
 #[derive(Debug)]
 pub struct Member {
     process: usize,
+    processes: usize,
     placement: Placement,
     drain: Drain,
     failures: Failures,
@@ -34,15 +37,45 @@ pub struct Member {
 #[derive(Debug)]
 enum Kind {
     /// One line of a hosts file.
-    Listed { hosts: Vec<String>, secret: Secret },
-    /// Started by the supervisor.
-    Child { reports: File, start: Mutex<Receiver<(Secret, Vec<String>)>> },
+    Listed(Listed),
+    /// Started by the supervisor, perhaps for one line of a hosts file.
+    Child { reports: File, start: Mutex<Receiver<Start>>, listed: Option<Listed> },
+}
+
+/// What the files of a cluster on several machines say.
+#[derive(Debug)]
+struct Listed {
+    hosts: Vec<String>,
+    secret: Secret,
+}
+
+/// What a child is started with.
+struct Start {
+    generation: u64,
+    /// None for a line of a hosts file.
+    cluster: Option<Listed>,
 }
 
 impl Member {
     /// The index of this process.
     pub fn process(&self) -> usize {
         self.process
+    }
+
+    /// How many processes the cluster has.
+    pub fn processes(&self) -> usize {
+        self.processes
+    }
+
+    /// Where to say that something which lasts was brought forward: see [`Progress`].
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn progress(&self) -> Result<Progress> {
+        let Kind::Child { reports, .. } = &self.kind else { return Ok(Progress::default()) };
+        let reports =
+            reports.try_clone().map_err(|e| Error::io("the pipe to the supervisor", e))?;
+        Ok(Progress(Some(Arc::new((reports, AtomicBool::new(false))))))
     }
 
     /// Process `process` of those in the hosts file.
@@ -52,30 +85,9 @@ impl Member {
         drain: &Drain,
         failures: &Failures,
     ) -> Result<Self> {
-        let need = |what: &str| Error::Usage(format!("--process needs {what}"));
-        let file = placement.hosts.as_deref();
-        let file = file.ok_or_else(|| need("--hosts FILE, one host:port a line"))?;
-        let key = placement.key_file.as_deref();
-        let key = key.ok_or_else(|| {
-            need("--cluster-key-file FILE: make one with `openssl rand -hex 32`, mode 600")
-        })?;
-        let hosts = hosts::read(file)?;
-        let count = hosts.len();
-        if placement.processes.is_some_and(|processes| processes != count) {
-            return Err(Error::Usage(format!(
-                "--processes and the {count} lines of {} differ: leave --processes out",
-                file.display()
-            )));
-        }
-        if process >= count {
-            return Err(Error::Usage(format!(
-                "--process {process} is none of 0 to {} (the lines of {})",
-                count - 1,
-                file.display()
-            )));
-        }
-        let kind = Kind::Listed { hosts, secret: Secret::read(key)? };
-        Ok(Self::new(process, placement, drain, failures, kind))
+        let listed = read_files(process, placement)?;
+        let processes = listed.hosts.len();
+        Ok(Self::new((process, processes), placement, drain, failures, Kind::Listed(listed)))
     }
 
     /// The child that the supervisor has marked as `marked`.
@@ -87,8 +99,9 @@ impl Member {
     ) -> Result<Self> {
         let wrong =
             || Error::Usage(format!("{CHILD} is for the children of `--processes`: do not set it"));
-        let (process, _) = marked.split_once('/').ok_or_else(wrong)?;
-        let process = process.parse().map_err(|_| wrong())?;
+        let (process, processes) = marked.split_once('/').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse().map_err(|_| wrong());
+        let (process, processes) = (number(process)?, number(processes)?);
         // Before anything is reported: from then on the supervisor speaks for us.
         signals::ignore()?;
         let orders = descriptor(ORDERS, OpenOptions::new().read(true)).ok_or_else(wrong)?;
@@ -102,59 +115,150 @@ impl Member {
         });
         let (started, start) = sync_channel(1);
         let obeyed = drain.clone();
-        spawn("cluster:orders".to_owned(), move || obey(orders, &started, &obeyed))?;
-        let kind = Kind::Child { reports, start: Mutex::new(start) };
-        Ok(Self::new(process, placement, drain, failures, kind))
+        let answers = reports.try_clone().map_err(failed)?;
+        spawn("cluster:orders".to_owned(), move || obey(orders, &answers, &started, &obeyed))?;
+        let listed = placement.process.map(|listed| read_files(listed, placement)).transpose()?;
+        let kind = Kind::Child { reports, start: Mutex::new(start), listed };
+        Ok(Self::new((process, processes), placement, drain, failures, kind))
     }
 
     fn new(
-        process: usize,
+        (process, processes): (usize, usize),
         placement: &Placement,
         drain: &Drain,
         failures: &Failures,
         kind: Kind,
     ) -> Self {
         let (drain, failures) = (drain.clone(), failures.clone());
-        Self { process, placement: placement.clone(), drain, failures, kind }
+        Self { process, processes, placement: placement.clone(), drain, failures, kind }
     }
 
     /// Forms the cluster, or returns none if it was asked to drain before the cluster had begun:
-    /// then the process has nothing to do, and should end with success.
+    /// then the process has nothing to do, and should end with success. With a data directory, the
+    /// directory is this process's to use from here on, and not before.
     ///
     /// # Errors
-    /// As [`Mesh::form`].
+    /// As [`Mesh::form`], or when an earlier start still uses the data directory.
     pub fn connect(&self) -> Result<Option<Mesh>> {
         match &self.kind {
-            Kind::Listed { hosts, secret } => {
+            Kind::Listed(listed) => {
                 signals::watch(&self.drain)?;
-                let config = self.config(secret.clone(), hosts.clone());
-                Mesh::form(&config, &self.drain, &self.failures)
+                Mesh::form(&self.config(0, listed), &self.drain, &self.failures)
             }
-            Kind::Child { reports, start } => {
-                let failed = |e| Error::io("listening on loopback", e);
-                let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-                let address = listener.local_addr().map_err(failed)?.to_string();
-                write_line(reports, &Report::Listening(address))
-                    .map_err(|e| Error::io("reporting to the supervisor", e))?;
-                let start = start.lock().map_err(|_| lost_supervisor())?;
-                let (secret, hosts) = start.recv().map_err(|_| lost_supervisor())?;
-                let config = self.config(secret, hosts);
-                Mesh::form_on(listener, &config, &self.drain, &self.failures)
+            Kind::Child { reports, start, listed } => {
+                if let Some(data) = &self.placement.data {
+                    data.take(Seat::Process(self.process), self.placement.limits.lock)?;
+                }
+                let report = |report| {
+                    write_line(reports, &report)
+                        .map_err(|e| Error::io("reporting to the supervisor", e))
+                };
+                let mesh = match listed {
+                    Some(listed) => self.connect_listed(listed, start, report)?,
+                    None => self.connect_local(start, report)?,
+                };
+                if mesh.is_some() {
+                    report(Report::Formed)?;
+                }
+                Ok(mesh)
             }
         }
     }
 
-    fn config(&self, secret: Secret, hosts: Vec<String>) -> ClusterConfig {
+    /// On loopback, with processes and a key that the supervisor names.
+    fn connect_local(
+        &self,
+        start: &Mutex<Receiver<Start>>,
+        report: impl Fn(Report) -> Result<()>,
+    ) -> Result<Option<Mesh>> {
+        let failed = |e| Error::io("listening on loopback", e);
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?.to_string();
+        report(Report::Listening(address))?;
+        let Start { generation, cluster } = received(start)?;
+        let config = self.config(generation, &cluster.ok_or_else(lost_supervisor)?);
+        Mesh::form_on(listener, &config, &self.drain, &self.failures)
+    }
+
+    /// As a line of a hosts file, once the supervisor has found out which start this is.
+    fn connect_listed(
+        &self,
+        listed: &Listed,
+        start: &Mutex<Receiver<Start>>,
+        report: impl Fn(Report) -> Result<()>,
+    ) -> Result<Option<Mesh>> {
+        let own = listed.hosts.get(self.process).cloned().unwrap_or_default();
+        report(Report::Listening(own))?;
+        let Start { generation, .. } = received(start)?;
+        Mesh::form(&self.config(generation, listed), &self.drain, &self.failures)
+    }
+
+    fn config(&self, generation: u64, listed: &Listed) -> ClusterConfig {
         ClusterConfig {
             process: self.process,
-            hosts,
+            hosts: listed.hosts.clone(),
             workers: self.placement.workers,
-            secret,
-            generation: GENERATION,
+            secret: listed.secret.clone(),
+            generation,
             fingerprint: self.placement.fingerprint,
             limits: self.placement.limits.clone(),
         }
     }
+}
+
+/// Tells the supervisor, once, that this start has brought something forward that lasts: such as a
+/// checkpoint, or an epoch that no earlier start had released. Failures after it begin a new row,
+/// so that a cluster which gets on is restarted however often it fails. Without a supervisor it
+/// does nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Option<Arc<(File, AtomicBool)>>);
+
+impl Progress {
+    /// Says so, if it was not said before.
+    pub fn made(&self) {
+        let Some((reports, said)) = self.0.as_deref() else { return };
+        if !said.swap(true, Ordering::Relaxed) {
+            // A supervisor that is gone is noticed by the end of its orders.
+            let _ = write_line(reports, &Report::Progress);
+        }
+    }
+}
+
+fn received(start: &Mutex<Receiver<Start>>) -> Result<Start> {
+    let start = start.lock().map_err(|_| lost_supervisor())?;
+    start.recv().map_err(|_| lost_supervisor())
+}
+
+/// Reads and checks the files of process `process` of a cluster on several machines.
+fn read_files(process: usize, placement: &Placement) -> Result<Listed> {
+    let need = |what: &str| Error::Usage(format!("--process needs {what}"));
+    let file = placement.hosts.as_deref();
+    let file = file.ok_or_else(|| need("--hosts FILE, one host:port a line"))?;
+    let key = placement.key_file.as_deref();
+    let key = key.ok_or_else(|| {
+        need("--cluster-key-file FILE: make one with `openssl rand -hex 32`, mode 600")
+    })?;
+    let hosts = hosts::read(file)?;
+    let count = hosts.len();
+    if placement.processes.is_some_and(|processes| processes != count) {
+        return Err(Error::Usage(format!(
+            "--processes and the {count} lines of {} differ: leave --processes out",
+            file.display()
+        )));
+    }
+    if process >= count {
+        return Err(Error::Usage(format!(
+            "--process {process} is none of 0 to {} (the lines of {})",
+            count - 1,
+            file.display()
+        )));
+    }
+    Ok(Listed { hosts, secret: Secret::read(key)? })
+}
+
+/// How many processes the hosts file has, once all is checked that needs no other machine.
+pub(super) fn listed_processes(process: usize, placement: &Placement) -> Result<usize> {
+    read_files(process, placement).map(|listed| listed.hosts.len())
 }
 
 fn lost_supervisor() -> Error {
@@ -167,14 +271,18 @@ fn descriptor(number: i32, how: &OpenOptions) -> Option<File> {
 }
 
 /// Obeys the supervisor, until it is gone.
-fn obey(orders: File, started: &SyncSender<(Secret, Vec<String>)>, drain: &Drain) {
+fn obey(orders: File, answers: &File, started: &SyncSender<Start>, drain: &Drain) {
     let mut orders = BufReader::new(orders);
     loop {
         match read_line(&mut orders) {
-            Ok(Some(Order::Start { secret, hosts })) => {
-                let Ok(secret) = Secret::new(secret.as_bytes()) else { break };
-                let _ = started.try_send((secret, hosts));
+            Ok(Some(Order::Start { generation, secret, hosts })) => {
+                let secret = secret.map(|secret| Secret::new(secret.as_bytes())).transpose();
+                let Ok(secret) = secret else { break };
+                let cluster = secret.map(|secret| Listed { hosts, secret });
+                let _ = started.try_send(Start { generation, cluster });
             }
+            // That it cannot be written is noticed by the end of the orders.
+            Ok(Some(Order::Ping)) => drop(write_line(answers, &Report::Alive)),
             // It may take locks that a busy worker holds: the pipe's end must be seen regardless.
             Ok(Some(Order::Drain)) => {
                 let drain = drain.clone();

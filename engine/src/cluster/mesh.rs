@@ -13,6 +13,7 @@ use super::drain::Drain;
 use super::failure::Failures;
 use super::forming::Forming;
 use super::link::Links;
+use super::restarts::Restarts;
 use super::secret::Secret;
 use crate::metrics::Counter;
 use crate::{Error, Result};
@@ -31,6 +32,10 @@ pub struct Limits {
     /// For the other processes to end by themselves after one has failed, until the supervisor
     /// kills them (3 s).
     pub ending: Duration,
+    /// For whoever used a data directory before to be gone (10 s).
+    pub lock: Duration,
+    /// When a supervisor starts the cluster again, with a data directory.
+    pub restarts: Restarts,
 }
 
 impl Default for Limits {
@@ -41,6 +46,8 @@ impl Default for Limits {
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(10),
             ending: Duration::from_secs(3),
+            lock: Duration::from_secs(10),
+            restarts: Restarts::default(),
         }
     }
 }
@@ -56,7 +63,8 @@ pub struct ClusterConfig {
     pub workers: usize,
     /// The key that all processes share.
     pub secret: Secret,
-    /// Which start of the cluster this is; a later generation refuses an earlier one.
+    /// Which start of the cluster this is; a later generation refuses an earlier one. 0 without a
+    /// data directory: then starts are not counted.
     pub generation: u64,
     /// A hash of what must be the same in all processes: the application and its options.
     pub fingerprint: u64,
@@ -71,6 +79,8 @@ pub struct Mesh {
     pub process: usize,
     /// Worker threads in each process.
     pub workers: usize,
+    /// Which start of the cluster this is.
+    pub generation: u64,
     /// The data connection to each process, none to itself: blocking, without delay or timeouts,
     /// as `initialize_networking_from_sockets` wants them.
     pub data: Vec<Option<TcpStream>>,

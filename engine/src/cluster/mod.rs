@@ -59,12 +59,14 @@ mod member;
 mod mesh;
 mod panics;
 mod pipe;
+mod restarts;
 mod run;
 mod seats;
 mod secret;
 mod signals;
 mod started;
 mod supervisor;
+mod watch;
 mod wire;
 
 use std::path::PathBuf;
@@ -72,18 +74,18 @@ use std::path::PathBuf;
 pub use drain::Drain;
 pub use failure::{Cause, Failures};
 pub use link::Links;
-pub use member::Member;
+pub use member::{Member, Progress};
 pub use mesh::{ClusterConfig, Limits, Mesh};
 pub(crate) use panics::{Caught, catch_all};
 pub use panics::{catch, install_panic_hook};
+pub use restarts::Restarts;
+pub(crate) use run::allocators_within;
 pub use secret::Secret;
 pub use signals::watch as watch_signals;
 pub use supervisor::Supervisor;
 
+use crate::data_dir::DataDir;
 use crate::{Error, Result};
-
-/// Which start of a cluster this is, until starts are counted in a checkpoint's manifest.
-const GENERATION: u64 = 1;
 
 /// Where the processes of an application are, as its options say.
 #[derive(Clone, Debug)]
@@ -99,6 +101,9 @@ pub struct Placement {
     pub hosts: Option<PathBuf>,
     /// `--cluster-key-file`: the file of the shared key.
     pub key_file: Option<PathBuf>,
+    /// The directory of what outlives a start. With it a supervisor starts the cluster again when
+    /// it fails, also one of a single process.
+    pub data: Option<DataDir>,
     /// A hash of what must be the same in all processes: the application and its options.
     pub fingerprint: u64,
     /// How long things may take.
@@ -113,6 +118,7 @@ impl Default for Placement {
             process: None,
             hosts: None,
             key_file: None,
+            data: None,
             fingerprint: 0,
             limits: Limits::default(),
         }
@@ -151,6 +157,18 @@ pub fn role(placement: &Placement, drain: &Drain, failures: &Failures) -> Result
     if let Ok(marked) = std::env::var(member::CHILD) {
         return Member::child(&marked, placement, drain, failures).map(Role::Member);
     }
+    let supervisor = |process, processes| {
+        Role::Supervisor(Supervisor {
+            process,
+            processes,
+            data: placement.data.clone(),
+            limits: placement.limits.clone(),
+        })
+    };
+    if let (Some(process), Some(_)) = (placement.process, &placement.data) {
+        let processes = member::listed_processes(process, placement)?;
+        return Ok(supervisor(Some(process), processes));
+    }
     if let Some(process) = placement.process {
         return Member::listed(process, placement, drain, failures).map(Role::Member);
     }
@@ -163,13 +181,11 @@ pub fn role(placement: &Placement, drain: &Drain, failures: &Failures) -> Result
     }
     match placement.processes.unwrap_or(1) {
         0 => Err(Error::Usage("--processes must be at least 1".to_owned())),
-        1 => Ok(Role::Alone),
+        1 if placement.data.is_none() => Ok(Role::Alone),
         processes if processes > hosts::PROCESSES_MAX => Err(Error::Usage(format!(
             "--processes {processes} is more than the limit of {}",
             hosts::PROCESSES_MAX
         ))),
-        processes => {
-            Ok(Role::Supervisor(Supervisor { processes, limits: placement.limits.clone() }))
-        }
+        processes => Ok(supervisor(None, processes)),
     }
 }

@@ -20,8 +20,10 @@ const LINE_MAX: u64 = 128 << 10;
 /// From the supervisor. It has no `Debug`: it carries the key.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Form the cluster.
-    Start { secret: String, hosts: Vec<String> },
+    /// Form the cluster, as that generation. A process of a hosts file has key and hosts already.
+    Start { generation: u64, secret: Option<String>, hosts: Vec<String> },
+    /// Say that you are alive.
+    Ping,
     /// End the sources and finish what is in flight.
     Drain,
 }
@@ -31,6 +33,12 @@ pub(super) enum Order {
 pub(super) enum Report {
     /// It listens there, and obeys orders instead of signals.
     Listening(String),
+    /// The cluster is formed.
+    Formed,
+    /// The answer to a ping.
+    Alive,
+    /// Something that lasts was brought forward.
+    Progress,
     /// It ends, and this is the first cause that it knows.
     Failed(Cause),
 }

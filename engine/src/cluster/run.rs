@@ -7,6 +7,7 @@ use std::any::Any;
 
 use timely::WorkerConfig;
 use timely::communication::Hooks;
+use timely::communication::allocator::thread::ThreadBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use timely::worker::Worker;
@@ -15,6 +16,15 @@ use super::failure::Failures;
 use super::mesh::Mesh;
 use super::panics::catch;
 use crate::{Error, Result};
+
+/// The allocators of workers that are all in this process.
+pub(crate) fn allocators_within(workers: usize, hooks: Hooks) -> Vec<AllocatorBuilder> {
+    if workers == 1 {
+        return vec![AllocatorBuilder::Thread(ThreadBuilder)];
+    }
+    let builders = ProcessBuilder::new_typed_vector(workers, hooks.refill, hooks.spill);
+    builders.into_iter().map(AllocatorBuilder::Process).collect()
+}
 
 impl Mesh {
     /// Runs `logic` on this process's workers until all dataflows are complete, says goodbye to the
@@ -59,6 +69,9 @@ impl Mesh {
         hooks: Hooks,
     ) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
         let data = std::mem::take(&mut self.data);
+        if data.len() == 1 {
+            return Ok((allocators_within(self.workers, hooks), Box::new(())));
+        }
         let inner = ProcessBuilder::new_typed_vector(
             self.workers,
             hooks.refill.clone(),

@@ -3,8 +3,9 @@
 //! Invariant: it holds the only write end of its orders, so that the end of the supervisor is the
 //! end of the pipe; and a child that is dropped here runs no more.
 
-use std::io::{BufReader, PipeReader, PipeWriter, pipe};
-use std::os::unix::process::ExitStatusExt;
+use std::io::{self, BufReader, PipeReader, PipeWriter, pipe};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::SyncSender;
 
@@ -17,6 +18,13 @@ use super::pipe::{ORDERS, REPORTS, Report, read_line};
 use super::wire::Deadline;
 use crate::{Error, Result};
 
+/// One child of one start: what an earlier one has said late is not taken for a word of this one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Which {
+    pub(super) start: u64,
+    pub(super) process: usize,
+}
+
 /// What the supervisor waits for.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -24,16 +32,21 @@ pub(super) enum Event {
     /// A child may have ended.
     Ended,
     /// All that this child has reported was handed on.
-    Heard(usize),
-    Report(usize, Report),
+    Heard(Which),
+    Report(Which, Report),
 }
 
 /// One child. Dropped, it is told to end, killed if it does not, and waited for.
 pub(super) struct Started {
+    pub(super) process: usize,
     pub(super) child: Child,
     /// None once it was told to end.
     pub(super) orders: Option<PipeWriter>,
     pub(super) listening: Option<String>,
+    /// It is part of a cluster that is complete.
+    pub(super) formed: bool,
+    /// Heartbeats since it has answered the last ping; none is on its way at 0.
+    pub(super) unanswered: u32,
     pub(super) ended: Option<ExitStatus>,
     /// When its end is judged even if someone else, started by it, keeps its pipe open.
     pub(super) since_ended: Option<Deadline>,
@@ -54,16 +67,21 @@ impl Drop for Started {
 
 /// Starts one child with its two pipes and a thread that reads its reports.
 pub(super) fn start_child(
-    process: usize,
+    which: Which,
     processes: usize,
     tell: &SyncSender<Event>,
 ) -> Result<Started> {
+    let process = which.process;
     let failed = |e| Error::io(format!("starting process {process} of {processes}"), e);
     let (child_orders, orders) = pipe().map_err(failed)?;
     let (reports, child_reports) = pipe().map_err(failed)?;
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(program);
-    command.args(std::env::args_os().skip(1)).env(CHILD, format!("{process}/{processes}"));
+    let mut command = Command::new(this_program().map_err(failed)?);
+    let mut arguments = std::env::args_os();
+    // Under the name it was called by: a data directory remembers it.
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(CHILD, format!("{process}/{processes}"));
     // Every other descriptor of ours is closed in the child: no child holds another's pipe open.
     command
         .fd_mappings(vec![
@@ -75,9 +93,12 @@ pub(super) fn start_child(
     // The command holds the child's ends of the pipes.
     drop(command);
     let started = Started {
+        process,
         child,
         orders: Some(orders),
         listening: None,
+        formed: false,
+        unanswered: 0,
         ended: None,
         since_ended: None,
         heard: false,
@@ -85,19 +106,25 @@ pub(super) fn start_child(
         killed: false,
     };
     let tell = tell.clone();
-    spawn(format!("cluster:child-{process}"), move || hear(process, reports, &tell))?;
+    spawn(format!("cluster:child-{process}"), move || hear(which, reports, &tell))?;
     Ok(started)
 }
 
+/// The file of this program; of the one that runs, also if another has taken its place since.
+fn this_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(if program.exists() { program } else { PathBuf::from("/proc/self/exe") })
+}
+
 /// Hands the reports of one child on, until its pipe ends.
-fn hear(process: usize, reports: PipeReader, tell: &SyncSender<Event>) {
+fn hear(which: Which, reports: PipeReader, tell: &SyncSender<Event>) {
     let mut reports = BufReader::new(reports);
     while let Ok(Some(report)) = read_line(&mut reports) {
-        if tell.send(Event::Report(process, report)).is_err() {
+        if tell.send(Event::Report(which, report)).is_err() {
             return;
         }
     }
-    let _ = tell.send(Event::Heard(process));
+    let _ = tell.send(Event::Heard(which));
 }
 
 /// How a process has ended, in words.

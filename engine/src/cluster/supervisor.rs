@@ -1,32 +1,49 @@
-//! `-n N`: N copies of this program on this machine, and one process that watches them.
+//! The process that starts this program's processes on this machine, and watches them.
+//!
+//! `-n N` starts N of them. With a data directory there is a supervisor for one process too, and
+//! for each line of a hosts file, and it starts its processes again when one fails: first all of
+//! them end, then the start gets a generation of its own. Of several machines, that of process 0
+//! takes it, and the others wait until it appears in the directory that all of them share.
 //!
 //! Invariant: no child outlives the supervisor (its control pipe ends with it), and the supervisor
 //! does not outlive its children. It computes nothing: records never pass through it. What it
 //! prints of a failure is one line with the first cause.
 
-use std::os::unix::process::ExitStatusExt;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use signal_hook::consts::SIGCHLD;
 
 use super::failure::Cause;
 use super::mesh::Limits;
-use super::pipe::{Order, Report, write_line};
-use super::secret::Secret;
+use super::restarts::{Next, Row, in_kind};
 use super::signals;
-use super::started::{Event, Started, how, start_child};
+use super::started::Event;
+use super::watch::{Ended, Plan, Watch};
 use super::wire::Deadline;
+use crate::data_dir::{DataDir, Seat};
 use crate::{Error, Result};
 
-/// How often the children are looked at when nothing happens: a signal can be missed, a child not.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the data directory is looked at while something is waited for there.
+const LOOK: Duration = Duration::from_millis(20);
+/// Shorter waits for the data directory are not spoken of.
+const SAID_AFTER: Duration = Duration::from_millis(500);
 
 /// Starts and watches the processes of a cluster on this machine.
 #[derive(Debug)]
 pub struct Supervisor {
+    /// The one process here of a cluster on several machines.
+    pub(super) process: Option<usize>,
     pub(super) processes: usize,
+    pub(super) data: Option<DataDir>,
     pub(super) limits: Limits,
+}
+
+/// What came of waiting for the data directory.
+enum Waited<T> {
+    Done(T),
+    Drained,
+    Late,
 }
 
 impl Supervisor {
@@ -34,9 +51,12 @@ impl Supervisor {
     /// until all of them have ended. The first SIGINT or SIGTERM is handed on as a drain; the
     /// second ends this process at once, and with it its children.
     ///
+    /// With a data directory, processes that fail are started again, all together: after a pause
+    /// that grows, and not for ever. See [`Restarts`](super::Restarts).
+    ///
     /// # Errors
     /// When a child cannot be started, or one has failed: the first cause, in one line. By then
-    /// all children have ended.
+    /// all children have ended. With a data directory, when starting again cannot help or has not.
     pub fn run(self) -> Result<()> {
         let (tell, events) = sync_channel(1024);
         let signalled = tell.clone();
@@ -44,178 +64,179 @@ impl Supervisor {
             let event = if signal == SIGCHLD { Event::Ended } else { Event::Drain };
             let _ = signalled.send(event);
         })?;
-        let mut watch = Watch::new(&self.limits);
-        for process in 0..self.processes {
-            let started = start_child(process, self.processes, &tell)?;
-            tracing::info!("process {process} is pid {}", started.child.id());
-            watch.children.push(started);
+        if let Some(data) = &self.data {
+            return self.again_and_again(data, &tell, &events);
         }
-        watch.until_all_ended(&events)
-    }
-}
-
-/// What the supervisor knows.
-struct Watch<'a> {
-    children: Vec<Started>,
-    limits: &'a Limits,
-    started: bool,
-    draining: bool,
-    first: Option<Cause>,
-    /// When the children that are left are killed.
-    kill: Option<Deadline>,
-    /// When all must listen.
-    listen: Deadline,
-}
-
-impl<'a> Watch<'a> {
-    fn new(limits: &'a Limits) -> Self {
-        Self {
-            children: Vec::new(),
-            limits,
-            started: false,
-            draining: false,
-            first: None,
-            kill: None,
-            listen: Deadline::after(limits.start),
+        match self.once(0, 0, &tell, &events)?.cause {
+            None => Ok(()),
+            Some(cause) => Err(Error::Cluster(cause.text)),
         }
     }
 
-    fn until_all_ended(mut self, events: &Receiver<Event>) -> Result<()> {
-        loop {
-            self.look_at_children();
-            if self.children.iter().all(|child| child.judged) {
-                break;
+    /// One start, from the first process to the end of the last.
+    fn once(
+        &self,
+        start: u64,
+        generation: u64,
+        tell: &SyncSender<Event>,
+        events: &Receiver<Event>,
+    ) -> Result<Ended> {
+        let (listed, pings) = (self.process.is_some(), self.data.is_some());
+        let plan = Plan { start, generation, listed, pings, limits: &self.limits };
+        let mut watch = Watch::new(plan);
+        let here = self.process.map_or(0..self.processes, |process| process..process + 1);
+        for process in here {
+            watch.start(process, self.processes, tell)?;
+        }
+        watch.until_all_ended(events)
+    }
+
+    /// Start after start, until one ends well, or the wish to drain ends them all.
+    fn again_and_again(
+        &self,
+        data: &DataDir,
+        tell: &SyncSender<Event>,
+        events: &Receiver<Event>,
+    ) -> Result<()> {
+        if !self.take_place(data, events)? {
+            return Ok(());
+        }
+        let mut row = Row::new(&self.limits.restarts);
+        let mut used = None;
+        for start in 0.. {
+            let ended = match self.generation(data, used, events) {
+                Ok(None) => return Ok(()),
+                Ok(Some(generation)) => {
+                    tracing::info!("generation {generation} starts");
+                    let ended = self.once(start, generation, tell, events);
+                    if ended.as_ref().is_ok_and(|ended| ended.formed) {
+                        used = Some(generation);
+                    }
+                    ended
+                }
+                Err(error) => Err(error),
+            };
+            // What keeps a start from beginning is a failure like one after it.
+            let ended = ended.unwrap_or_else(|error| Ended::before_it_began(&error));
+            let Some(cause) = ended.cause else { return Ok(()) };
+            if ended.drained {
+                return Err(in_kind(&cause));
             }
-            self.keep_limits();
-            let wait = self.kill.and_then(|kill| kill.left().ok()).unwrap_or(LOOK).min(LOOK);
-            match events.recv_timeout(wait) {
-                Ok(Event::Drain) => self.drain(),
-                Ok(Event::Report(process, report)) => self.reported(process, report)?,
-                Ok(Event::Heard(process)) => {
-                    if let Some(child) = self.children.get_mut(process) {
-                        child.heard = true;
+            let told = cause.to_string();
+            match row.failed(cause, &ended.went) {
+                Next::GiveUp(error) => return Err(error),
+                Next::Start { after, attempt: 0 } => {
+                    tracing::warn!("{told}; its record was set aside, starting again in {after:?}");
+                    if drained(events, after) {
+                        return Ok(());
                     }
                 }
-                Ok(Event::Ended) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        match self.first.take() {
-            None => Ok(()),
-            Some(cause) => Err(Error::Cluster(self.in_full(&cause))),
-        }
-    }
-
-    fn reported(&mut self, process: usize, report: Report) -> Result<()> {
-        match report {
-            Report::Listening(address) => {
-                if let Some(child) = self.children.get_mut(process) {
-                    child.listening = Some(address);
+                Next::Start { after, attempt } => {
+                    let limit = self.limits.restarts.limit;
+                    tracing::warn!("{told}; restart {attempt} of at most {limit} in {after:?}");
+                    if drained(events, after) {
+                        return Ok(());
+                    }
                 }
-                self.start_when_all_listen()
-            }
-            Report::Failed(cause) => {
-                self.fail(cause);
-                Ok(())
             }
         }
-    }
-
-    fn start_when_all_listen(&mut self) -> Result<()> {
-        let hosts: Option<Vec<String>> =
-            self.children.iter().map(|child| child.listening.clone()).collect();
-        let Some(hosts) = hosts.filter(|_| !self.started) else { return Ok(()) };
-        self.started = true;
-        self.order(&Order::Start { secret: Secret::random()?.reveal(), hosts });
         Ok(())
     }
 
-    fn drain(&mut self) {
-        self.draining = true;
-        if self.started {
-            self.order(&Order::Drain);
-        } else {
-            // Nothing was read yet, so there is nothing to finish.
-            self.end_children();
+    /// Takes the data directory for this supervisor, once nobody from before uses it. False if it
+    /// was asked to drain meanwhile.
+    fn take_place(&self, data: &DataDir, events: &Receiver<Event>) -> Result<bool> {
+        let seat = self.process.map_or(Seat::Program, Seat::Host);
+        let mut holder = String::new();
+        let free = || {
+            Ok(match data.try_take(seat)? {
+                None => Some(()),
+                Some(other) => {
+                    holder = other;
+                    None
+                }
+            })
+        };
+        let what = format!("{} to be free", data.path().display());
+        match wait_for(&what, self.limits.lock, events, free)? {
+            Waited::Done(()) => Ok(true),
+            Waited::Drained => Ok(false),
+            Waited::Late => Err(data.in_use(&holder)),
         }
     }
 
-    fn order(&mut self, order: &Order) {
-        for orders in self.children.iter().filter_map(|child| child.orders.as_ref()) {
-            // One that has ended is noticed by its end.
-            let _ = write_line(orders, order);
+    /// The generation of the next start; none if asked to drain meanwhile. `used` was that of an
+    /// earlier one, and is none of a later.
+    fn generation(
+        &self,
+        data: &DataDir,
+        used: Option<u64>,
+        events: &Receiver<Event>,
+    ) -> Result<Option<u64>> {
+        if self.process.is_none_or(|process| process == 0) {
+            return data.claim().map(Some);
         }
-    }
-
-    fn end_children(&mut self) {
-        for child in &mut self.children {
-            child.orders = None;
-        }
-        self.kill.get_or_insert_with(|| Deadline::after(self.limits.ending));
-    }
-
-    /// Remembers the first cause; the others hear of it by themselves, once they are connected.
-    fn fail(&mut self, cause: Cause) {
-        self.first.get_or_insert(cause);
-        self.kill.get_or_insert_with(|| Deadline::after(self.limits.ending));
-        if !self.started {
-            self.end_children();
-        }
-    }
-
-    /// Notices which children have ended. How is judged when their last word was read: it is the
-    /// cause, and "exit code 1" is not.
-    fn look_at_children(&mut self) {
-        let mut died = Vec::new();
-        let leaving = self.draining && !self.started;
-        for (process, child) in self.children.iter_mut().enumerate() {
-            if child.ended.is_none() {
-                child.ended = child.child.try_wait().unwrap_or_default();
-                child.since_ended = child.ended.map(|_| Deadline::after(LOOK));
-            }
-            let heard = child.heard || child.since_ended.is_some_and(Deadline::passed);
-            let Some(status) = child.ended.filter(|_| heard && !child.judged) else { continue };
-            child.judged = true;
-            let early = child.orders.is_some() && child.listening.is_none();
-            if !child.killed && !leaving && (!status.success() || early) {
-                died.push((process, how(status)));
-            }
-        }
-        for (process, how) in died {
-            let text = format!("process {process} was lost: {how}");
-            self.fail(Cause { process: Some(process), lost: true, text });
-        }
-    }
-
-    fn keep_limits(&mut self) {
-        if !self.started && self.first.is_none() && self.listen.passed() && !self.draining {
-            let late = self.children.iter().position(|child| child.listening.is_none());
-            let text = format!(
-                "process {} was not ready after {:?}",
-                late.unwrap_or_default(),
+        // If it is an old one, some process of the newer refuses this one, which then looks again.
+        let used = used.unwrap_or(0);
+        let newer = || Ok(Some(data.current()?).filter(|current| *current > used));
+        let what = format!("a generation after {used}");
+        match wait_for(&what, self.limits.start, events, newer)? {
+            Waited::Done(generation) => Ok(Some(generation)),
+            Waited::Drained => Ok(None),
+            Waited::Late => Err(Error::Cluster(format!(
+                "process 0 has made no generation after {used} in {} within {:?}: is it running, \
+                 and is that directory the same for all machines?",
+                data.generations().display(),
                 self.limits.start
-            );
-            self.fail(Cause { process: late, lost: true, text });
-        }
-        if self.kill.is_some_and(|kill| kill.passed()) {
-            for child in self.children.iter_mut().filter(|child| child.ended.is_none()) {
-                child.killed = true;
-                let _ = child.child.kill();
-            }
+            ))),
         }
     }
+}
 
-    /// The cause, and by which signal the process of which it tells was ended, if others told.
-    fn in_full(&self, cause: &Cause) -> String {
-        let child = cause.process.and_then(|process| self.children.get(process));
-        let signal = child
-            .filter(|child| cause.lost && !child.killed)
-            .and_then(|child| child.ended)
-            .filter(|status| status.signal().is_some())
-            .map(how);
-        match signal {
-            Some(signal) if !cause.text.ends_with(&signal) => format!("{cause} ({signal})"),
-            _ => cause.text.clone(),
+impl Ended {
+    /// A start that came to nothing.
+    fn before_it_began(error: &Error) -> Self {
+        let (text, code) = (error.to_string(), error.exit_code());
+        let cause = Some(Cause { process: None, lost: false, text, code, aside: None });
+        Self { cause, drained: false, formed: false, went: super::restarts::Went::default() }
+    }
+}
+
+/// Waits for a pause to end. True if it was ended by the wish to drain.
+fn drained(events: &Receiver<Event>, pause: Duration) -> bool {
+    let by = Deadline::after(pause);
+    loop {
+        let left = by.left();
+        match events.recv_timeout(left.as_ref().copied().unwrap_or_default()) {
+            Ok(Event::Drain) => return true,
+            // All that is left of an earlier start; and a wish that waits behind it is found.
+            Ok(Event::Ended | Event::Heard(_) | Event::Report(..)) => {}
+            Err(RecvTimeoutError::Timeout) if left.is_ok() => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Looks again and again until there is something.
+fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    events: &Receiver<Event>,
+    mut ready: impl FnMut() -> Result<Option<T>>,
+) -> Result<Waited<T>> {
+    let (by, mut say) = (Deadline::after(limit), Some(Deadline::after(SAID_AFTER)));
+    loop {
+        if let Some(ready) = ready()? {
+            return Ok(Waited::Done(ready));
+        }
+        if by.passed() {
+            return Ok(Waited::Late);
+        }
+        if say.take_if(|say| say.passed()).is_some() {
+            tracing::info!("waiting for {what}");
+        }
+        if drained(events, LOOK) {
+            return Ok(Waited::Drained);
         }
     }
 }

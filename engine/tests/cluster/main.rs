@@ -9,6 +9,7 @@
 mod forming;
 mod processes;
 mod program;
+mod restarts;
 mod strangers;
 mod supervised;
 mod support;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anabranch::Result;
-use anabranch::cluster::{self, Drain, Failures, Limits, Mesh, Placement, Role};
+use anabranch::cluster::{self, Drain, Failures, Limits, Mesh, Placement, Restarts, Role};
+use anabranch::data_dir::DataDir;
+use anabranch::{Error, Result};
 use timely::dataflow::operators::{Exchange, Input, Probe};
 use timely::worker::Worker;
 
@@ -40,17 +41,29 @@ fn program() {
 
 fn run(drain: &Drain, failures: &Failures) -> Result<()> {
     let defaults = Limits::default();
-    let silence = number("SILENCE_MS").map(|ms| Duration::from_millis(ms as u64));
+    let time = |name| number(name).map(|ms| Duration::from_millis(ms as u64));
+    let data = setting("DATA").map(|program| DataDir::open(path("data"), &program, 8));
+    if data.is_some() {
+        anabranch::log::start("info", None)?;
+    }
     let placement = Placement {
         workers: number("WORKERS").unwrap_or(1),
         processes: number("PROCESSES"),
         process: number("PROCESS"),
         hosts: setting("HOSTS").map(PathBuf::from),
         key_file: setting("KEY").map(PathBuf::from),
+        data: data.transpose()?,
         fingerprint: 1,
         limits: Limits {
-            silence: silence.unwrap_or(defaults.silence),
+            silence: time("SILENCE_MS").unwrap_or(defaults.silence),
             heartbeat: Duration::from_millis(100),
+            lock: time("LOCK_MS").unwrap_or(defaults.lock),
+            restarts: Restarts {
+                first: time("PAUSE_MS").unwrap_or(Duration::from_millis(10)),
+                longest: time("PAUSE_MS").unwrap_or(Duration::from_millis(10)),
+                limit: number("RESTARTS").unwrap_or(10).try_into().unwrap(),
+                ..defaults.restarts
+            },
             ..defaults
         },
     };
@@ -61,7 +74,12 @@ fn run(drain: &Drain, failures: &Failures) -> Result<()> {
             let process = member.process();
             publish(&path(&format!("pid-{process}")), &std::process::id().to_string());
             match member.connect()? {
-                Some(mesh) => compute(mesh, drain, failures),
+                Some(mesh) => {
+                    if setting("MODE").as_deref() == Some("progress") {
+                        member.progress()?.made();
+                    }
+                    compute(mesh, drain, failures)
+                }
                 None => Ok(()),
             }
         }
@@ -78,14 +96,14 @@ fn alone(drain: &Drain) -> Result<()> {
 }
 
 fn compute(mesh: Mesh, drain: &Drain, failures: &Failures) -> Result<()> {
-    let process = mesh.process;
+    let (process, generation) = (mesh.process, mesh.generation);
     let mode = setting("MODE").unwrap();
     let (drain, causes) = (drain.clone(), failures.clone());
     let results =
         mesh.execute(timely::WorkerConfig::default(), failures, move |worker| {
             match mode.as_str() {
                 "sum" => exchange_and_sum(worker),
-                mode => hold(worker, process, mode, &drain, &causes),
+                mode => hold(worker, (process, generation), mode, &drain, &causes),
             }
         })?;
     publish(&path(&format!("done-{process}")), &format!("{results:?}"));
@@ -95,7 +113,7 @@ fn compute(mesh: Mesh, drain: &Drain, failures: &Failures) -> Result<()> {
 /// Computes nothing until it is asked to drain, or to fail.
 fn hold(
     worker: &mut Worker,
-    process: usize,
+    (process, generation): (usize, u64),
     mode: &str,
     drain: &Drain,
     failures: &Failures,
@@ -113,11 +131,22 @@ fn hold(
     };
     // Records flow between all processes before the test is told that this one is up.
     while !step_reached(&mut step, worker, &probe) {}
-    publish(&path(&format!("up-{process}")), &std::process::id().to_string());
+    let up = match generation {
+        0 => format!("up-{process}"),
+        _ => format!("up-{process}-{generation}"),
+    };
+    publish(&path(&up), &std::process::id().to_string());
     while !drain.requested() || mode == "stubborn" {
         assert!(!path(&format!("panic-{process}")).exists(), "told to panic");
         if path(&format!("record-{process}")).exists() {
             user_code(failures);
+        }
+        if let Ok(origin) = std::fs::read_to_string(path(&format!("aside-{process}"))) {
+            std::fs::remove_file(path(&format!("aside-{process}"))).unwrap();
+            failures.report_aside(format!("computation `x` panicked at {origin}"), origin);
+        }
+        if path(&format!("data-{process}")).exists() {
+            failures.report_error(&Error::Data("the journal is damaged".to_owned()));
         }
         assert!(mode != "busy" || drain.requested() || spin(), "a busy worker never returns");
         step(worker);

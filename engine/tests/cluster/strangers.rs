@@ -219,7 +219,7 @@ fn a_mirror_is_no_process() {
     // A stranger that lets the process at the door answer itself, over two connections.
     let (meshes, ()) = besieged(|address| {
         let (mut a, mut b) = (dial(address), dial(address));
-        let hello = [&[0, 84][..], b"anabrnch", &[0, 1], &[0; 74]].concat();
+        let hello = [&[0, 84][..], b"anabrnch", &[0, 2], &[0; 74]].concat();
         a.write_all(&hello).unwrap();
         a.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut answer = vec![0; HELLO + PROOF];

@@ -92,7 +92,7 @@ fn both_sides_name_what_differs() {
         ("2 workers per process, not 3", "3 workers per process, not 2"),
         ("3 processes, not 4", "4 processes, not 3"),
         ("000000000000feed, not 0000000000000bad", "0000000000000bad, not 000000000000feed"),
-        ("version 1 of the cluster protocol", "version 9 of the cluster protocol"),
+        ("version 2 of the cluster protocol", "version 9 of the cluster protocol"),
     ];
     for (other, (on_two, on_zero)) in others.iter().zip(named) {
         let (near, far) = shake(other, &secret(1), &identity(0), &secret(1));

@@ -1,0 +1,325 @@
+//! With a data directory: whatever dies is started again, as a generation of its own.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anabranch::data_dir::DataDir;
+
+use crate::support::{Dir, Process, gone, publish, signal, until};
+
+type Settings = Vec<(&'static str, String)>;
+
+fn settings(mode: &str, processes: usize) -> Settings {
+    vec![
+        ("CLUSTER_TEST_MODE", mode.to_owned()),
+        ("CLUSTER_TEST_PROCESSES", processes.to_string()),
+        ("CLUSTER_TEST_DATA", "program".to_owned()),
+    ]
+}
+
+fn start(dir: &Dir, mode: &str, processes: usize) -> Process {
+    Process::start(dir, "supervisor", &settings(mode, processes))
+}
+
+fn start_with(dir: &Dir, processes: usize, more: &[(&'static str, &str)]) -> Process {
+    let mut settings = settings("hold", processes);
+    settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    Process::start(dir, "supervisor", &settings)
+}
+
+/// Waits until the children of a generation compute, and returns their pids.
+fn up(dir: &Dir, processes: usize, generation: u64) -> Vec<u32> {
+    let pid = |process| dir.read(&format!("up-{process}-{generation}")).parse().unwrap();
+    (0..processes).map(pid).collect()
+}
+
+fn generation(dir: &Dir) -> u64 {
+    DataDir::open(dir.path("data"), "program", 8).unwrap().current().unwrap()
+}
+
+/// Asks for the drain, and checks that all ends well.
+fn drain(supervisor: &mut Process, children: &[u32]) {
+    signal("TERM", supervisor.pid());
+    assert_eq!(supervisor.end().code(), Some(0), "{}", supervisor.errors());
+    assert!(children.iter().all(|pid| gone(*pid)), "a child outlived the supervisor");
+}
+
+#[test]
+fn a_killed_child_is_started_again_with_all_others_as_the_next_generation() {
+    for processes in [1, 2, 3] {
+        let dir = Dir::new();
+        let mut supervisor = start(&dir, "hold", processes);
+        let mut children = up(&dir, processes, 1);
+        for next in 2..5 {
+            let killed = children[next % processes];
+            signal("KILL", killed);
+            let others = up(&dir, processes, next as u64);
+            assert!(children.iter().all(|pid| gone(*pid)), "an old one lived beside a new one");
+            children = others;
+        }
+        drain(&mut supervisor, &children);
+        assert_eq!(generation(&dir), 4);
+        let errors = supervisor.errors();
+        assert_eq!(errors.matches("restart ").count(), 3, "{errors}");
+        assert!(errors.contains("killed by SIGKILL (9)"), "{errors}");
+        assert!(errors.contains("; restart 3 of at most 10 in 10ms"), "{errors}");
+        assert!(!errors.contains("error: "), "{errors}");
+    }
+}
+
+#[test]
+fn all_children_are_killed_at_once() {
+    let dir = Dir::new();
+    let mut supervisor = start(&dir, "hold", 3);
+    let all = up(&dir, 3, 1).iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    // Some may have ended with those before them.
+    Command::new("sh").args(["-c", &format!("kill -KILL {all}")]).status().unwrap();
+    let children = up(&dir, 3, 2);
+    drain(&mut supervisor, &children);
+}
+
+#[test]
+fn after_a_killed_supervisor_the_next_one_starts_at_once() {
+    for (mode, processes) in [("hold", 1), ("busy", 1), ("busy", 2)] {
+        let dir = Dir::new();
+        let mut first = start(&dir, mode, processes);
+        let orphans = up(&dir, processes, 1);
+        signal("KILL", first.pid());
+        let mut second = start(&dir, "hold", processes);
+        let children = up(&dir, processes, 2);
+        assert!(orphans.iter().all(|pid| gone(*pid)), "two programs in one directory");
+        first.end();
+        drain(&mut second, &children);
+    }
+}
+
+#[test]
+fn a_supervisor_killed_while_its_children_start_leaves_nobody_behind() {
+    let dir = Dir::new();
+    let mut first = start(&dir, "hold", 2);
+    let orphan: u32 = dir.read("pid-0").parse().unwrap();
+    signal("KILL", first.pid());
+    first.end();
+    let mut second = start(&dir, "hold", 1);
+    let next = until("another generation", || (1..9).find(|n| dir.has(&format!("up-0-{n}"))));
+    let children = up(&dir, 1, next);
+    until("no child remains", || gone(orphan).then_some(()));
+    drain(&mut second, &children);
+}
+
+#[test]
+fn a_second_program_on_the_same_directory_is_refused_by_name() {
+    let dir = Dir::new();
+    let mut first = start(&dir, "hold", 1);
+    let children = up(&dir, 1, 1);
+    let mut more = settings("hold", 1);
+    more.push(("CLUSTER_TEST_LOCK_MS", "100".to_owned()));
+    let mut second = Process::start(&dir, "second", &more);
+    let failure = second.failure();
+    let named = format!("is in use by `program` (pid {} on ", first.pid());
+    assert!(failure.starts_with("error: the data directory "), "{failure}");
+    assert!(failure.contains(&named), "{failure}");
+    assert_eq!(generation(&dir), 1);
+
+    let mut foreign = settings("hold", 1);
+    foreign.retain(|(name, _)| *name != "CLUSTER_TEST_DATA");
+    foreign.push(("CLUSTER_TEST_DATA", "another".to_owned()));
+    let mut foreign = Process::start(&dir, "foreign", &foreign);
+    assert_eq!(foreign.end().code(), Some(2));
+    assert!(foreign.errors().contains("belongs to the program `program`"), "{}", foreign.errors());
+    drain(&mut first, &children);
+}
+
+#[test]
+fn a_stopped_child_is_given_up_and_started_again() {
+    for processes in [1, 2] {
+        let dir = Dir::new();
+        let mut supervisor = start_with(&dir, processes, &[("CLUSTER_TEST_SILENCE_MS", "1000")]);
+        let children = up(&dir, processes, 1);
+        signal("STOP", children[0]);
+        let next = up(&dir, processes, 2);
+        assert!(children.iter().all(|pid| gone(*pid)), "an old one lived beside a new one");
+        assert!(supervisor.errors().contains("silent for 1s"), "{}", supervisor.errors());
+        drain(&mut supervisor, &next);
+    }
+}
+
+#[test]
+fn a_supervisor_that_was_stopped_itself_gives_nobody_up() {
+    let dir = Dir::new();
+    let mut supervisor = start_with(&dir, 1, &[("CLUSTER_TEST_SILENCE_MS", "300")]);
+    let children = up(&dir, 1, 1);
+    for _ in 0..3 {
+        signal("STOP", supervisor.pid());
+        // The fault itself: longer than the limit.
+        thread::sleep(Duration::from_millis(600));
+        signal("CONT", supervisor.pid());
+    }
+    drain(&mut supervisor, &children);
+    assert_eq!(generation(&dir), 1);
+}
+
+#[test]
+fn failures_in_a_row_end_with_the_first_cause() {
+    let dir = Dir::new();
+    std::fs::write(dir.path("record-1"), "").unwrap();
+    let mut supervisor = start_with(&dir, 2, &[("CLUSTER_TEST_RESTARTS", "3")]);
+    let failure = supervisor.failure();
+    let told = "error: process 1: computation `x` panicked at prices-0-17: no price (";
+    assert!(failure.starts_with(told), "{failure}");
+    assert!(failure.contains("gave up after 3 restarts without progress"), "{failure}");
+    assert_eq!(generation(&dir), 4);
+    // That of process 0 may have ended before it was up.
+    for child in (1..=4).flat_map(|generation| dir.read(&format!("up-1-{generation}")).parse()) {
+        assert!(gone(child), "a child outlived the supervisor");
+    }
+}
+
+#[test]
+fn a_cluster_that_gets_on_is_started_again_however_often_it_fails() {
+    let dir = Dir::new();
+    let mut more = settings("progress", 1);
+    more.push(("CLUSTER_TEST_RESTARTS", "1".to_owned()));
+    let mut supervisor = Process::start(&dir, "supervisor", &more);
+    for generation in 1..6 {
+        signal("KILL", up(&dir, 1, generation)[0]);
+    }
+    let children = up(&dir, 1, 6);
+    drain(&mut supervisor, &children);
+}
+
+#[test]
+fn a_record_that_was_set_aside_costs_one_start_without_a_pause() {
+    let dir = Dir::new();
+    // A pause would outlast the test.
+    let settings = [("CLUSTER_TEST_PAUSE_MS", "3600000"), ("CLUSTER_TEST_RESTARTS", "1")];
+    let mut supervisor = start_with(&dir, 2, &settings);
+    for generation in 1..4 {
+        up(&dir, 2, generation);
+        publish(&dir.path("aside-1"), &format!("prices-0-{generation}"));
+    }
+    let children = up(&dir, 2, 4);
+    // The same one again counts.
+    publish(&dir.path("aside-0"), "prices-0-3");
+    until("a pause", || supervisor.errors().contains("restart 1 of at most 1 in").then_some(()));
+    drain(&mut supervisor, &children);
+    assert_eq!(supervisor.errors().matches("its record was set aside").count(), 3);
+}
+
+#[test]
+fn what_a_restart_cannot_mend_ends_at_once() {
+    let dir = Dir::new();
+    std::fs::write(dir.path("data-1"), "").unwrap();
+    let mut supervisor = start(&dir, "hold", 2);
+    assert_eq!(supervisor.end().code(), Some(3));
+    let errors = supervisor.errors();
+    assert!(errors.contains("error: process 1: the journal is damaged"), "{errors}");
+    assert_eq!(generation(&dir), 1);
+}
+
+#[test]
+fn a_signal_in_a_pause_ends_with_success() {
+    for name in ["TERM", "INT"] {
+        let dir = Dir::new();
+        let mut supervisor = start_with(&dir, 2, &[("CLUSTER_TEST_PAUSE_MS", "3600000")]);
+        signal("KILL", up(&dir, 2, 1)[0]);
+        until("a pause", || supervisor.errors().contains("restart 1 of").then_some(()));
+        signal(name, supervisor.pid());
+        assert_eq!(supervisor.end().code(), Some(0));
+        assert_eq!(generation(&dir), 1);
+    }
+}
+
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let dir = Dir::new();
+    let mut supervisor = start(&dir, "stubborn", 1);
+    let children = up(&dir, 1, 1);
+    assert_eq!(supervisor.signalled_until_gone("INT").code(), Some(130));
+    until("no child remains", || gone(children[0]).then_some(()));
+}
+
+#[test]
+fn one_process_that_is_done_is_done() {
+    for processes in [1, 2] {
+        let dir = Dir::new();
+        assert_eq!(start(&dir, "sum", processes).end().code(), Some(0));
+        assert!(dir.has(&format!("done-{}", processes - 1)));
+        assert_eq!(generation(&dir), 1);
+    }
+}
+
+/// The settings of each line of a hosts file.
+fn listed(dir: &Dir, count: usize) -> Vec<Settings> {
+    let ports: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap().to_string()).collect();
+    std::fs::write(dir.path("hosts"), hosts.join("\n")).unwrap();
+    std::fs::write(dir.path("key"), [b'k'; 32]).unwrap();
+    std::fs::set_permissions(dir.path("key"), PermissionsExt::from_mode(0o600)).unwrap();
+    let path = |name| dir.path(name).to_str().unwrap().to_owned();
+    let settings = |process: usize| {
+        vec![
+            ("CLUSTER_TEST_MODE", "hold".to_owned()),
+            ("CLUSTER_TEST_PROCESS", process.to_string()),
+            ("CLUSTER_TEST_HOSTS", path("hosts")),
+            ("CLUSTER_TEST_KEY", path("key")),
+            ("CLUSTER_TEST_DATA", "program".to_owned()),
+        ]
+    };
+    (0..count).map(settings).collect()
+}
+
+/// Waits until both compute in the same generation, later than `after`; it and their pids.
+fn met(dir: &Dir, after: u64) -> (u64, Vec<u32>) {
+    let both = |generation: &u64| (0..2).all(|p| dir.has(&format!("up-{p}-{generation}")));
+    let generation = until("both meet again", || (after + 1..after + 50).find(both));
+    (generation, up(dir, 2, generation))
+}
+
+#[test]
+fn processes_of_a_hosts_file_meet_again() {
+    let dir = Dir::new();
+    let settings = listed(&dir, 2);
+    let start =
+        |process: usize| Process::start(&dir, &format!("host-{process}"), &settings[process]);
+    let mut supervisors = [start(0), start(1)];
+    let (mut generation, mut children) = met(&dir, 0);
+    for killed in [1, 0, 1] {
+        signal("KILL", children[killed]);
+        (generation, children) = met(&dir, generation);
+    }
+    for killed in [0, 1] {
+        signal("KILL", supervisors[killed].pid());
+        supervisors[killed].end();
+        supervisors[killed] = start(killed);
+        (generation, children) = met(&dir, generation);
+    }
+    let mut twice = settings[1].clone();
+    twice.push(("CLUSTER_TEST_LOCK_MS", "100".to_owned()));
+    let failure = Process::start(&dir, "twice", &twice).failure();
+    let named = format!("is in use by `program` (pid {} on ", supervisors[1].pid());
+    assert!(failure.contains(&named), "{failure}");
+    signal("TERM", supervisors[0].pid());
+    for supervisor in &mut supervisors {
+        assert_eq!(supervisor.end().code(), Some(0), "{}", supervisor.errors());
+    }
+    assert!(children.iter().all(|pid| gone(*pid)), "a child outlived its supervisor");
+}
+
+#[test]
+fn a_process_that_begins_with_an_old_generation_finds_the_new_one() {
+    let dir = Dir::new();
+    let settings = listed(&dir, 2);
+    DataDir::open(dir.path("data"), "program", 8).unwrap().claim().unwrap();
+    let mut late = Process::start(&dir, "host-1", &settings[1]);
+    until("it begins", || late.errors().contains("generation 1 starts").then_some(()));
+    let mut first = Process::start(&dir, "host-0", &settings[0]);
+    let (generation, _) = met(&dir, 0);
+    assert!(generation > 1);
+    signal("TERM", late.pid());
+    assert_eq!(late.end().code(), Some(0), "{}", late.errors());
+    assert_eq!(first.end().code(), Some(0), "{}", first.errors());
+}
