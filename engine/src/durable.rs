@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{
     Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest_checkpoint,
 };
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, KeepJournal};
 use crate::data_dir::DataDir;
 use crate::ingest::{Begin, Point};
-use crate::journal::{Access, Journal, Keep, LaneEnd, LaneName, LaneReader};
+use crate::journal::{self, Access, Journal, Keep, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
 use crate::pipeline::Placement;
@@ -106,7 +106,12 @@ impl Durable {
             generation,
             durability: config.durability(),
             interval: config.checkpoint_interval(),
-            keep: config.keep_journal().into(),
+            keep: match config.keep_journal() {
+                KeepJournal::Needed => Keep::Needed,
+                KeepJournal::Age(age) => Keep::For(age),
+                KeepJournal::Size(bytes) => Keep::Bytes(bytes),
+                KeepJournal::Forever => Keep::Forever,
+            },
             restored,
             desk: scribe.start()?,
             counters: counters.scoped("checkpoints"),
@@ -141,14 +146,16 @@ impl Durable {
         lanes: Vec<(LaneName, LaneEnd)>,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Journal> {
-        Journal::start(
-            &self.dir.journal(),
-            self.generation,
-            self.durability,
-            self.keep,
-            lanes,
-            Box::new(wake),
-        )
+        let durability = match self.durability {
+            Durability::Sync => journal::Durability::Sync,
+            Durability::Async | Durability::Off => journal::Durability::Async,
+        };
+        Journal::start(&self.dir.journal(), self.generation, durability, wake, lanes)
+    }
+
+    /// What is kept of the journal though no checkpoint needs it.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keep
     }
 
     /// Where a partition goes on.
@@ -195,8 +202,13 @@ impl Durable {
     }
 
     /// What a source's connector is told when a partition is opened.
-    pub(crate) fn source_resume(&self, source: &str, partition: u32, point: &Point) -> Result<Resume> {
-        let folder = self.folder(&format!("{source}-{partition}"))?;
+    pub(crate) fn source_resume(
+        &self,
+        source: &str,
+        partition: u32,
+        point: &Point,
+    ) -> Result<Resume> {
+        let folder = self.folder(source, &partition.to_string())?;
         Ok(Resume {
             from: point.next,
             position: point.position.clone(),
@@ -211,12 +223,12 @@ impl Durable {
             restored.manifest.sinks.iter().find(|known| known.name == sink)
         });
         let position = known.map(|known| known.position.clone()).unwrap_or_default();
-        let folder = Some(self.folder(sink)?);
+        let folder = Some(self.folder(sink, "sink")?);
         Ok(Resume { from: 0, position, folder, generation: self.generation })
     }
 
-    fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.dir.connectors(name);
+    fn folder(&self, name: &str, part: &str) -> Result<PathBuf> {
+        let folder = self.dir.connectors(name).join(part);
         std::fs::create_dir_all(&folder)
             .map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
         Ok(folder)

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::checkpoint::SourcePosition;
 use crate::durable::Applied;
 use crate::ingest::{Brought, Past, Point, Volume};
-use crate::journal::{FrameHead, Journal, Kind, LaneReader};
+use crate::journal::{FrameHead, Journal, Keep, Kind, LaneReader};
 use crate::origin::Entry;
 use crate::reading::OwnLane;
 use crate::{Result, Time};
@@ -18,6 +18,8 @@ use crate::{Result, Time};
 /// Keeps the input of one worker.
 pub(crate) struct Keeper {
     journal: Journal,
+    /// What is kept of it though no checkpoint needs it.
+    keep: Keep,
     lanes: Vec<KeptLane>,
     /// What was journaled and is to be replayed first.
     past: Vec<Option<PastLane>>,
@@ -81,11 +83,12 @@ impl Keeper {
     /// they are now.
     pub(crate) fn new(
         journal: Journal,
+        keep: Keep,
         lanes: Vec<KeptLane>,
         past: Vec<Option<PastLane>>,
         places: Places,
     ) -> Self {
-        Self { journal, lanes, past, places: VecDeque::from([places]), told: 0 }
+        Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0 }
     }
 
     /// Live: journals what the partitions have brought to `epoch`; gives whether there was anything.
@@ -99,7 +102,7 @@ impl Keeper {
             let kind = if payload.is_some() { Kind::Bytes } else { Kind::Range };
             let frames = u32::try_from(frames).unwrap_or(u32::MAX);
             let head = FrameHead { epoch, time, first: kept.next, next, frames, kind, fence: 0 };
-            self.journal.append(index, &head, position.as_deref(), payload.unwrap_or_default())?;
+            self.journal.append(index, head, position.as_deref(), payload.unwrap_or_default())?;
             *kept = KeptLane { next, last_epoch: Some(epoch) };
             own.lane.taken_down();
             any = true;
@@ -130,7 +133,7 @@ impl Keeper {
                 kind: Kind::Range,
                 fence: fence.position,
             };
-            self.journal.append(index, &head, Some(&position), &[])?;
+            self.journal.append(index, head, Some(&position), &[])?;
             *kept = KeptLane { next, last_epoch: Some(epoch) };
         }
         Ok(())
@@ -175,7 +178,8 @@ impl Keeper {
     /// # Errors
     /// When the journal could not be written.
     pub(crate) fn durable(&mut self, lanes: &mut [OwnLane]) -> Result<u64> {
-        let durable = self.journal.durable()?;
+        self.journal.health()?;
+        let durable = self.journal.durable();
         if durable > self.told {
             self.told = durable;
             for (index, own) in lanes.iter_mut().enumerate() {
@@ -211,13 +215,19 @@ impl Keeper {
         Ok(Some((epoch, total)))
     }
 
-    /// Begins new segments, so that the ones before can go once a checkpoint is past them.
+    /// Everything of this worker before this epoch is on the disk, whatever the durability is.
+    pub(crate) fn synced(&self) -> u64 {
+        self.journal.synced()
+    }
+
+    /// A checkpoint is being made: brings the journal to the disk, and begins new segments, so that those
+    /// before can go once no checkpoint needs them.
     pub(crate) fn roll(&mut self) {
         self.journal.roll();
     }
 
-    /// A checkpoint at `epoch` is complete, and none before it is kept.
-    pub(crate) fn forget_before(&mut self, epoch: u64) -> Result<()> {
-        self.journal.drop_before(epoch)
+    /// No checkpoint before the boundary `epoch` is kept.
+    pub(crate) fn forget_before(&mut self, epoch: u64) {
+        self.journal.drop_before(epoch, self.keep);
     }
 }

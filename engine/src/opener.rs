@@ -2,11 +2,18 @@
 //!
 //! Invariant: each partition and each sink is opened on exactly one worker of the cluster.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use timely::scheduling::SyncActivator;
 
 use crate::delivery::AnySink;
-use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, open_context};
+use crate::durable::{Durable, Found};
+use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, Point, open_context};
+use crate::journal::{LaneEnd, LaneName, LanePosition};
+use crate::keeper::{Keeper, KeptLane, PastLane, Places};
 use crate::metrics::Counters;
+use crate::origin::Entry;
 use crate::plan::Plan;
 use crate::reading::{OwnLane, Reading};
 use crate::source::{Nature, Waker};
@@ -18,6 +25,8 @@ pub(crate) struct Opener {
     pub(crate) counters: Counters,
     /// Under a test driver: feeds and captures in the place of connectors.
     pub(crate) harness: Option<Harness>,
+    /// With a data directory.
+    pub(crate) durable: Option<Arc<Durable>>,
 }
 
 /// How many partitions each source has, and whether all input is recorded.
@@ -59,6 +68,29 @@ impl Inputs {
     }
 }
 
+/// What an earlier run has left of the partitions of a worker.
+#[derive(Default)]
+struct Kept {
+    journaled: Vec<(LaneName, LaneEnd)>,
+    lanes: Vec<KeptLane>,
+    past: Vec<Option<PastLane>>,
+    points: Vec<Point>,
+    applied: Option<Entry>,
+}
+
+impl Kept {
+    fn add(&mut self, found: Found) -> Result<Begin> {
+        let Found { begin, lane, end, past } = found;
+        let LanePosition { next, last_epoch, .. } = end.position;
+        self.lanes.push(KeptLane { next, last_epoch });
+        self.journaled.push((lane, end));
+        self.past.push(past.map(PastLane::new).transpose()?.flatten());
+        self.points.push(begin.point.clone());
+        self.applied = begin.applied;
+        Ok(begin)
+    }
+}
+
 impl Opener {
     /// A waker that activates an operator of this worker.
     pub(crate) fn waker(&self, activator: SyncActivator) -> Waker {
@@ -68,7 +100,7 @@ impl Opener {
         })
     }
 
-    /// Opens the partitions that this worker owns.
+    /// Opens the partitions that this worker owns, where an earlier run has left them.
     pub(crate) fn open_sources(
         &self,
         plan: &Plan,
@@ -76,27 +108,43 @@ impl Opener {
         waker: &Waker,
     ) -> Result<()> {
         let inputs = Inputs::of(plan, self.harness.as_ref())?;
+        let mut kept = Kept::default();
         for (index, (source, partition)) in inputs.lanes().enumerate() {
             let Some(planned) = plan.sources.get(source) else { continue };
             if plan.placement.source_worker(source, partition) != plan.placement.this_worker() {
                 continue;
             }
+            let number = u32::try_from(partition).unwrap_or(u32::MAX);
+            let mut open = open_context(&planned.name, waker.clone(), &self.counters);
+            let mut begin = Begin::default();
+            if let Some(durable) = &self.durable {
+                let nature = planned.source.nature();
+                let found = durable.find(&planned.name, number, nature, inputs.recorded)?;
+                open.resume = durable.source_resume(&planned.name, number, &found.begin.point)?;
+                begin = kept.add(found)?;
+            }
             let lane = LaneContext {
                 source,
                 partition,
-                open: open_context(&planned.name, waker.clone(), &self.counters),
-                dead_letters: std::rc::Rc::clone(&plan.dead_letters),
+                open,
+                dead_letters: Rc::clone(&plan.dead_letters),
                 // Alone, what is read ahead only cools down.
                 chunks_ahead: if plan.placement.workers() == 1 { 1 } else { CHUNKS_AHEAD },
-                begin: Begin::default(),
+                begin,
             };
             let feed = self.harness.as_ref().map(|h| h.feed(&planned.name, waker.clone()));
             let lane = planned.source.open(lane, feed)?;
             let name = format!("partition {partition} of source `{}`", planned.name);
             let source = planned.name.clone();
-            let partition = u32::try_from(partition).unwrap_or(u32::MAX);
-            reading.add(OwnLane { lane, index, name, source, partition, ended: false });
+            reading.add(OwnLane { lane, index, name, source, partition: number, ended: false });
         }
+        let Some(durable) = &self.durable else { return Ok(()) };
+        let woken = waker.clone();
+        let journal = durable.journal(kept.journaled, move || woken.wake())?;
+        let from = durable.from();
+        let places = Places { boundary: from, applied: kept.applied, points: kept.points };
+        let keeper = Keeper::new(journal, durable.keep(), kept.lanes, kept.past, places);
+        reading.keep(keeper, from);
         Ok(())
     }
 
@@ -108,7 +156,10 @@ impl Opener {
         plan: &Plan,
         waker: Waker,
     ) -> Result<()> {
-        let context = open_context(name, waker, &self.counters);
+        let mut context = open_context(name, waker, &self.counters);
+        if let Some(durable) = &self.durable {
+            context.resume = durable.sink_resume(name)?;
+        }
         let names = plan.source_names.get().cloned().unwrap_or_else(|| [].into());
         sink.open(&context, names, self.harness.as_ref().map(Harness::capture))
     }

@@ -121,8 +121,22 @@ impl Reading {
     }
 
     /// A checkpoint is complete, and none before the boundary `epoch` is kept.
-    pub(crate) fn forget_before(&mut self, epoch: u64) -> Result<()> {
-        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.forget_before(epoch))
+    pub(crate) fn forget_before(&mut self, epoch: u64) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.forget_before(epoch);
+        }
+    }
+
+    /// A checkpoint is being made: the journal is brought to the disk.
+    pub(crate) fn roll(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.roll();
+        }
+    }
+
+    /// Everything that this worker has read before this epoch is on the disk.
+    pub(crate) fn synced(&self) -> u64 {
+        self.keeper.as_ref().map_or(self.at, Keeper::synced)
     }
 
     /// Tells all workers, this one too, how a checkpoint ended.

@@ -48,6 +48,8 @@ pub(crate) struct Snapshots {
     current: Option<Current>,
     /// Rows of all tables must be in the next one: something of the last one was lost.
     whole: bool,
+    /// Rows of this worker were lost on the way.
+    lost: bool,
     coordinator: Option<Coordinator>,
     pause: Counter,
 }
@@ -99,6 +101,7 @@ impl Snapshots {
             desk: durable.desk(),
             current: None,
             whole: false,
+            lost: false,
             coordinator,
             pause: durable.pause_counter(),
         }
@@ -137,6 +140,9 @@ impl Snapshots {
         if stale {
             *current = None;
         }
+        if current.is_none() {
+            reading.borrow_mut().roll();
+        }
         current.get_or_insert_with(|| Current {
             part: Part {
                 boundary,
@@ -162,7 +168,10 @@ impl Snapshots {
     pub(crate) fn work(&mut self, out: &mut Vec<Part>) -> Result<Option<Duration>> {
         while let Some(said) = self.desk.hear(self.worker) {
             match said {
-                Said::Written(part) => out.push(*part),
+                Said::Written(part) => {
+                    self.lost |= part.failed.is_some();
+                    out.push(*part);
+                }
                 Said::Outcome(outcome) => self.concluded(outcome),
             }
         }
@@ -209,12 +218,13 @@ impl Snapshots {
         let complete = current.groups_left == 0
             && current.sinks_left == 0
             && current.encoding.is_empty()
-            && current.held_back.is_none();
+            && current.held_back.is_none()
+            && self.reading.borrow().synced() >= current.part.boundary;
         if complete && !std::mem::replace(&mut current.told, true) {
             current.held_back = self.desk.say(Work::End(Box::new(current.part.clone())));
         } else if complete {
             self.current = None;
-            self.whole = false;
+            (self.whole, self.lost) = (false, false);
         }
     }
 
@@ -264,16 +274,12 @@ impl Snapshots {
     }
 
     /// What was said of a checkpoint to all workers.
-    pub(crate) fn hear(&mut self, signal: Signal) -> Result<()> {
+    pub(crate) fn hear(&mut self, signal: Signal) {
         match signal {
-            Signal::Checkpoint { keep_from } => {
-                self.reading.borrow_mut().forget_before(keep_from)
-            }
-            Signal::NoCheckpoint => {
-                self.whole = true;
-                Ok(())
-            }
-            _ => Ok(()),
+            Signal::Checkpoint { keep_from } => self.reading.borrow_mut().forget_before(keep_from),
+            // Its files are part of the next one; rows that never came into a file are not.
+            Signal::NoCheckpoint => self.whole |= self.lost,
+            _ => {}
         }
     }
 }
