@@ -28,6 +28,9 @@ pub enum Error {
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
+    /// A checkpoint could not be written or read, or is not what was written.
+    #[error("{0}")]
+    Checkpoint(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {
