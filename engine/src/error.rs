@@ -32,6 +32,9 @@ pub enum Error {
     /// version: starting again does not help, see the message (exit code 3).
     #[error("{0}")]
     Data(String),
+    /// A checkpoint could not be written or read, or is not what was written.
+    #[error("{0}")]
+    Checkpoint(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {

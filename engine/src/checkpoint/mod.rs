@@ -1,5 +1,30 @@
 //! Checkpoints: all tables, source positions and sink positions at one epoch boundary.
+//!
+//! ```text
+//! manifests/   one JSON file for each checkpoint, written last
+//! tables/      rows, in files that are written once
+//! ```
+//!
+//! Invariant: a checkpoint exists when its manifest does, and then it is whole. Everything here
+//! blocks: it is called on threads of its own, never by a worker that has records to apply.
 
+mod compact;
+mod failpoint;
+mod file;
+mod local;
+mod manifest;
+mod remote;
+mod restore;
 mod rows;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+pub use compact::{Compacted, Compaction};
+pub use file::{BLOCK_BYTES, FILE_BYTES, FileHeader, FileKind, FileMeta, TableFile, TableWriter};
+pub use manifest::{CheckpointId, HASH, Manifest, SinkPosition, SourcePosition, TableEntry};
+pub use restore::{Restored, newest, verify};
 pub use rows::{Codec, RowBytes, Rows, TableSchema};
+pub use store::{Entry, Store};
+pub use writer::{Checkpointer, TablePart, WorkerPart, Writer};
