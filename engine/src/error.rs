@@ -28,6 +28,9 @@ pub enum Error {
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
+    /// Rows of a table could not be kept or restored.
+    #[error("{0}")]
+    State(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {
