@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use serde::de::DeserializeOwned;
+
 use crate::delivery::TypedSink;
 use crate::ingest::TypedSource;
 use crate::metrics::Counters;
@@ -14,7 +16,7 @@ use crate::plan::{NodeKind, Owner, Plan};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::stream::{Stream, to_sink};
-use crate::{DeadLetter, Error, Result};
+use crate::{AnyTable, DeadLetter, Error, Result};
 
 /// In which order records are applied to state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,45 @@ impl App {
     /// Chooses the order in which records are applied; deterministic if it is not called.
     pub fn order(&self, order: Order) {
         self.plan.borrow_mut().order = order;
+    }
+
+    /// Declares that `table` had the name `old` in an earlier version of the program: checkpoints
+    /// that hold `old` are restored as `table`.
+    ///
+    /// ```
+    /// use anabranch::prelude::*;
+    ///
+    /// const AVERAGES: Table<String, (u64, u64)> = Table::new("averages");
+    ///
+    /// fn declare(app: &App) {
+    ///     app.renamed("prices", AVERAGES);
+    ///     app.dropped("prices-of-yesterday");
+    ///     // It held the last price alone.
+    ///     app.migrated(AVERAGES, |last: u64| (1, last));
+    /// }
+    /// ```
+    pub fn renamed(&self, old: &str, table: impl AnyTable) {
+        self.plan.borrow_mut().stores.rename(old, table.table_name());
+    }
+
+    /// Declares that the table `old` of an earlier version is not needed any more: its rows are
+    /// left out when a checkpoint is restored.
+    pub fn dropped(&self, old: &str) {
+        self.plan.borrow_mut().stores.drop_table(old);
+    }
+
+    /// Declares that values of `table` (of a map table: of its entries) were of type `Old` in an
+    /// earlier version, and what becomes of them. Added, removed and reordered fields need no
+    /// declaration where the codec is MessagePack.
+    ///
+    /// A checkpoint remembers the types' names, and by these rows are told apart: the old type and
+    /// the new one must have different names.
+    pub fn migrated<T: AnyTable, Old: DeserializeOwned + 'static>(
+        &self,
+        table: T,
+        migrate: impl Fn(Old) -> T::Value + 'static,
+    ) {
+        table.migrate(&mut self.plan.borrow_mut().stores, migrate);
     }
 
     /// The finished drawing.

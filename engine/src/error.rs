@@ -35,6 +35,9 @@ pub enum Error {
     /// A checkpoint could not be written or read, or is not what was written.
     #[error("{0}")]
     Checkpoint(String),
+    /// Rows of a table could not be kept or restored.
+    #[error("{0}")]
+    State(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {

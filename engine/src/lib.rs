@@ -146,7 +146,8 @@ pub use crate::pipeline::{Chain, Identity};
 pub use crate::program::{main, run, run_until};
 pub use crate::record::Record;
 pub use crate::state::{
-    Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse, Tables, Value,
+    AnyTable, Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse,
+    Tables, Value,
 };
 pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};

@@ -213,6 +213,20 @@ impl Plan {
         }
     }
 
+    /// Reports a declaration of tables that cannot be meant.
+    fn check_declarations(&mut self) {
+        let mut used = BTreeSet::new();
+        for node in &self.nodes {
+            if let NodeKind::Computation(uses) = &node.kind {
+                used.extend(uses.iter().map(|table| table.name));
+            }
+        }
+        let declared = self.stores.check_declared(&used);
+        if let Some(problem) = self.stores.take_conflict().or(declared) {
+            self.mistake(problem);
+        }
+    }
+
     /// `depth` counts the levels of a record's path; its frame is the first.
     pub(crate) fn check_depth(&mut self, depth: usize, trail: &str) {
         if depth > PATH_LEVELS_MAX {
@@ -238,6 +252,7 @@ impl Plan {
     pub(crate) fn finish(&mut self) -> Result<()> {
         let names = self.sources.iter().map(|source| source.name.clone()).collect();
         let _ = self.source_names.set(names);
+        self.check_declarations();
         if self.sources.is_empty() {
             self.mistake("it has no source; begin with `app.source(name, source)`");
         }

@@ -20,7 +20,7 @@ use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 use crate::epoch::FlowLimits;
 use crate::metrics::Counters;
-use crate::state::{Entries, MapTable, SubKey, Table, Value};
+use crate::state::{MapTable, Stores, SubKey, Table, Value};
 use crate::worker::{Control, Setup, run};
 use crate::{App, DeadLetter, Error, Key, Record, Result, Time};
 
@@ -252,13 +252,7 @@ impl TestDriver {
         key: &K,
     ) -> Result<Option<V>> {
         let key = key.clone();
-        let found = self.baton.ask(move |stores| {
-            stores.get(table, &key).map(|value| Box::new(value) as Box<dyn Any + Send>)
-        });
-        if let Some(found) = found {
-            return Ok(found.downcast().ok().map(|value| *value));
-        }
-        if self.baton.failed() { Err(self.failure()) } else { Ok(None) }
+        self.ask(move |stores| stores.get(table, &key))
     }
 
     /// The entries of `key`'s row in a map table, in order.
@@ -270,9 +264,23 @@ impl TestDriver {
         table: MapTable<K, S, V>,
         key: &K,
     ) -> Result<Vec<(S, V)>> {
-        let row: Option<Entries<S, V>> = self.get(table.rows(), key)?;
-        let row = row.unwrap_or_default();
+        let key = key.clone();
+        let row = self.ask(move |stores| stores.entries(table, &key))?.unwrap_or_default();
         Ok(row.iter().map(|(sub_key, value)| (sub_key.clone(), value.clone())).collect())
+    }
+
+    /// What the first worker that knows an answer says.
+    fn ask<T: Send + 'static>(
+        &mut self,
+        question: impl Fn(&Stores) -> Option<T> + Send + Sync + 'static,
+    ) -> Result<Option<T>> {
+        let found = self.baton.ask(move |stores| {
+            question(stores).map(|answer| Box::new(answer) as Box<dyn Any + Send>)
+        });
+        if let Some(found) = found {
+            return Ok(found.downcast().ok().map(|answer| *answer));
+        }
+        if self.baton.failed() { Err(self.failure()) } else { Ok(None) }
     }
 
     /// Counters of sources and sinks, by name.

@@ -1,68 +1,178 @@
-//! [`MapRow`]: one row of a [`MapTable`](crate::MapTable), read and changed entry by entry.
+//! [`Entries`] and [`MapRow`]: one row of a [`MapTable`](crate::MapTable), read and changed entry
+//! by entry.
 //!
 //! Invariant: a row exists while it has entries. Every change goes through a method that names one
-//! entry, so that a change can be undone and kept entry by entry whatever the size of the row.
+//! entry, so that a change can be undone and kept entry by entry whatever the size of the row. An
+//! entry of the frozen list is encoded before it changes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::{Deref, RangeBounds};
 
+use serde::de::Deserializer;
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::row::Row;
+use super::form::Form;
+use super::slot::{Interval, Kept, Slot};
 use super::{SubKey, Value};
+use crate::checkpoint::{RowBytes, Rows};
 
 /// The entries of one row of a map table: sub-keys, in order, with their values.
 ///
 /// Looking up costs O(log n) in the row's entries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound = "S: SubKey, V: Value")]
-pub struct Entries<S, V>(BTreeMap<S, V>);
+#[derive(Clone)]
+pub struct Entries<S, V> {
+    pub(super) live: BTreeMap<S, Kept<V>>,
+    /// Removed entries that some list names.
+    pub(super) gone: Option<Box<BTreeMap<S, Slot>>>,
+}
 
 impl<S, V> Default for Entries<S, V> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { live: BTreeMap::new(), gone: None }
     }
 }
 
 impl<S: Ord, V> Entries<S, V> {
     /// The value of `key`.
     pub fn get(&self, key: &S) -> Option<&V> {
-        self.0.get(key)
+        self.live.get(key).map(|kept| &kept.value)
     }
 
     /// Whether there is an entry for `key`.
     pub fn contains_key(&self, key: &S) -> bool {
-        self.0.contains_key(key)
+        self.live.contains_key(key)
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.live.len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.live.is_empty()
     }
 
     /// The first entry, by order of sub-keys.
     pub fn first(&self) -> Option<(&S, &V)> {
-        self.0.first_key_value()
+        self.live.first_key_value().map(|(key, kept)| (key, &kept.value))
     }
 
     /// The last entry, by order of sub-keys.
     pub fn last(&self) -> Option<(&S, &V)> {
-        self.0.last_key_value()
+        self.live.last_key_value().map(|(key, kept)| (key, &kept.value))
     }
 
     /// All entries, in order of sub-keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&S, &V)> {
-        self.0.iter()
+        self.live.iter().map(|(key, kept)| (key, &kept.value))
     }
 
     /// The entries whose sub-keys are in `range`, in order.
     pub fn range(&self, range: impl RangeBounds<S>) -> impl DoubleEndedIterator<Item = (&S, &V)> {
-        self.0.range(range)
+        self.live.range(range).map(|(key, kept)| (key, &kept.value))
+    }
+
+    /// Whether nothing is left, not even what must be told of.
+    pub(super) fn is_void(&self) -> bool {
+        self.live.is_empty() && self.gone.is_none()
+    }
+
+    /// Takes the slot of a removed entry out.
+    pub(super) fn take_gone(&mut self, key: &S) -> Option<Slot> {
+        let gone = self.gone.as_mut()?;
+        let slot = gone.remove(key);
+        if gone.is_empty() {
+            self.gone = None;
+        }
+        slot
+    }
+}
+
+impl<S: fmt::Debug, V: fmt::Debug> fmt::Debug for Entries<S, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.live.iter().map(|(key, kept)| (key, &kept.value))).finish()
+    }
+}
+
+impl<S: Ord, V: PartialEq> PartialEq for Entries<S, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<S: Ord, V: Eq> Eq for Entries<S, V> {}
+
+impl<S: SubKey, V: Value> Serialize for Entries<S, V> {
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de, S: SubKey, V: Value> Deserialize<'de> for Entries<S, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = BTreeMap::deserialize(deserializer)?;
+        let kept = |value| Kept { value, slot: Slot::default() };
+        let live = entries.into_iter().map(|(key, value)| (key, kept(value))).collect();
+        Ok(Self { live, gone: None })
+    }
+}
+
+/// What a row that is being changed tells its table.
+pub(super) struct Notes<S, V> {
+    /// The running interval; off if changes are not noted.
+    pub(super) interval: Interval,
+    /// Whether the row had no entry left when it was put back.
+    pub(super) empty: bool,
+    /// Entries that changed for the first time in this interval.
+    pub(super) changed: Vec<S>,
+    /// Entries of the frozen list that were encoded, without the row's key.
+    pub(super) early: Rows,
+    /// Why one could not be encoded.
+    pub(super) failed: Option<String>,
+    pub(super) sub_key: Form<S>,
+    pub(super) value: Form<V>,
+    /// A sub-key's and a value's bytes.
+    pub(super) buffers: [Vec<u8>; 2],
+}
+
+impl<S: SubKey, V: Value> Notes<S, V> {
+    /// An entry as bytes, without its value if it is gone.
+    pub(super) fn encode(
+        &mut self,
+        key: &S,
+        value: Option<&V>,
+    ) -> Result<(&[u8], Option<&[u8]>), String> {
+        let [key_bytes, value_bytes] = &mut self.buffers;
+        key_bytes.clear();
+        value_bytes.clear();
+        self.sub_key.encode(key, key_bytes)?;
+        if let Some(value) = value {
+            self.value.encode(value, value_bytes)?;
+        }
+        Ok((key_bytes, value.map(|_| &**value_bytes)))
+    }
+
+    /// The entry with that slot, there before, is about to change: encodes it if it is frozen, and
+    /// puts it in the list. Gives its slot as of now.
+    fn changing(&mut self, key: &S, value: Option<&V>, slot: Slot) -> Slot {
+        if slot.is_listed(self.interval) {
+            return slot;
+        }
+        if slot.is_frozen(self.interval) && (value.is_some() || !slot.is_born()) {
+            let mut early = std::mem::take(&mut self.early);
+            match self.encode(key, value) {
+                Ok((sub_key, value)) => {
+                    early.push(RowBytes { partition: 0, key: &[], sub_key: Some(sub_key), value });
+                }
+                Err(problem) => self.failed = Some(problem),
+            }
+            self.early = early;
+        }
+        self.changed.push(key.clone());
+        if slot.is_gone() { Slot::born(self.interval) } else { Slot::listed(self.interval) }
     }
 }
 
@@ -70,50 +180,95 @@ impl<S: Ord, V> Entries<S, V> {
 ///
 /// Inserting and removing cost O(log n) in the row's entries.
 pub struct MapRow<'a, S: SubKey, V: Value> {
-    row: Row<'a, Entries<S, V>>,
+    entries: &'a mut Entries<S, V>,
+    notes: &'a mut Notes<S, V>,
 }
 
 impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
-    pub(super) fn new(row: Row<'a, Entries<S, V>>) -> Self {
-        Self { row }
+    pub(super) fn new(entries: &'a mut Entries<S, V>, notes: &'a mut Notes<S, V>) -> Self {
+        Self { entries, notes }
     }
 
     /// Sets the value of `key`; gives what it was.
     pub fn insert(&mut self, key: S, value: V) -> Option<V> {
-        self.row.0.insert(key, value)
+        let slot = self.note(&key);
+        self.entries.live.insert(key, Kept { value, slot }).map(|kept| kept.value)
     }
 
     /// Changes the value of `key`, if there is one, and gives what `change` gives.
     pub fn update<R>(&mut self, key: &S, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        if self.row.exists() { self.row.0.get_mut(key).map(change) } else { None }
+        let kept = self.entries.live.get_mut(key)?;
+        if self.notes.interval.is_on() {
+            kept.slot = self.notes.changing(key, Some(&kept.value), kept.slot);
+        }
+        Some(change(&mut kept.value))
     }
 
     /// The value of `key` to change, which is the default if there was none.
     pub fn entry(&mut self, key: S) -> &mut V {
-        self.row.0.entry(key).or_default()
+        let slot = self.note(&key);
+        let kept = self.entries.live.entry(key).or_default();
+        kept.slot = slot;
+        &mut kept.value
     }
 
     /// Removes the entry of `key`; gives what it was.
     pub fn remove(&mut self, key: &S) -> Option<V> {
-        if self.row.exists() { self.row.0.remove(key) } else { None }
+        let (key, kept) = self.entries.live.remove_entry(key)?;
+        Some(self.removed(key, kept).1)
     }
 
     /// Removes the first entry and gives it.
     pub fn pop_first(&mut self) -> Option<(S, V)> {
-        if self.row.exists() { self.row.0.pop_first() } else { None }
+        let (key, kept) = self.entries.live.pop_first()?;
+        Some(self.removed(key, kept))
     }
 
     /// Removes the last entry and gives it.
     pub fn pop_last(&mut self) -> Option<(S, V)> {
-        if self.row.exists() { self.row.0.pop_last() } else { None }
+        let (key, kept) = self.entries.live.pop_last()?;
+        Some(self.removed(key, kept))
     }
 
     /// Removes all entries.
     pub fn clear(&mut self) {
-        if self.row.exists() {
-            self.row.0.clear();
+        if self.notes.interval.is_on() {
+            while self.pop_first().is_some() {}
+        } else {
+            self.entries.live.clear();
         }
+    }
+
+    /// The entry of `key` is about to be written, whether it is there or not. Gives its slot.
+    #[inline]
+    fn note(&mut self, key: &S) -> Slot {
+        if self.notes.interval.is_on() { self.note_change(key) } else { Slot::default() }
+    }
+
+    #[inline(never)]
+    fn note_change(&mut self, key: &S) -> Slot {
+        let Self { entries, notes } = self;
+        if let Some(kept) = entries.live.get(key) {
+            return notes.changing(key, Some(&kept.value), kept.slot);
+        }
+        match entries.take_gone(key) {
+            Some(slot) => notes.changing(key, None, slot).back(),
+            None => {
+                notes.changed.push(key.clone());
+                Slot::born(notes.interval)
+            }
+        }
+    }
+
+    /// The entry was taken out.
+    #[inline]
+    fn removed(&mut self, key: S, kept: Kept<V>) -> (S, V) {
+        if self.notes.interval.is_on() {
+            let slot = self.notes.changing(&key, Some(&kept.value), kept.slot).gone();
+            self.entries.gone.get_or_insert_default().insert(key.clone(), slot);
+        }
+        (key, kept.value)
     }
 }
 
@@ -122,14 +277,13 @@ impl<S: SubKey, V: Value> Deref for MapRow<'_, S, V> {
 
     #[inline]
     fn deref(&self) -> &Entries<S, V> {
-        &self.row
+        self.entries
     }
 }
 
 impl<S: SubKey, V: Value> Drop for MapRow<'_, S, V> {
+    #[inline]
     fn drop(&mut self) {
-        if self.row.is_empty() {
-            self.row.discard();
-        }
+        self.notes.empty = self.entries.live.is_empty();
     }
 }

@@ -1,15 +1,33 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
+// Workers take and restore no checkpoints yet.
+#![cfg_attr(not(test), allow(dead_code, unused_imports))]
+
+mod form;
 mod group;
 mod map_row;
+mod map_store;
+mod restore;
 mod row;
+mod slot;
+mod snapshot;
+mod store;
+mod stores;
 mod table;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use group::{ChainPort, Port, apply_open};
 pub use map_row::{Entries, MapRow};
 pub use row::{ReadRow, Row};
-pub use table::{MapTable, Read, Stores, Table, TableUse, Tables};
+pub use restore::AnyTable;
+pub(crate) use restore::{Fate, Restoring};
+pub(crate) use snapshot::{Snapshot, Stored};
+pub use stores::Stores;
+pub use table::{MapTable, Read, Table, TableUse};
+pub use tables::Tables;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -23,12 +23,31 @@ pub(super) struct Mark {
     fresh: bool,
     written: bool,
     removed: bool,
+    /// Writing it is nothing new: nobody wants to know, or everybody knows.
+    known: bool,
 }
 
 impl Mark {
     #[inline]
     pub(super) fn new(fresh: bool) -> Self {
-        Self { fresh, written: false, removed: false }
+        Self { fresh, written: false, removed: false, known: true }
+    }
+
+    /// Of a table whose changes are noted; `known` if this row's are, in this interval.
+    #[inline]
+    pub(super) fn tracked(fresh: bool, known: bool) -> Self {
+        Self { fresh, written: false, removed: false, known }
+    }
+
+    #[inline]
+    pub(super) fn is_fresh(self) -> bool {
+        self.fresh
+    }
+
+    /// Whether the table must hear of it: what stands there must go, or was written unknown to it.
+    #[inline]
+    pub(super) fn is_news(self) -> bool {
+        self.vanishes() || self.written && !self.known
     }
 
     /// Whether what stands in the row's place must go.
@@ -54,11 +73,6 @@ impl<'a, V: Value> Row<'a, V> {
         let existed = self.exists();
         self.mark.removed = true;
         existed.then(|| std::mem::take(self.value))
-    }
-
-    /// Deletes the row when the invocation ends, unless it is written again.
-    pub(super) fn discard(&mut self) {
-        self.mark.removed = true;
     }
 }
 

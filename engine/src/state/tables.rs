@@ -1,0 +1,177 @@
+//! [`Tables`]: what a computation works on, and how it finds the rows of a key.
+//!
+//! Invariant: the types are known where a record is applied: no virtual call, no allocation, and
+//! one look-up a table.
+
+use std::cell::Ref;
+use std::rc::Rc;
+
+use super::map_row::{Entries, MapRow};
+use super::map_store::{LockedMap, MapShelf, MapStore};
+use super::row::{ReadRow, Row};
+use super::store::{Locked, Shelf, Store};
+use super::stores::Stores;
+use super::table::{MapTable, Read, Table, TableUse};
+use super::{SubKey, Value};
+use crate::Key;
+
+/// A table or a tuple of tables that share one key type: what a computation works on.
+///
+/// Implemented by [`Table`], [`MapTable`], either's `.read()`, `()`, and tuples of them.
+pub trait Tables<K: Key>: Copy + 'static {
+    /// The stores of the tables on this worker.
+    #[doc(hidden)]
+    type Bound: 'static;
+    /// The stores, while a record is applied.
+    #[doc(hidden)]
+    type Guard<'a>;
+    /// The rows of one key, as the computation receives them.
+    type Rows<'a>;
+
+    /// Which tables, and how they are used.
+    #[doc(hidden)]
+    fn uses(self, uses: &mut Vec<TableUse>);
+    /// Finds the stores.
+    #[doc(hidden)]
+    fn bind(self, stores: &mut Stores) -> Self::Bound;
+    #[doc(hidden)]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_>;
+    #[doc(hidden)]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a>;
+    /// The computation has returned: what was only read goes again.
+    #[doc(hidden)]
+    fn settle(guard: &mut Self::Guard<'_>, key: &K);
+}
+
+impl<K: Key, V: Value> Tables<K> for Table<K, V> {
+    type Bound = Rc<Store<K, V>>;
+    type Guard<'a> = Locked<'a, K, V>;
+    type Rows<'a> = Row<'a, V>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(self.usage(true));
+    }
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
+        stores.store(self)
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        Locked::new(bound)
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Row<'a, V> {
+        guard.row(key)
+    }
+    #[inline]
+    fn settle(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.settle(key);
+    }
+}
+
+impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
+    type Bound = Rc<Store<K, V>>;
+    type Guard<'a> = Ref<'a, Shelf<K, V>>;
+    type Rows<'a> = ReadRow<'a, V>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(self.0.usage(false));
+    }
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
+        stores.store(self.0)
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        bound.shelf().borrow()
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> ReadRow<'a, V> {
+        ReadRow::new(guard.get(key))
+    }
+    fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+}
+
+impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
+    type Bound = Rc<MapStore<K, S, V>>;
+    type Guard<'a> = LockedMap<'a, K, S, V>;
+    type Rows<'a> = MapRow<'a, S, V>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(self.usage(true));
+    }
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
+        stores.map_store(self)
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        LockedMap::new(bound)
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> MapRow<'a, S, V> {
+        guard.row(key)
+    }
+    #[inline]
+    fn settle(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.settle(key);
+    }
+}
+
+impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
+    type Bound = Rc<MapStore<K, S, V>>;
+    type Guard<'a> = Ref<'a, MapShelf<K, S, V>>;
+    type Rows<'a> = ReadRow<'a, Entries<S, V>>;
+
+    fn uses(self, uses: &mut Vec<TableUse>) {
+        uses.push(self.0.usage(false));
+    }
+    fn bind(self, stores: &mut Stores) -> Self::Bound {
+        stores.map_store(self.0)
+    }
+    #[inline]
+    fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
+        bound.shelf().borrow()
+    }
+    #[inline]
+    fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a> {
+        ReadRow::new(guard.get(key))
+    }
+    fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+}
+
+macro_rules! tuples {
+    ($($name:ident $index:tt),*) => {
+        // For the tuple of no tables, which is the unit.
+        #[allow(clippy::unused_unit)]
+        impl<Key_: Key, $($name: Tables<Key_>),*> Tables<Key_> for ($($name,)*) {
+            type Bound = ($($name::Bound,)*);
+            type Guard<'a> = ($($name::Guard<'a>,)*);
+            type Rows<'a> = ($($name::Rows<'a>,)*);
+
+            fn uses(self, _uses: &mut Vec<TableUse>) {
+                $(self.$index.uses(_uses);)*
+            }
+            fn bind(self, _stores: &mut Stores) -> Self::Bound {
+                ($(self.$index.bind(_stores),)*)
+            }
+            #[inline]
+            fn lock(_bound: &Self::Bound) -> Self::Guard<'_> {
+                ($($name::lock(&_bound.$index),)*)
+            }
+            #[inline]
+            fn rows<'a>(_guard: &'a mut Self::Guard<'_>, _key: &'a Key_) -> Self::Rows<'a> {
+                ($($name::rows(&mut _guard.$index, _key),)*)
+            }
+            #[inline]
+            fn settle(_guard: &mut Self::Guard<'_>, _key: &Key_) {
+                $($name::settle(&mut _guard.$index, _key);)*
+            }
+        }
+    };
+}
+
+tuples!();
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
