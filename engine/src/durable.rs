@@ -4,6 +4,7 @@
 //! Invariant: all workers of all processes go on from the same boundary; what follows it comes from
 //! the journals (live input) or from the sources themselves (recorded input).
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{
-    Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest_checkpoint,
-};
+use crate::checkpoint::{Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest};
 use crate::config::{Config, Durability, KeepJournal};
 use crate::data_dir::DataDir;
 use crate::ingest::{Begin, Point};
@@ -23,6 +22,7 @@ use crate::origin::Entry;
 use crate::pipeline::Placement;
 use crate::scribe::{Desk, Scribe};
 use crate::source::{Nature, Resume};
+use crate::state::{Fate, Stores};
 use crate::{Error, Result};
 
 /// What a process has for what survives it.
@@ -70,6 +70,7 @@ impl Durable {
         dir: DataDir,
         generation: u64,
         workers: usize,
+        stores: &Stores,
         counters: &Counters,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Arc<Self>> {
@@ -77,9 +78,7 @@ impl Durable {
             Some(url) => Store::open(url)?,
             None => Store::directory(&dir.checkpoints()),
         };
-        let restored = newest_checkpoint(&store, |manifest: &Manifest| {
-            manifest.generation <= generation
-        })?;
+        let restored = newest(&store, |manifest: &Manifest| manifest.generation <= generation)?;
         if let Some(restored) = &restored {
             let manifest = &restored.manifest;
             tracing::info!("generation {generation} goes on from {}", manifest.id());
@@ -89,7 +88,8 @@ impl Durable {
         let partitions = config.partitions();
         let writer = Writer { generation, program: config.program().to_string(), partitions };
         let fence = dir.clone();
-        let last = restored.as_ref().map(|restored| restored.manifest.clone());
+        let last =
+            restored.as_ref().map(|restored| renamed(&restored.manifest, stores)).transpose()?;
         let checkpointer = Checkpointer::new(&store, writer, last)
             .fenced_by(move || lost_place(&fence, generation));
         let owned = move |worker| Placement::owned(partitions as usize, workers, worker);
@@ -153,6 +153,45 @@ impl Durable {
         Journal::start(&self.dir.journal(), self.generation, durability, wake, lanes)
     }
 
+    /// Loads the rows that a worker owns; gives the tables of which the next checkpoint must have all.
+    ///
+    /// # Errors
+    /// When rows cannot be read, or are none of this program's.
+    pub(crate) fn restore(
+        &self,
+        stores: &Stores,
+        partitions: u32,
+        owned: Range<u32>,
+        tells: bool,
+    ) -> Result<BTreeSet<String>> {
+        for (_, table) in stores.snapshots() {
+            table.track(partitions);
+        }
+        let mut rewritten = BTreeSet::new();
+        let Some(restored) = &self.restored else { return Ok(rewritten) };
+        let tables = &restored.manifest.tables;
+        let schemas: Vec<_> = tables.iter().map(|table| table.schema.clone()).collect();
+        for (schema, fate) in schemas.iter().zip(stores.restore(&schemas)?) {
+            let Fate::Restored(restoring) = fate else {
+                if tells {
+                    tracing::info!("table `{}` is dropped, as the program declares", schema.name);
+                }
+                continue;
+            };
+            if tells {
+                for change in &restoring.changes {
+                    tracing::info!("{change}");
+                }
+            }
+            restored.rows(&schema.name, owned.clone(), |row| restoring.load(row))?;
+            if restoring.rewrites {
+                restoring.table.all();
+                rewritten.insert(restoring.table.schema().name);
+            }
+        }
+        Ok(rewritten)
+    }
+
     /// What is kept of the journal though no checkpoint needs it.
     pub(crate) fn keep(&self) -> Keep {
         self.keep
@@ -183,9 +222,9 @@ impl Durable {
         let point = match nature {
             // Its frames are in the journal: new ones come after them.
             Nature::Live => Point {
-                next: end.position.next,
-                last_time: end.position.last_time,
-                position: end.position.position.clone(),
+                next: end.position().next,
+                last_time: end.position().last_time,
+                position: end.position().position.clone(),
             },
             Nature::Recorded => at_boundary,
         };
@@ -219,9 +258,10 @@ impl Durable {
 
     /// What a sink's connector is told when it is opened.
     pub(crate) fn sink_resume(&self, sink: &str) -> Result<Resume> {
-        let known = self.restored.as_ref().and_then(|restored| {
-            restored.manifest.sinks.iter().find(|known| known.name == sink)
-        });
+        let known = self
+            .restored
+            .as_ref()
+            .and_then(|restored| restored.manifest.sinks.iter().find(|known| known.name == sink));
         let position = known.map(|known| known.position.clone()).unwrap_or_default();
         let folder = Some(self.folder(sink, "sink")?);
         Ok(Resume { from: 0, position, folder, generation: self.generation })
@@ -233,6 +273,21 @@ impl Durable {
             .map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
         Ok(folder)
     }
+}
+
+/// A checkpoint with the names that its tables have in this program.
+///
+/// # Errors
+/// When a table of it is none of this program's.
+fn renamed(manifest: &Manifest, stores: &Stores) -> Result<Manifest> {
+    let mut manifest = manifest.clone();
+    let schemas: Vec<_> = manifest.tables.iter().map(|table| table.schema.clone()).collect();
+    for (table, fate) in manifest.tables.iter_mut().zip(stores.restore(&schemas)?) {
+        if let Fate::Restored(restoring) = fate {
+            table.schema.name = restoring.table.schema().name;
+        }
+    }
+    Ok(manifest)
 }
 
 fn lost_place(dir: &DataDir, generation: u64) -> Result<()> {

@@ -25,6 +25,9 @@ pub enum Error {
     /// The cluster could not be formed, or lost a process.
     #[error("{0}")]
     Cluster(String),
+    /// The journal is damaged, or was not used as it must be.
+    #[error("{0}")]
+    Journal(String),
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
@@ -59,7 +62,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Application(_) => 2,
-            Self::Data(_) => 3,
+            Self::Data(_) | Self::Journal(_) | Self::Checkpoint(_) | Self::State(_) => 3,
             _ => 1,
         }
     }

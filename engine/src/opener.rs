@@ -81,8 +81,8 @@ struct Kept {
 impl Kept {
     fn add(&mut self, found: Found) -> Result<Begin> {
         let Found { begin, lane, end, past } = found;
-        let LanePosition { next, last_epoch, .. } = end.position;
-        self.lanes.push(KeptLane { next, last_epoch });
+        let LanePosition { next, last_epoch, .. } = end.position();
+        self.lanes.push(KeptLane { next: *next, last_epoch: *last_epoch });
         self.journaled.push((lane, end));
         self.past.push(past.map(PastLane::new).transpose()?.flatten());
         self.points.push(begin.point.clone());

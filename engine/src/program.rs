@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::WorkerConfig;
 use timely::communication::Hooks;
@@ -12,7 +13,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
 use crate::cluster::{self, Drain, Failures, Role};
-use crate::config::{self, Command, Config, GraphFormat, Layout, Parsed};
+use crate::config::{self, Command, Config, Durability, GraphFormat, Layout, Parsed};
+use crate::data_dir::{DataDir, Seat};
+use crate::durable::Durable;
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;
@@ -21,6 +24,8 @@ use crate::plan::Plan;
 use crate::worker::{self, Build, Setup};
 use crate::{App, Error, Result, log, sink};
 
+/// How long an embedded program waits for its data directory.
+const SEAT_WAIT: Duration = Duration::from_secs(10);
 /// The most epochs in flight from one worker's sources.
 const EPOCHS_IN_FLIGHT: usize = 256;
 
@@ -172,7 +177,12 @@ pub fn run_until(
     let build: Build = Arc::new(build);
     drawing(config, &build)?;
     let counters = Counters::default();
-    let setup = setup(config, build, &counters);
+    let mut setup = setup(config, build, &counters);
+    if let Some(data) = data_dir(config)? {
+        data.take(Seat::Program, SEAT_WAIT)?;
+        let generation = data.claim()?;
+        keep(config, data, generation, config.workers(), &mut setup)?;
+    }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
     run_alone(setup, worker_config(config))?;
@@ -192,8 +202,33 @@ fn setup(config: &Config, build: Build, counters: &Counters) -> Setup {
         },
         counters: counters.clone(),
         control: Arc::default(),
+        durable: None,
         test: None,
     }
+}
+
+/// The data directory, if there is one and it is used.
+fn data_dir(config: &Config) -> Result<Option<DataDir>> {
+    let used = config.durability() != Durability::Off;
+    let path = config.data_dir().filter(|_| used);
+    path.map(|path| DataDir::open(path, config.program(), config.partitions())).transpose()
+}
+
+/// Lets a process keep what enters in `data`, and go on from what an earlier start has left there.
+fn keep(
+    config: &Config,
+    data: DataDir,
+    generation: u64,
+    workers: usize,
+    setup: &mut Setup,
+) -> Result<()> {
+    let stores = plan(&setup.build, workers, setup.partitions)?.stores;
+    let control = Arc::clone(&setup.control);
+    let wake = move || control.wake();
+    let counters = &setup.counters;
+    let durable = Durable::open(config, data, generation, workers, &stores, counters, wake)?;
+    setup.durable = Some(durable);
+    Ok(())
 }
 
 fn worker_config(config: &Config) -> WorkerConfig {
@@ -222,11 +257,15 @@ fn run_role(
     failures: &Failures,
 ) -> Result<()> {
     let counters = Counters::default();
-    let setup = setup(config, build, &counters);
+    let mut setup = setup(config, build, &counters);
     let control = Arc::clone(&setup.control);
     let worker_config = worker_config(config);
+    let data = data_dir(config)?;
     let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
-    let placement = config.placement(xxh3_64(format!("{shared:?}").as_bytes()));
+    let placement = cluster::Placement {
+        data: data.clone(),
+        ..config.placement(xxh3_64(format!("{shared:?}").as_bytes()))
+    };
     match cluster::role(&placement, drain, failures)? {
         Role::Supervisor(supervisor) => {
             log::start(config.log(), None)?;
@@ -242,6 +281,10 @@ fn run_role(
             let several = (member.processes() > 1).then(|| member.process());
             log::start(config.log(), several)?;
             let Some(mesh) = member.connect()? else { return Ok(()) };
+            if let Some(data) = data {
+                let workers = member.processes() * config.workers();
+                keep(config, data, mesh.generation, workers, &mut setup)?;
+            }
             drain.on_request(move || control.stop());
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {

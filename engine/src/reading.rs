@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use timely::scheduling::Activator;
 
+use crate::checkpoint::SourcePosition;
 use crate::epoch::{Fences, Flow, Signal, Ticks};
 use crate::ingest::{Filled, Lane, Volume};
-use crate::checkpoint::SourcePosition;
 use crate::keeper::Keeper;
 use crate::origin::Entry;
 use crate::source::Progress;

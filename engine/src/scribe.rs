@@ -147,9 +147,8 @@ impl Scribing {
             part.failed.get_or_insert(error.to_string());
         }
         // What a worker has given up half-way is of no use to later ones.
-        self.files.retain(|(worker, boundary), _| {
-            *worker != part.worker || *boundary > part.boundary
-        });
+        self.files
+            .retain(|(worker, boundary), _| *worker != part.worker || *boundary > part.boundary);
         self.reply(part.worker, Said::Written(Box::new(part)));
     }
 
@@ -178,8 +177,7 @@ impl Scribing {
         }
         parts.sort_by_key(|part| part.worker);
         let parts = parts.into_iter().map(|part| part.part).collect();
-        let manifest =
-            self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
+        let manifest = self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
         Ok(manifest.parent.map_or(0, |parent| parent.epoch))
     }
 

@@ -11,6 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::{Input, Operator as _};
+use timely::worker::Worker;
 
 use crate::checkpoint::{Rows, SinkPosition, TablePart, WorkerPart};
 use crate::clock;
@@ -41,8 +46,9 @@ pub(crate) struct Part {
 pub(crate) struct Snapshots {
     reading: Rc<RefCell<Reading>>,
     tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
-    groups: usize,
-    sinks: usize,
+    /// Tables whose rows were restored as something else: all of them are in the next checkpoint.
+    rewritten: BTreeSet<String>,
+    ends: Ends,
     worker: usize,
     desk: Desk,
     current: Option<Current>,
@@ -52,6 +58,14 @@ pub(crate) struct Snapshots {
     lost: bool,
     coordinator: Option<Coordinator>,
     pause: Counter,
+}
+
+/// How many operators of a worker must have reached a boundary.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) groups: usize,
+    /// Those that this worker writes.
+    pub(crate) sinks: usize,
 }
 
 /// The checkpoint that is being made.
@@ -82,8 +96,8 @@ impl Snapshots {
         durable: &Arc<Durable>,
         reading: Rc<RefCell<Reading>>,
         tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
-        groups: usize,
-        sinks: usize,
+        rewritten: BTreeSet<String>,
+        ends: Ends,
         worker: usize,
     ) -> Self {
         let coordinator = (worker == 0).then(|| Coordinator {
@@ -95,8 +109,8 @@ impl Snapshots {
         Self {
             reading,
             tables,
-            groups,
-            sinks,
+            rewritten,
+            ends,
             worker,
             desk: durable.desk(),
             current: None,
@@ -135,7 +149,7 @@ impl Snapshots {
     }
 
     fn current(&mut self, boundary: u64) -> &mut Current {
-        let Self { reading, tables, groups, sinks, worker, current, .. } = self;
+        let Self { reading, tables, rewritten, ends, worker, current, .. } = self;
         let stale = current.as_ref().is_some_and(|current| current.part.boundary != boundary);
         if stale {
             *current = None;
@@ -148,14 +162,17 @@ impl Snapshots {
                 boundary,
                 worker: *worker,
                 part: WorkerPart {
-                    tables: tables.iter().map(|(_, table)| unchanged(&**table)).collect(),
+                    tables: tables
+                        .iter()
+                        .map(|(_, table)| unchanged(&**table, rewritten))
+                        .collect(),
                     sources: reading.borrow().positions_at(boundary),
                     sinks: Vec::new(),
                 },
                 failed: None,
             },
-            groups_left: *groups,
-            sinks_left: *sinks,
+            groups_left: ends.groups,
+            sinks_left: ends.sinks,
             encoding: VecDeque::new(),
             rows: Rows::default(),
             held_back: None,
@@ -276,7 +293,10 @@ impl Snapshots {
     /// What was said of a checkpoint to all workers.
     pub(crate) fn hear(&mut self, signal: Signal) {
         match signal {
-            Signal::Checkpoint { keep_from } => self.reading.borrow_mut().forget_before(keep_from),
+            Signal::Checkpoint { keep_from } => {
+                self.rewritten.clear();
+                self.reading.borrow_mut().forget_before(keep_from);
+            }
             // Its files are part of the next one; rows that never came into a file are not.
             Signal::NoCheckpoint => self.whole |= self.lost,
             _ => {}
@@ -285,8 +305,10 @@ impl Snapshots {
 }
 
 /// A table of which no file is written yet.
-fn unchanged(table: &dyn Snapshot) -> TablePart {
-    TablePart { schema: table.schema(), files: Vec::new(), replaces: false }
+fn unchanged(table: &dyn Snapshot, rewritten: &BTreeSet<String>) -> TablePart {
+    let schema = table.schema();
+    let replaces = rewritten.contains(&schema.name);
+    TablePart { schema, files: Vec::new(), replaces }
 }
 
 /// The bytes of a part, on its way to the worker that collects them.
@@ -299,4 +321,55 @@ pub(crate) fn to_bytes(part: &Part) -> Result<Vec<u8>> {
 pub(crate) fn of_bytes(bytes: &[u8]) -> Result<Part> {
     serde_json::from_slice(bytes)
         .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+}
+
+type PartHandle = InputHandle<u64, CapacityContainerBuilder<Vec<Vec<u8>>>>;
+
+/// Checkpoints on one worker, with the dataflow by which parts travel to the worker that collects them.
+pub(crate) struct Durability {
+    pub(crate) snapshots: Rc<RefCell<Snapshots>>,
+    parts: Option<PartHandle>,
+    arrived: Rc<RefCell<Vec<Vec<u8>>>>,
+    /// What was said of checkpoints.
+    pub(crate) heard: Vec<Signal>,
+}
+
+impl Durability {
+    pub(crate) fn new(worker: &mut Worker, snapshots: Snapshots) -> Self {
+        let arrived: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
+        let arriving = Rc::clone(&arrived);
+        let parts = worker.dataflow_named("checkpoints", |scope| {
+            let (handle, stream) = scope.new_input::<Vec<Vec<u8>>>();
+            stream.sink(Exchange::new(|_: &Vec<u8>| 0), "collect", move |(input, _)| {
+                input.for_each(|_, parts| arriving.borrow_mut().append(parts));
+            });
+            handle
+        });
+        let snapshots = Rc::new(RefCell::new(snapshots));
+        Self { snapshots, parts: Some(parts), arrived, heard: Vec::new() }
+    }
+
+    /// Does some of the work; gives how long the worker may sleep. After `done` no checkpoint is made.
+    pub(crate) fn work(&mut self, done: bool) -> Result<Option<Duration>> {
+        if done {
+            self.parts = None;
+            return Ok(None);
+        }
+        let mut snapshots = self.snapshots.borrow_mut();
+        for signal in self.heard.drain(..) {
+            snapshots.hear(signal);
+        }
+        for bytes in self.arrived.borrow_mut().drain(..) {
+            snapshots.collect(of_bytes(&bytes)?);
+        }
+        let mut written = Vec::new();
+        let sleep = snapshots.work(&mut written)?;
+        if let Some(parts) = &mut self.parts {
+            for part in &written {
+                parts.send(to_bytes(part)?);
+            }
+            parts.flush();
+        }
+        Ok(sleep)
+    }
 }

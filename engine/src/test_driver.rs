@@ -117,6 +117,7 @@ impl TestDriverBuilder {
             epoch_max: Duration::from_millis(1),
             limits: FlowLimits { records: 1 << 16, bytes: 1 << 26, epochs: 64 },
             counters: counters.clone(),
+            durable: None,
             control: Arc::clone(&control),
             test: Some((harness.clone(), Arc::clone(&baton))),
         };

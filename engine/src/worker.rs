@@ -20,12 +20,14 @@ use timely::worker::Worker;
 
 use crate::app::{App, draw};
 use crate::dataflow::{Assembly, Topology, assemble};
+use crate::durable::Durable;
 use crate::epoch::{Flow, FlowLimits, Signal};
 use crate::fault::Fault;
 use crate::metrics::Counters;
 use crate::opener::{Inputs, Opener};
 use crate::pipeline::Placement;
 use crate::reading::{Mode, Reading};
+use crate::snapshots::{Durability, Ends, Snapshots};
 use crate::state::Stores;
 use crate::test_driver::{Baton, Harness};
 use crate::{Error, Result};
@@ -43,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) limits: FlowLimits,
     pub(crate) counters: Counters,
     pub(crate) control: Arc<Control>,
+    /// With a data directory.
+    pub(crate) durable: Option<Arc<Durable>>,
     /// Under a test driver.
     pub(crate) test: Option<(Harness, Arc<Baton>)>,
 }
@@ -84,7 +88,8 @@ impl Control {
         self.first_fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn wake(&self) {
+    /// Wakes all workers of the process.
+    pub(crate) fn wake(&self) {
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             worker.unpark();
         }
@@ -106,6 +111,7 @@ pub(crate) struct Running {
     reading: Rc<RefCell<Reading>>,
     heard: Rc<RefCell<Vec<(usize, Signal)>>>,
     signals: Option<SignalHandle>,
+    durability: Option<Durability>,
     fault: Fault,
     control: Arc<Control>,
     index: usize,
@@ -138,7 +144,11 @@ fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
         let mut running = Running::start(worker, setup)?;
         let mut park = None;
         while running.step(worker, park)? {
-            park = running.reading.borrow_mut().tell_held_back().then_some(HELD_BACK_PARK);
+            let held_back = running.reading.borrow_mut().tell_held_back().then_some(HELD_BACK_PARK);
+            park = match (held_back, running.checkpoint()?) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
         }
         Ok(())
     });
@@ -170,6 +180,25 @@ impl Running {
         let reading = Rc::new(RefCell::new(reading));
         let fault = Fault::default();
         let stores = std::mem::take(&mut plan.stores);
+        let durability = match &setup.durable {
+            None => None,
+            Some(durable) => {
+                let owned = Placement::owned(setup.partitions, peers, index);
+                let partitions = u32::try_from(setup.partitions).unwrap_or(u32::MAX);
+                let rewritten = durable.restore(&stores, partitions, owned, index == 0)?;
+                let tables = stores.snapshots().map(|(name, t)| (name, Rc::clone(t))).collect();
+                let sinks = (0..plan.sinks.len()).filter(|s| placement.sink_worker(*s) == index);
+                let snapshots = Snapshots::new(
+                    durable,
+                    Rc::clone(&reading),
+                    tables,
+                    rewritten,
+                    Ends { groups: topology.groups.len(), sinks: sinks.count() },
+                    index,
+                );
+                Some(Durability::new(worker, snapshots))
+            }
+        };
         let heard = Rc::default();
         let signals = (peers > 1).then(|| signals(worker, &heard));
         let assembly = Assembly {
@@ -178,11 +207,16 @@ impl Running {
             reading: Rc::clone(&reading),
             finished: finished.clone(),
             fault: fault.clone(),
-            opener: Opener { counters: setup.counters.clone(), harness },
+            opener: Opener {
+                counters: setup.counters.clone(),
+                harness,
+                durable: setup.durable.clone(),
+            },
+            snapshots: durability.as_ref().map(|durability| Rc::clone(&durability.snapshots)),
         };
         worker.dataflow_named("anabranch", |scope| assemble(scope, assembly));
         let control = Arc::clone(&setup.control);
-        Ok(Self { reading, heard, signals, fault, control, index, finished, stores })
+        Ok(Self { reading, heard, signals, durability, fault, control, index, finished, stores })
     }
 
     /// Steps the worker once, parking for at most `park` (`None`: until woken) if there is nothing
@@ -203,6 +237,9 @@ impl Running {
             if from != self.index {
                 reading.hear(signal)?;
             }
+            if let Some(durability) = &mut self.durability {
+                durability.heard.push(signal);
+            }
         }
         reading.resume();
         let signals = reading.take_signals();
@@ -216,6 +253,13 @@ impl Running {
             self.signals = None;
         }
         Ok(alive)
+    }
+
+    /// Works on a checkpoint, if one is being made, and says when there is more to do.
+    fn checkpoint(&mut self) -> Result<Option<Duration>> {
+        let Some(durability) = &mut self.durability else { return Ok(None) };
+        let done = self.reading.borrow().is_done();
+        durability.work(done)
     }
 
     /// The test driver's last cut and the epoch that it ended.

@@ -151,7 +151,8 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 merge(scope, inputs, index, relay, &topology, &plan, &fault)
             }
             Operator::Group(index) => {
-                let (end, outputs) = group(scope, inputs, index, &topology, &mut plan, durability.clone(), &fault);
+                let (end, outputs) =
+                    group(scope, inputs, index, &topology, &mut plan, durability.clone(), &fault);
                 ends.push(end);
                 outputs
             }
@@ -160,7 +161,9 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                     let own = plan.placement.sink_worker(index) == plan.placement.this_worker();
                     let opener = own.then_some(&opener);
                     let durability = durability.clone();
-                    ends.push(sink_operator(scope, inputs, sink, opener, &plan, durability, &fault));
+                    ends.push(sink_operator(
+                        scope, inputs, sink, opener, &plan, durability, &fault,
+                    ));
                 }
                 Vec::new()
             }
@@ -329,7 +332,7 @@ fn group<'s>(
         let (mut held, mut marked) = (Held::default(), Marked::default());
         move |frontiers| {
             if let Some((marks, _)) = &mut checkpoints {
-                marks.for_each(|capability, _| marked.0 = Some(*capability.time()));
+                marks.for_each(|capability, _| marked.0 = capability.least().copied());
             }
             for (input, port) in inputs.iter_mut().zip(&mut ports) {
                 input.for_each(|capability, parcels| {
@@ -408,7 +411,7 @@ fn sink_operator<'s>(
         move |frontiers| {
             if let Some((durable, marks, _)) = &mut checkpoints {
                 durable.for_each(|_, _| {});
-                marks.for_each(|capability, _| marked.0 = Some(*capability.time()));
+                marks.for_each(|capability, _| marked.0 = capability.least().copied());
             }
             for input in &mut inputs {
                 input.for_each(|capability, parcels| {

@@ -21,9 +21,9 @@ mod tests;
 
 pub(crate) use group::{ChainPort, Port, apply_open};
 pub use map_row::{Entries, MapRow};
-pub use row::{ReadRow, Row};
 pub use restore::AnyTable;
 pub(crate) use restore::{Fate, Restoring};
+pub use row::{ReadRow, Row};
 pub(crate) use snapshot::{Snapshot, Stored};
 pub use stores::Stores;
 pub use table::{MapTable, Read, Table, TableUse};

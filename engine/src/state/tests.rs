@@ -124,7 +124,12 @@ fn do_to_row(mut row: Row<'_, String>, does: &OnRow, key: u16, model: &mut Plain
     }
 }
 
-fn do_to_entries(mut row: MapRow<'_, u16, String>, does: &[OnEntries], key: u16, all: &mut MapModel) {
+fn do_to_entries(
+    mut row: MapRow<'_, u16, String>,
+    does: &[OnEntries],
+    key: u16,
+    all: &mut MapModel,
+) {
     let mut model: BTreeMap<u16, String> = of_key(all, key);
     for does in does {
         assert!(row.iter().eq(model.iter()));
