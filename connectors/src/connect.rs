@@ -53,9 +53,9 @@ pub fn inlet(url: &str) -> Result<Box<dyn Inlet>> {
         Some(("wss", rest)) => websocket_client("wss://", after_slashes("wss://", rest)?),
         Some(("ws-listen", rest)) => {
             let (endpoint, mut options) = endpoint(rest)?;
-            let bounds = bounds(&mut options)?;
+            let (bounds, ack) = (bounds(&mut options)?, options.flag("ack")?);
             options.finish()?;
-            Ok(Box::new(WebSocketListener { endpoint, bounds }))
+            Ok(Box::new(WebSocketListener { endpoint, bounds, ack }))
         }
         Some(("tcp-listen", rest)) => tcp_listener(rest),
         _ => Err(unknown(url, &SOURCES)),
@@ -224,6 +224,7 @@ fn tcp_listener(rest: &str) -> Result<Box<dyn Inlet>> {
         listen: listen(SCHEME, address, &mut options)?,
         frame_bytes_max: options.size("frame_max", FRAME_BYTES_MAX)?,
         bounds: bounds(&mut options)?,
+        ack: options.flag("ack")?,
     };
     options.finish()?;
     Ok(Box::new(source))

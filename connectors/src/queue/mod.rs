@@ -6,9 +6,11 @@
 
 mod inbound;
 mod outbound;
+mod owed;
 
 pub(crate) use self::inbound::{EndGuard, Gone, Inbound, inbound};
 pub(crate) use self::outbound::{Outbound, OutboundReceiver, outbound};
+pub(crate) use self::owed::{Owed, can_acknowledge};
 
 /// What a queue may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +154,7 @@ mod tests {
     fn a_worker_that_never_reads_bounds_what_is_held_by_bytes_and_by_frames() {
         let (_, waker) = counting_waker();
         let bounds = Bounds { frames: 1000, bytes: 1 << 20 };
-        let (queue, mut reader) = inbound(bounds, waker);
+        let (queue, mut reader) = inbound(bounds, waker, 0);
         assert_eq!(fill(&queue, &[7; 10_000]), (1 << 19) / 10_000);
         assert_eq!(reader.held(), ((1 << 19) / 10_000, true), "half of the bound is queued");
         // The worker takes the batch and stops in it: the other half, and no more.
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn the_worker_is_woken_when_the_queue_turns_non_empty() {
         let (woken, waker) = counting_waker();
-        let (queue, mut reader) = inbound(Bounds::default(), waker);
+        let (queue, mut reader) = inbound(Bounds::default(), waker, 0);
         for round in 1..4 {
             assert_eq!(reader.read(&mut |_| true).unwrap(), Progress::Idle);
             for _ in 0..3 {
@@ -194,7 +196,7 @@ mod tests {
     #[test]
     fn a_reader_that_is_gone_ends_the_senders() {
         let (_, waker) = counting_waker();
-        let (queue, reader) = inbound(Bounds { frames: 2, bytes: 2 }, waker);
+        let (queue, reader) = inbound(Bounds { frames: 2, bytes: 2 }, waker, 0);
         assert_eq!(fill(&queue, b"x"), 1);
         let waiting = std::thread::spawn(move || block_on(queue.send(b"y")));
         drop(reader);
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn a_feeder_that_dies_is_an_error_and_no_silence() {
         let (_, waker) = counting_waker();
-        let (queue, mut reader) = inbound(Bounds::default(), waker);
+        let (queue, mut reader) = inbound(Bounds::default(), waker, 0);
         drop(EndGuard(queue));
         let error = reader.read(&mut |_| true).unwrap_err().to_string();
         assert!(error.contains("unexpectedly"), "{error}");

@@ -271,7 +271,7 @@ async fn serve(
 ) {
     let subscriber = Arc::new(Subscriber::default());
     // Before the client learns that it is connected: it misses nothing from then on.
-    let welcome = || audience.join(Arc::clone(&subscriber));
+    let welcome = |_: &str| audience.join(Arc::clone(&subscriber));
     let connected = endpoint.handshake(stream, welcome).await;
     match connected {
         Err(why) => {
