@@ -44,6 +44,8 @@ pub(crate) struct Batch {
     ends: Vec<usize>,
     /// The indices of frames that their transport refused, in order: few.
     refused: Vec<usize>,
+    /// After how many frames the worker asks where it is.
+    mark: Option<usize>,
 }
 
 impl Batch {
@@ -69,6 +71,16 @@ impl Batch {
         self.refused.binary_search(&index).is_ok()
     }
 
+    /// Asks where the other side is once it has written what is in here now.
+    fn ask(&mut self) {
+        self.mark = Some(self.len());
+    }
+
+    /// After how many frames the worker wants to know that they are written, if it does.
+    pub(crate) fn mark(&self) -> Option<usize> {
+        self.mark
+    }
+
     /// How many frames there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
@@ -90,6 +102,13 @@ impl Batch {
         self.bytes.get(start.copied().unwrap_or(0)..end)
     }
 
+    /// The frames `from..to`, back to back.
+    pub(crate) fn bytes_of(&self, from: usize, to: usize) -> &[u8] {
+        let end = |count: usize| count.checked_sub(1).and_then(|last| self.ends.get(last));
+        let (from, to) = (end(from).copied().unwrap_or(0), end(to).copied().unwrap_or(0));
+        self.bytes.get(from..to).unwrap_or_default()
+    }
+
     /// The frames, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|index| self.get(index))
@@ -97,6 +116,7 @@ impl Batch {
 
     /// Forgets the frames, and gives back memory that only a burst needed.
     pub(crate) fn clear(&mut self) {
+        self.mark = None;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.ends.clear();
@@ -256,5 +276,31 @@ mod tests {
         let (queue, receiver) = outbound(Bounds::default(), counting_waker().1);
         drop(receiver);
         assert!(queue.close().unwrap_err().to_string().contains("unexpectedly"));
+    }
+
+    #[test]
+    fn a_position_is_asked_at_one_place_and_told_when_it_is_reached() {
+        let (woken, waker) = counting_waker();
+        let (queue, receiver) = outbound(Bounds::default(), waker);
+        let mut batch = Batch::default();
+        queue.offer(&[b"a"]).unwrap();
+        queue.offer(&[b"b"]).unwrap();
+        assert_eq!(queue.position().unwrap(), None);
+        queue.offer(&[b"c"]).unwrap();
+        assert_eq!(queue.position().unwrap(), None, "the place is that of the first call");
+        assert!(receiver.take_blocking(&mut batch));
+        assert_eq!((batch.len(), batch.mark()), (3, Some(2)));
+        let before = woken.load(Ordering::SeqCst);
+        receiver.reached(vec![7]);
+        assert!(woken.load(Ordering::SeqCst) > before);
+        assert_eq!(queue.position().unwrap(), Some(vec![7]));
+        // A question alone is a batch.
+        assert_eq!(queue.position().unwrap(), None);
+        assert!(receiver.take_blocking(&mut batch));
+        assert_eq!((batch.len(), batch.mark()), (0, Some(0)));
+        let patience = receiver.patience();
+        assert!(patience(std::time::Duration::ZERO));
+        drop(queue);
+        assert!(!patience(std::time::Duration::MAX), "nobody is there");
     }
 }
