@@ -92,6 +92,7 @@ pub fn outlet(url: &str) -> Result<Box<dyn Outlet>> {
                     bytes: options.size("subscriber_bytes", each.bytes)?,
                 },
                 drain: options.duration("drain", Duration::from_secs(5))?,
+                log_bytes: options.size("log", 64 * MIB)?,
             };
             options.finish()?;
             Ok(Box::new(sink))

@@ -151,7 +151,7 @@ impl Options {
     }
 }
 
-fn decode(scheme: &str, name: &str, value: &str) -> Result<String> {
+pub(crate) fn decode(scheme: &str, name: &str, value: &str) -> Result<String> {
     let wrong = || {
         Error::Usage(format!("option `{name}` of `{scheme}`: `%` must begin a byte, as in `%26`"))
     };

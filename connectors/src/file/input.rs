@@ -34,7 +34,16 @@ impl Input {
     /// Reads from `from`, called `what` in messages.
     pub(super) fn new(what: impl Into<String>, from: impl Read + Send + 'static) -> Self {
         let (buffer, what) = (vec![0; WINDOW_BYTES], what.into());
-        Self { what, from: Box::new(from), buffer, start: 0, end: 0, is_over: false, consumed: 0, failed: None }
+        Self {
+            what,
+            from: Box::new(from),
+            buffer,
+            start: 0,
+            end: 0,
+            is_over: false,
+            consumed: 0,
+            failed: None,
+        }
     }
 
     /// Opens a file, and decompresses it if its name ends in `.gz` or `.zst`.

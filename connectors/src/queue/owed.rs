@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anabranch::{Error, Result};
 use anabranch::source::OpenContext;
+use anabranch::{Error, Result};
 use tokio::sync::{Notify, watch};
 
 /// How many frames of one connection may wait for their acknowledgement: then it is not read.

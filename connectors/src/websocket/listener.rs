@@ -46,11 +46,11 @@ impl Endpoint {
     #[expect(clippy::result_large_err, reason = "the answer's type is tungstenite's")]
     /// Makes a WebSocket of `stream`, if the client asks for one on the right path in time.
     /// `welcome` is called, with the query of the request, before the client learns that it is
-    /// connected.
+    /// connected; it may refuse.
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
-        welcome: impl FnOnce(&str) + Unpin,
+        welcome: impl FnOnce(&str) -> Result<(), String> + Unpin,
     ) -> Result<Connection<TcpStream>, String> {
         let answer = |request: &Request, response: Response| {
             if request.uri().path() != self.path {
@@ -61,7 +61,8 @@ impl Endpoint {
                 let text = "pages of this origin may not connect; the option `origin` allows it\n";
                 return Err(refusal(StatusCode::FORBIDDEN, text.into()));
             }
-            welcome(request.uri().query().unwrap_or_default());
+            welcome(request.uri().query().unwrap_or_default())
+                .map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
             Ok(response)
         };
         let config = self.limits.config(READ_BUFFER_BYTES);
@@ -158,7 +159,7 @@ struct Producer {
 
 impl Producer {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
-        let mut connection = match self.endpoint.handshake(stream, |_| ()).await {
+        let mut connection = match self.endpoint.handshake(stream, |_| Ok(())).await {
             Ok(connection) => connection,
             Err(why) => {
                 let failures = &self.counts.handshake_failures;

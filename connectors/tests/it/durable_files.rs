@@ -13,7 +13,8 @@ const ENDS: [&str; 3] = ["jsonl", "jsonl.gz", "jsonl.zst"];
 
 /// Of unequal lengths; a few hold what a line may hold.
 fn lines() -> Vec<String> {
-    let text = ["", "grün ✓", "\r", "\0\0\0", "and a somewhat longer line that compresses less: 8f1c"];
+    let text =
+        ["", "grün ✓", "\r", "\0\0\0", "and a somewhat longer line that compresses less: 8f1c"];
     (0..12).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", text[n % text.len()])).collect()
 }
 
@@ -25,7 +26,9 @@ fn read(path: &Path) -> String {
     let bytes = std::fs::read(path).unwrap();
     let mut text = String::new();
     match path.extension().unwrap().to_str().unwrap() {
-        "gz" => _ = flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap(),
+        "gz" => {
+            _ = flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap()
+        }
         "zst" => text = String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap(),
         _ => text = String::from_utf8(bytes).unwrap(),
     }
@@ -159,7 +162,11 @@ fn at_any_moment_the_file_is_a_prefix_and_keeps_its_complete_lines() {
             }
             let complete = decoded.iter().rposition(|b| *b == b'\n').map_or(0, |last| last + 1);
             let mut sink = written.open(&position).unwrap();
-            let now = if end == "jsonl" { String::from_utf8_lossy(torn).into_owned() } else { read(&written.path()) };
+            let now = if end == "jsonl" {
+                String::from_utf8_lossy(torn).into_owned()
+            } else {
+                read(&written.path())
+            };
             assert!(now.len() >= complete, "{end} {cut}: {} of {complete} bytes", now.len());
             assert!(expected.starts_with(&now) || end == "jsonl");
             // And again a crash, in the middle of what is given again.

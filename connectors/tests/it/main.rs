@@ -5,6 +5,7 @@
 
 mod acknowledgements;
 mod broadcast;
+mod durable_broadcast;
 mod durable_files;
 mod files;
 mod interop;
