@@ -53,9 +53,9 @@ pub fn inlet(url: &str) -> Result<Box<dyn Inlet>> {
         Some(("wss", rest)) => websocket_client("wss://", after_slashes("wss://", rest)?),
         Some(("ws-listen", rest)) => {
             let (endpoint, mut options) = endpoint(rest)?;
-            let bounds = bounds(&mut options)?;
+            let (bounds, ack) = (bounds(&mut options)?, options.flag("ack")?);
             options.finish()?;
-            Ok(Box::new(WebSocketListener { endpoint, bounds }))
+            Ok(Box::new(WebSocketListener { endpoint, bounds, ack }))
         }
         Some(("tcp-listen", rest)) => tcp_listener(rest),
         _ => Err(unknown(url, &SOURCES)),
@@ -92,6 +92,7 @@ pub fn outlet(url: &str) -> Result<Box<dyn Outlet>> {
                     bytes: options.size("subscriber_bytes", each.bytes)?,
                 },
                 drain: options.duration("drain", Duration::from_secs(5))?,
+                log_bytes: options.size("log", 64 * MIB)?,
             };
             options.finish()?;
             Ok(Box::new(sink))
@@ -224,6 +225,7 @@ fn tcp_listener(rest: &str) -> Result<Box<dyn Inlet>> {
         listen: listen(SCHEME, address, &mut options)?,
         frame_bytes_max: options.size("frame_max", FRAME_BYTES_MAX)?,
         bounds: bounds(&mut options)?,
+        ack: options.flag("ack")?,
     };
     options.finish()?;
     Ok(Box::new(source))

@@ -30,6 +30,7 @@
 mod backoff;
 pub mod coinbase;
 mod connect;
+mod durable;
 mod file;
 mod listen;
 pub mod market;

@@ -86,7 +86,7 @@ impl Listen {
         S: Future<Output = ()> + Send + 'static,
     {
         let listener = self.bind(context, "the source")?;
-        let (queue, reader) = inbound(bounds, context.waker.clone());
+        let (queue, reader) = inbound(bounds, context.waker.clone(), context.resume.from);
         let (listen, context) = (self.clone(), context.clone());
         let task = runtime()?.spawn(async move {
             let _guard = EndGuard(queue.clone());

@@ -96,6 +96,11 @@ impl Options {
         }
     }
 
+    /// `true` or `false`; without it `false`.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool> {
+        self.choice(name, &[("true", true), ("false", false)], false)
+    }
+
     /// One of `values`, by its name.
     pub(crate) fn choice<T: Copy>(
         &mut self,
@@ -146,7 +151,7 @@ impl Options {
     }
 }
 
-fn decode(scheme: &str, name: &str, value: &str) -> Result<String> {
+pub(crate) fn decode(scheme: &str, name: &str, value: &str) -> Result<String> {
     let wrong = || {
         Error::Usage(format!("option `{name}` of `{scheme}`: `%` must begin a byte, as in `%26`"))
     };

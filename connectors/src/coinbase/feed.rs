@@ -17,7 +17,7 @@ use super::connection::{Closed, Dialer, Event};
 use super::frame::decode_frame;
 use super::history::{Failed, History};
 use super::meters::Meters;
-use super::output::{Item, Output};
+use super::output::{Item, Newest, Output};
 use super::pace::Backoff;
 use super::session::{Fault, Session};
 use super::{Body, Fetch, Limits, Page, Sequencer};
@@ -62,12 +62,13 @@ impl Feed {
         history: History,
         meters: Meters,
         output: Arc<Output>,
+        newest: &Newest,
     ) -> Self {
         let limits = dialer.limits.clone();
         let products = dialer.address.products.iter().copied();
         Self {
             name,
-            sequencer: Sequencer::new(products, limits.clone()),
+            sequencer: Sequencer::new(products, limits.clone()).after(newest),
             backoff: Backoff::new(&limits),
             limits,
             dialer: Arc::new(dialer),

@@ -3,13 +3,16 @@
 //! Invariant: at most `items_max` items wait, and at most `bytes_max` bytes of refused frames but
 //! for a single larger one; whoever puts more in waits for room, and so does the exchange.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use anabranch::source::{Intake, Waker};
 use tokio::sync::Notify;
 
-use super::Trade;
+use super::{Product, Trade};
+
+/// The newest trade of each product.
+pub(super) type Newest = BTreeMap<Product, u64>;
 
 /// What a worker reads.
 #[derive(Debug)]
@@ -75,9 +78,14 @@ impl Output {
         items.len() < before
     }
 
-    /// Moves items into `intake` until it is full; counts them from `offset` on. True if nothing
-    /// is left.
-    pub(super) fn read(&self, intake: &mut Intake<Trade>, offset: &mut u64) -> bool {
+    /// Moves items into `intake` until it is full; counts them from `offset` on, and notes in
+    /// `newest` how far each product is. True if nothing is left.
+    pub(super) fn read(
+        &self,
+        intake: &mut Intake<Trade>,
+        offset: &mut u64,
+        newest: &mut Newest,
+    ) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = waiting.items.len();
         while !intake.is_full()
@@ -87,7 +95,10 @@ impl Output {
             intake.frame(*offset, None, item.bytes());
             *offset += 1;
             match item {
-                Item::Trade(trade) => intake.accept(trade),
+                Item::Trade(trade) => {
+                    newest.insert(trade.product, trade.trade_id);
+                    intake.accept(trade);
+                }
                 Item::Refused(reason, frame) => intake.reject(reason, &frame),
             }
         }

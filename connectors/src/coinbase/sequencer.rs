@@ -94,6 +94,18 @@ impl Sequencer {
         }
     }
 
+    /// Goes on after these trades, the newest of their products that were released before.
+    #[must_use]
+    pub fn after(mut self, newest: &BTreeMap<Product, u64>) -> Self {
+        for (product, trade_id) in newest {
+            // A product that is not asked for any more is of no interest.
+            if let Some(lane) = self.lanes.get_mut(product) {
+                lane.baseline(*trade_id);
+            }
+        }
+        self
+    }
+
     /// A trade of the feed, seen at `now`; true if it was not known.
     pub fn trade(&mut self, trade: Trade, now: Duration) -> bool {
         self.lane(trade.product, now, |lane, scope| lane.take(trade, scope.counts)).unwrap_or(false)

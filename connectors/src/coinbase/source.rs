@@ -1,6 +1,8 @@
 //! The feed as a source: `coinbase:` URLs.
 //!
 //! Invariant: building one touches nothing; a reader never blocks, and dropping it ends its feed.
+//! Its position is the newest trade of each product that it gave: after a restart no trade comes
+//! again, and those that happened meanwhile are asked for as any others that were missed.
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use super::connection::Dialer;
 use super::feed::Feed;
 use super::history::History;
 use super::meters::Meters;
-use super::output::Output;
+use super::output::{Newest, Output};
 use super::pace::Pace;
 use super::{Address, Limits, Trade};
 use crate::runtime::runtime;
@@ -72,6 +74,7 @@ impl Source for Trades {
 
     fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn Reader<Trade>>> {
         let limits = self.limits.clone();
+        let newest = resumed(context)?;
         self.address.check(&limits)?;
         let tls = tls_client(None)?;
         let host = format!("{}:{}", self.address.host, self.address.port);
@@ -88,21 +91,38 @@ impl Source for Trades {
             history,
             Meters::new(&context.counters),
             Arc::clone(&output),
+            &newest,
         );
         let task = runtime()?.spawn(feed.run());
-        Ok(Box::new(TradesReader { output, task, offset: 0 }))
+        Ok(Box::new(TradesReader { output, task, offset: context.resume.from, newest }))
     }
+}
+
+/// How far each product was when an earlier run stopped.
+fn resumed(context: &OpenContext) -> Result<Newest> {
+    let position = &context.resume.position;
+    if position.is_empty() {
+        return Ok(Newest::new());
+    }
+    serde_json::from_slice(position).map_err(|e| {
+        Error::Connector(format!(
+            "the position of source `{}` in the data directory is not that of this feed ({e}): \
+             give the source its former URL, or start with a new data directory",
+            context.name
+        ))
+    })
 }
 
 struct TradesReader {
     output: Arc<Output>,
     task: JoinHandle<()>,
     offset: u64,
+    newest: Newest,
 }
 
 impl Reader<Trade> for TradesReader {
     fn read(&mut self, intake: &mut Intake<Trade>) -> Result<Progress> {
-        let empty = self.output.read(intake, &mut self.offset);
+        let empty = self.output.read(intake, &mut self.offset, &mut self.newest);
         if empty && self.task.is_finished() {
             return Err(Error::Connector(
                 "the feed handler ended unexpectedly; this is a defect, please report it with \
@@ -111,6 +131,11 @@ impl Reader<Trade> for TradesReader {
             ));
         }
         Ok(if empty { Progress::Idle } else { Progress::Ready })
+    }
+
+    fn position(&self) -> Option<Vec<u8>> {
+        // Names and numbers: this has a form.
+        serde_json::to_vec(&self.newest).ok()
     }
 }
 

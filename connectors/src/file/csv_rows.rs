@@ -8,7 +8,7 @@ use anabranch::{Error, Result};
 use csv_core::ReadRecordResult;
 
 use super::input::Input;
-use super::lines::{CUT_BYTES, Line};
+use super::lines::{CUT_BYTES, Line, Mark};
 
 /// Reads rows.
 pub(super) struct Rows {
@@ -20,12 +20,35 @@ pub(super) struct Rows {
     /// The index of the next row.
     index: u64,
     skipping: bool,
+    /// Where the row begins that was given last.
+    given: Mark,
 }
 
 impl Rows {
     pub(super) fn new(input: Input, bytes_max: usize) -> Self {
         let parser = csv_core::Reader::new();
-        Self { input, bytes_max, parser, parsed: 0, index: 0, skipping: false }
+        let given = Mark::default();
+        Self { input, bytes_max, parser, parsed: 0, index: 0, skipping: false, given }
+    }
+
+    /// The rows of an input that begins with the row at this index.
+    pub(super) fn beginning_at(mut self, index: u64) -> Self {
+        // Only at the file's beginning would the parser take a byte order mark away.
+        let _ = self.parser.read_record(b"\n", &mut [0; 1], &mut [0; 1]);
+        Self { index, ..self }
+    }
+
+    /// As [`Lines::mark`](super::lines::Lines::mark).
+    pub(super) fn mark(&self) -> Mark {
+        match self.skipping {
+            true => self.given,
+            false => Mark { index: self.index, bytes: self.input.consumed() },
+        }
+    }
+
+    /// What is read, for messages.
+    pub(super) fn what(&self) -> &str {
+        self.input.what()
     }
 
     /// The names of the columns, from the first row; none if there is no row.
@@ -85,6 +108,7 @@ impl Rows {
 
     fn give(&mut self) -> Line<'_> {
         let index = self.index;
+        self.given = Mark { index, bytes: self.input.consumed() };
         self.index += 1;
         let length = std::mem::take(&mut self.parsed);
         self.input.consume(length);

@@ -4,7 +4,7 @@
 //! bounded by the longest that the user accepts.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anabranch::{Error, Result};
@@ -24,6 +24,8 @@ pub(super) struct Input {
     start: usize,
     end: usize,
     is_over: bool,
+    /// How many bytes were consumed, from the file's beginning.
+    consumed: u64,
     /// Why it is over, if not because everything was read.
     failed: Option<Error>,
 }
@@ -32,7 +34,16 @@ impl Input {
     /// Reads from `from`, called `what` in messages.
     pub(super) fn new(what: impl Into<String>, from: impl Read + Send + 'static) -> Self {
         let (buffer, what) = (vec![0; WINDOW_BYTES], what.into());
-        Self { what, from: Box::new(from), buffer, start: 0, end: 0, is_over: false, failed: None }
+        Self {
+            what,
+            from: Box::new(from),
+            buffer,
+            start: 0,
+            end: 0,
+            is_over: false,
+            consumed: 0,
+            failed: None,
+        }
     }
 
     /// Opens a file, and decompresses it if its name ends in `.gz` or `.zst`.
@@ -48,6 +59,29 @@ impl Input {
                 Self::new(what, decoder)
             }
         })
+    }
+
+    /// Opens a file that is not compressed where a line begins, `consumed` bytes after its
+    /// beginning; `None` if none begins there.
+    pub(super) fn open_at(path: &Path, consumed: u64) -> Result<Option<Self>> {
+        let what = path.display().to_string();
+        let failed = |e| Error::io(format!("cannot read {what} from byte {consumed} on"), e);
+        let mut file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut before = [b'\n'];
+        if let Some(last) = consumed.checked_sub(1).filter(|_| consumed <= length) {
+            file.seek(SeekFrom::Start(last)).map_err(failed)?;
+            file.read_exact(&mut before).map_err(failed)?;
+        }
+        // The last line may have no end.
+        let fits = matches!(before, [b'\n' | b'\r']) || consumed == length;
+        let input = Self { consumed, ..Self::new(what.clone(), file) };
+        Ok((consumed <= length && fits).then_some(input))
+    }
+
+    /// How many bytes were consumed, from the file's beginning.
+    pub(super) fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// What is read, for messages.
@@ -68,7 +102,9 @@ impl Input {
 
     /// Moves the window's beginning on.
     pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        let count = count.min(self.end - self.start);
+        self.start += count;
+        self.consumed += count as u64;
     }
 
     /// Whether nothing more can be read: at the end, or after an error.

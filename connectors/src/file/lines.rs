@@ -22,6 +22,17 @@ pub(super) struct Lines {
     searched: usize,
     /// Within a line that was cut.
     skipping: bool,
+    /// Where the line begins that was given last.
+    given: Mark,
+}
+
+/// A place where a line (or row) begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The line's index.
+    pub(super) index: u64,
+    /// How many bytes are before it.
+    pub(super) bytes: u64,
 }
 
 /// One line, without its end.
@@ -36,7 +47,27 @@ pub(super) struct Line<'a> {
 
 impl Lines {
     pub(super) fn new(input: Input, bytes_max: usize) -> Self {
-        Self { input, bytes_max, index: 0, searched: 0, skipping: false }
+        let given = Mark::default();
+        Self { input, bytes_max, index: 0, searched: 0, skipping: false, given }
+    }
+
+    /// The lines of an input that begins with the line at this index.
+    pub(super) fn beginning_at(self, index: u64) -> Self {
+        Self { index, ..self }
+    }
+
+    /// Where to go on after the line that was given last. In the middle of one that was cut, that
+    /// is its own beginning.
+    pub(super) fn mark(&self) -> Mark {
+        match self.skipping {
+            true => self.given,
+            false => Mark { index: self.index, bytes: self.input.consumed() },
+        }
+    }
+
+    /// What is read, for messages.
+    pub(super) fn what(&self) -> &str {
+        self.input.what()
     }
 
     /// The next line that is not blank; `None` at the end.
@@ -94,6 +125,7 @@ impl Lines {
 
     fn give(&mut self, consumed: usize, length: usize) -> Line<'_> {
         let index = self.index;
+        self.given = Mark { index, bytes: self.input.consumed() };
         self.index += 1;
         self.searched = 0;
         self.input.consume(consumed);

@@ -5,7 +5,9 @@
 //! is read through `-`.
 
 mod csv_rows;
+mod durable;
 mod input;
+mod kept;
 mod lines;
 mod recording;
 mod sink;

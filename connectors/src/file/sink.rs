@@ -2,7 +2,8 @@
 //!
 //! Invariant: the file's bytes depend on the frames alone, compressed ones included: a compressor
 //! sees pieces of fixed size whatever the writes were. The file is truncated when it is opened. It
-//! is not synced to the disk.
+//! is not synced to the disk. With a data directory all this is otherwise: see
+//! [`durable`](super::durable).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,12 +11,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use anabranch::sink::{FrameWriter, Outlet, Taken};
+use anabranch::sink::{FrameWriter, Guarantee, Outlet, Taken};
 use anabranch::source::OpenContext;
 use anabranch::{Error, RecordId, Result};
-use flate2::write::GzEncoder;
 
-use super::Compression;
+use super::kept::Compressor;
+use super::{Compression, durable};
 use crate::queue::{Batch, Bounds, Outbound, OutboundReceiver, outbound};
 
 /// What a compressor is given at once.
@@ -37,21 +38,24 @@ impl Outlet for FileSink {
         let what = self.path.display().to_string();
         let failed = |e| Error::io(format!("cannot write {what}"), e);
         refuse_fifo(&self.path)?;
+        if let Some(folder) = &context.resume.folder {
+            return durable::open(&self.path, self.bounds, folder, context);
+        }
         let file = File::create(&self.path).map_err(failed)?;
         let to = match Compression::of(&self.path) {
             Compression::None => Lines::Plain(Box::new(file)),
-            Compression::Gzip => {
-                let encoder = GzEncoder::new(file, flate2::Compression::default());
-                Lines::Compressed(Compressor::Gzip(encoder), Vec::new())
-            }
-            Compression::Zstd => {
-                let encoder = zstd::Encoder::new(file, 0).map_err(failed)?;
-                Lines::Compressed(Compressor::Zstd(encoder), Vec::new())
+            compression => {
+                let encoder = Compressor::new(compression, file).map_err(failed)?;
+                Lines::Compressed(encoder, Vec::new())
             }
         };
         write_lines(to, self.bounds, context, move |e| {
             Error::io(format!("cannot write {what} (what was written before is there)"), e)
         })
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
     }
 }
 
@@ -93,6 +97,11 @@ impl FrameWriter for LineWriter {
         self.queue.offer(&[frame, b"\n"])
     }
 
+    /// It is with the operating system, and so survives this program.
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        self.queue.position()
+    }
+
     fn close(&mut self) -> Result<Taken> {
         self.queue.close()
     }
@@ -103,12 +112,7 @@ pub(super) enum Lines {
     /// Written as soon as they come.
     Plain(Box<dyn Write + Send>),
     /// Written when a piece is full, and at the end.
-    Compressed(Compressor, Vec<u8>),
-}
-
-pub(super) enum Compressor {
-    Gzip(GzEncoder<File>),
-    Zstd(zstd::Encoder<'static, File>),
+    Compressed(Compressor<File>, Vec<u8>),
 }
 
 impl Lines {
@@ -130,29 +134,16 @@ impl Lines {
                     pending.shrink_to(4 * PIECE_BYTES);
                 }
             }
+            if batch.mark().is_some() {
+                frames.reached(Vec::new());
+            }
         }
         match self {
             Self::Plain(_) => Ok(()),
             Self::Compressed(mut to, pending) => {
                 to.write_all(&pending)?;
-                to.finish()
+                to.finish().map(drop)
             }
-        }
-    }
-}
-
-impl Compressor {
-    fn write_all(&mut self, piece: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Gzip(encoder) => encoder.write_all(piece),
-            Self::Zstd(encoder) => encoder.write_all(piece),
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Gzip(encoder) => encoder.finish().map(drop),
-            Self::Zstd(encoder) => encoder.finish().map(drop),
         }
     }
 }

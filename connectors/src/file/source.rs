@@ -2,7 +2,9 @@
 //!
 //! Invariant: recorded input: a frame's offset is its line's index (of a CSV file, its row's), its
 //! stamp is the one in the line, and neither depends on when or where it is read. A local file does
-//! not block for long, so there is no thread and no copy between the file and the decoder.
+//! not block for long, so there is no thread and no copy between the file and the decoder. After a
+//! restart the frames are those that a reading from the beginning gives: a plain file is read from
+//! the next line on, a compressed one is read again and what was given is skipped.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -14,8 +16,8 @@ use anabranch::{Error, LANES_MAX, Result};
 
 use super::csv_rows::Rows;
 use super::input::Input;
-use super::lines::{Line, Lines, refusal};
-use super::recording;
+use super::lines::{Line, Lines, Mark, refusal};
+use super::{Compression, recording};
 
 /// A call of `read` returns after about so many bytes, so that the worker can do its other work.
 const CALL_BYTES: usize = 1 << 20;
@@ -130,6 +132,10 @@ struct FileReader {
     /// Why a line above the cap is refused.
     refusal: String,
     notes: Counter,
+    /// The first offset that is wanted.
+    from: u64,
+    /// Whether a position in the file's bytes is a position in what it holds.
+    is_plain: bool,
 }
 
 enum Content {
@@ -159,9 +165,63 @@ impl FileReader {
                 Content::Csv(Box::new(rows), columns)
             }
         };
+        let (from, is_plain) = (context.resume.from, Compression::of(path) == Compression::None);
+        // What the beginning tells (columns, whether it is a recording) is known by now.
+        let content = match mark(&context.resume.position, from) {
+            Some(mark) if is_plain => {
+                let input = Input::open_at(path, mark.bytes)?;
+                let input = input.ok_or_else(|| changed(&path.display().to_string(), from))?;
+                content.beginning_at(input, mark.index, source.line_bytes_max)
+            }
+            _ => content,
+        };
         let counter = |name| context.counters.counter(name);
         let refusal = refusal(source.line_bytes_max);
-        Ok(Self { content, oversized: counter("oversized"), refusal, notes: counter("notes") })
+        let (oversized, notes) = (counter("oversized"), counter("notes"));
+        Ok(Self { content, oversized, refusal, notes, from, is_plain })
+    }
+}
+
+/// A position as the reader gave it; `None` if it leads beyond `from`, or says nothing.
+fn mark(position: &[u8], from: u64) -> Option<Mark> {
+    let (index, bytes) = position.split_first_chunk::<8>()?;
+    let bytes = u64::from_le_bytes(bytes.try_into().ok()?);
+    Some(Mark { index: u64::from_le_bytes(*index), bytes }).filter(|mark| mark.index <= from)
+}
+
+fn changed(what: &str, from: u64) -> Error {
+    Error::Connector(format!(
+        "{what} has changed since an earlier run read it up to line (of CSV, row) {from}: now it \
+         is shorter, or has other lines. Bring the former file back, or start with a new data \
+         directory"
+    ))
+}
+
+impl Content {
+    fn beginning_at(self, input: Input, index: u64, line_bytes_max: usize) -> Self {
+        let lines = |input| Lines::new(input, line_bytes_max).beginning_at(index);
+        match self {
+            Self::Lines(_) => Self::Lines(lines(input)),
+            Self::Recording(_) => Self::Recording(lines(input)),
+            Self::Csv(_, columns) => {
+                let rows = Rows::new(input, line_bytes_max).beginning_at(index);
+                Self::Csv(Box::new(rows), columns)
+            }
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        match self {
+            Self::Lines(lines) | Self::Recording(lines) => lines.mark(),
+            Self::Csv(rows, _) => rows.mark(),
+        }
+    }
+
+    fn what(&self) -> &str {
+        match self {
+            Self::Lines(lines) | Self::Recording(lines) => lines.what(),
+            Self::Csv(rows, _) => rows.what(),
+        }
     }
 }
 
@@ -196,7 +256,17 @@ impl FrameReader for FileReader {
                     }
                 },
             };
-            let Some(line) = line else { return Ok(Progress::End) };
+            let Some(line) = line else {
+                let end = self.content.mark().index;
+                if end < self.from {
+                    return Err(changed(self.content.what(), self.from));
+                }
+                return Ok(Progress::End);
+            };
+            if line.index < self.from {
+                done += line.bytes.len() + 1;
+                continue;
+            }
             if line.is_cut {
                 self.oversized.add(1);
             }
@@ -208,5 +278,10 @@ impl FrameReader for FileReader {
             }
         }
         Ok(Progress::Ready)
+    }
+
+    fn position(&self) -> Option<Vec<u8>> {
+        let Mark { index, bytes } = self.content.mark();
+        self.is_plain.then(|| [index.to_le_bytes(), bytes.to_le_bytes()].concat())
     }
 }

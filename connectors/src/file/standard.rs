@@ -56,7 +56,7 @@ impl StandardInput {
         from: impl Read + Send + 'static,
         context: &OpenContext,
     ) -> Result<Box<dyn FrameReader>> {
-        let (queue, reader) = inbound(self.bounds, context.waker.clone());
+        let (queue, reader) = inbound(self.bounds, context.waker.clone(), context.resume.from);
         let lines = LineReader::new(Input::new("standard input", from), self.line_bytes_max);
         let counters = context.counters.clone();
         std::thread::Builder::new()

@@ -50,8 +50,9 @@ impl Inlet for FrameInlet {
         Ok(self.market.options.partitions.max(1))
     }
 
-    fn open(&self, partition: usize, _: &OpenContext) -> Result<Box<dyn FrameReader>> {
-        Ok(Box::new(FramePartition { trades: self.market.partition(partition) }))
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
+        let trades = self.market.partition(partition).after(context.resume.from);
+        Ok(Box::new(FramePartition { trades }))
     }
 }
 
@@ -61,6 +62,9 @@ struct FramePartition {
 
 impl FrameReader for FramePartition {
     fn read(&mut self, each: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
+        if !self.trades.reach()? {
+            return Ok(Progress::Ready);
+        }
         for (offset, trade) in self.trades.by_ref() {
             let text = encode::matched("match", &trade, sequence(&trade));
             let frame = Frame { stamp: Some(trade.time), ..Frame::new(offset, text.as_bytes()) };

@@ -10,8 +10,8 @@ mod options;
 mod random;
 mod zipf;
 
-use anabranch::Result;
 use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source};
+use anabranch::{Error, Result};
 
 pub use self::frames::{FrameInlet, frames};
 pub use self::generate::Trades;
@@ -76,6 +76,7 @@ impl Market {
             partition,
             partitions: self.options.partitions.max(1),
             offset: 0,
+            from: 0,
         }
     }
 }
@@ -95,8 +96,8 @@ impl Source for Market {
         Ok(self.options.partitions.max(1))
     }
 
-    fn open(&self, partition: usize, _: &OpenContext) -> Result<Box<dyn Reader<Trade>>> {
-        Ok(Box::new(self.partition(partition)))
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn Reader<Trade>>> {
+        Ok(Box::new(self.partition(partition).after(context.resume.from)))
     }
 }
 
@@ -107,6 +108,35 @@ struct PartitionTrades {
     partition: usize,
     partitions: usize,
     offset: u64,
+    /// The first trade that is wanted.
+    from: u64,
+}
+
+/// A call of `read` skips so many trades, then returns, so that the worker can do its other work.
+const SKIPPED_A_CALL: u32 = 100_000;
+
+impl PartitionTrades {
+    /// The same from this trade on.
+    fn after(self, from: u64) -> Self {
+        Self { from, ..self }
+    }
+
+    /// Skips trades that are not wanted; true when there are none left.
+    fn reach(&mut self) -> Result<bool> {
+        for _ in 0..SKIPPED_A_CALL {
+            if self.offset >= self.from {
+                return Ok(true);
+            }
+            if self.next().is_none() {
+                return Err(Error::Connector(format!(
+                    "an earlier run read {} trades of partition {} of the made market, and now it \
+                     has {}: give the `gen:` options of then, or start with a new data directory",
+                    self.from, self.partition, self.offset
+                )));
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Iterator for PartitionTrades {
@@ -126,6 +156,9 @@ impl Iterator for PartitionTrades {
 
 impl Reader<Trade> for PartitionTrades {
     fn read(&mut self, intake: &mut Intake<Trade>) -> Result<Progress> {
+        if !self.reach()? {
+            return Ok(Progress::Ready);
+        }
         while !intake.is_full() {
             let Some((offset, trade)) = self.next() else { return Ok(Progress::End) };
             intake.frame(offset, Some(trade.time), size_of::<Trade>());

@@ -1,5 +1,7 @@
 //! [`inbound`]: from sockets or a thread to the worker that reads.
 //!
+//! Offsets are given where frames enter, so a sender knows its frame's before the worker does.
+//!
 //! Invariant: a sender waits while there is no room for its frame, in the order of asking, so a
 //! socket is not read and its peer is slowed by TCP; the worker is woken when the queue turns
 //! non-empty or ends, and never waits.
@@ -8,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch::source::{Frame, FrameReader, Progress, Waker};
 use anabranch::{Error, Result};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::{Batch, Bounds};
+use super::{Batch, Bounds, Owed};
 
 /// The reader is gone: nothing more need be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +25,15 @@ struct Shared {
     bytes: Semaphore,
     half: Bounds,
     waker: Waker,
+    /// Every frame before this offset is durable.
+    durable: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     batch: Batch,
+    /// The offset of the next frame.
+    next: u64,
     /// Permits that the batch holds.
     frames_taken: usize,
     bytes_taken: usize,
@@ -40,19 +46,20 @@ impl Shared {
     }
 }
 
-/// A queue of frames for a worker that `waker` wakes.
-pub(crate) fn inbound(bounds: Bounds, waker: Waker) -> (Inbound, InboundReader) {
+/// A queue of frames for a worker that `waker` wakes; the first one's offset is `from`.
+pub(crate) fn inbound(bounds: Bounds, waker: Waker, from: u64) -> (Inbound, InboundReader) {
     let half = bounds.half();
     let shared = Arc::new(Shared {
-        state: Mutex::default(),
+        state: Mutex::new(State { next: from, ..State::default() }),
         frames: Semaphore::new(half.frames),
         bytes: Semaphore::new(half.bytes),
         half,
         waker,
+        durable: watch::Sender::new(0),
     });
     let sender = Inbound { shared: Arc::clone(&shared) };
     let (batch, refusal) = (Batch::default(), String::new());
-    let reader = InboundReader { shared, batch, at: 0, offset: 0, refusal, task: None };
+    let reader = InboundReader { shared, batch, at: 0, offset: from, refusal, task: None };
     (sender, reader)
 }
 
@@ -63,18 +70,23 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// Hands `frame` over, when there is room for it.
-    pub(crate) async fn send(&self, frame: &[u8]) -> Result<(), Gone> {
+    /// Hands `frame` over, when there is room for it; gives its offset.
+    pub(crate) async fn send(&self, frame: &[u8]) -> Result<u64, Gone> {
         self.hand_over(frame, false).await
     }
 
     /// As [`send`](Inbound::send), for a frame that is to become a dead letter: for the reason that
     /// the reader [has](InboundReader::refusing).
-    pub(crate) async fn refuse(&self, frame: &[u8]) -> Result<(), Gone> {
+    pub(crate) async fn refuse(&self, frame: &[u8]) -> Result<u64, Gone> {
         self.hand_over(frame, true).await
     }
 
-    async fn hand_over(&self, frame: &[u8], is_refused: bool) -> Result<(), Gone> {
+    /// What one connection is to be told of its frames.
+    pub(crate) fn owed(&self) -> Owed {
+        Owed::new(self.shared.durable.subscribe())
+    }
+
+    async fn hand_over(&self, frame: &[u8], is_refused: bool) -> Result<u64, Gone> {
         let shared = &*self.shared;
         let bytes = frame.len().min(shared.half.bytes);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -91,11 +103,13 @@ impl Inbound {
         }
         state.frames_taken += 1;
         state.bytes_taken += permits as usize;
+        let offset = state.next;
+        state.next += 1;
         drop(state);
         if was_empty {
             shared.waker.wake();
         }
-        Ok(())
+        Ok(offset)
     }
 
     /// Nothing more comes, or the program must end with that error.
@@ -107,7 +121,7 @@ impl Inbound {
     }
 }
 
-/// The worker's end: a [`FrameReader`] whose offsets count frames from 0.
+/// The worker's end: a [`FrameReader`] whose offsets count frames.
 pub(crate) struct InboundReader {
     shared: Arc<Shared>,
     batch: Batch,
@@ -182,6 +196,10 @@ impl FrameReader for InboundReader {
                 return said;
             }
         }
+    }
+
+    fn durable(&mut self, next: u64) {
+        self.shared.durable.send_replace(next);
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod inbound;
 mod outbound;
+mod owed;
 
 pub(crate) use self::inbound::{EndGuard, Gone, Inbound, inbound};
 pub(crate) use self::outbound::{Outbound, OutboundReceiver, outbound};
+pub(crate) use self::owed::{Owed, can_acknowledge};
 
 /// What a queue may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(crate) struct Batch {
     ends: Vec<usize>,
     /// The indices of frames that their transport refused, in order: few.
     refused: Vec<usize>,
+    /// After how many frames the worker asks where it is.
+    mark: Option<usize>,
 }
 
 impl Batch {
@@ -67,6 +71,16 @@ impl Batch {
         self.refused.binary_search(&index).is_ok()
     }
 
+    /// Asks where the other side is once it has written what is in here now.
+    fn ask(&mut self) {
+        self.mark = Some(self.len());
+    }
+
+    /// After how many frames the worker wants to know that they are written, if it does.
+    pub(crate) fn mark(&self) -> Option<usize> {
+        self.mark
+    }
+
     /// How many frames there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
@@ -88,6 +102,13 @@ impl Batch {
         self.bytes.get(start.copied().unwrap_or(0)..end)
     }
 
+    /// The frames `from..to`, back to back.
+    pub(crate) fn bytes_of(&self, from: usize, to: usize) -> &[u8] {
+        let end = |count: usize| count.checked_sub(1).and_then(|last| self.ends.get(last));
+        let (from, to) = (end(from).copied().unwrap_or(0), end(to).copied().unwrap_or(0));
+        self.bytes.get(from..to).unwrap_or_default()
+    }
+
     /// The frames, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|index| self.get(index))
@@ -95,6 +116,7 @@ impl Batch {
 
     /// Forgets the frames, and gives back memory that only a burst needed.
     pub(crate) fn clear(&mut self) {
+        self.mark = None;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.ends.clear();
@@ -152,7 +174,7 @@ mod tests {
     fn a_worker_that_never_reads_bounds_what_is_held_by_bytes_and_by_frames() {
         let (_, waker) = counting_waker();
         let bounds = Bounds { frames: 1000, bytes: 1 << 20 };
-        let (queue, mut reader) = inbound(bounds, waker);
+        let (queue, mut reader) = inbound(bounds, waker, 0);
         assert_eq!(fill(&queue, &[7; 10_000]), (1 << 19) / 10_000);
         assert_eq!(reader.held(), ((1 << 19) / 10_000, true), "half of the bound is queued");
         // The worker takes the batch and stops in it: the other half, and no more.
@@ -168,7 +190,7 @@ mod tests {
     #[test]
     fn the_worker_is_woken_when_the_queue_turns_non_empty() {
         let (woken, waker) = counting_waker();
-        let (queue, mut reader) = inbound(Bounds::default(), waker);
+        let (queue, mut reader) = inbound(Bounds::default(), waker, 0);
         for round in 1..4 {
             assert_eq!(reader.read(&mut |_| true).unwrap(), Progress::Idle);
             for _ in 0..3 {
@@ -194,7 +216,7 @@ mod tests {
     #[test]
     fn a_reader_that_is_gone_ends_the_senders() {
         let (_, waker) = counting_waker();
-        let (queue, reader) = inbound(Bounds { frames: 2, bytes: 2 }, waker);
+        let (queue, reader) = inbound(Bounds { frames: 2, bytes: 2 }, waker, 0);
         assert_eq!(fill(&queue, b"x"), 1);
         let waiting = std::thread::spawn(move || block_on(queue.send(b"y")));
         drop(reader);
@@ -204,7 +226,7 @@ mod tests {
     #[test]
     fn a_feeder_that_dies_is_an_error_and_no_silence() {
         let (_, waker) = counting_waker();
-        let (queue, mut reader) = inbound(Bounds::default(), waker);
+        let (queue, mut reader) = inbound(Bounds::default(), waker, 0);
         drop(EndGuard(queue));
         let error = reader.read(&mut |_| true).unwrap_err().to_string();
         assert!(error.contains("unexpectedly"), "{error}");
@@ -254,5 +276,31 @@ mod tests {
         let (queue, receiver) = outbound(Bounds::default(), counting_waker().1);
         drop(receiver);
         assert!(queue.close().unwrap_err().to_string().contains("unexpectedly"));
+    }
+
+    #[test]
+    fn a_position_is_asked_at_one_place_and_told_when_it_is_reached() {
+        let (woken, waker) = counting_waker();
+        let (queue, receiver) = outbound(Bounds::default(), waker);
+        let mut batch = Batch::default();
+        queue.offer(&[b"a"]).unwrap();
+        queue.offer(&[b"b"]).unwrap();
+        assert_eq!(queue.position().unwrap(), None);
+        queue.offer(&[b"c"]).unwrap();
+        assert_eq!(queue.position().unwrap(), None, "the place is that of the first call");
+        assert!(receiver.take_blocking(&mut batch));
+        assert_eq!((batch.len(), batch.mark()), (3, Some(2)));
+        let before = woken.load(Ordering::SeqCst);
+        receiver.reached(vec![7]);
+        assert!(woken.load(Ordering::SeqCst) > before);
+        assert_eq!(queue.position().unwrap(), Some(vec![7]));
+        // A question alone is a batch.
+        assert_eq!(queue.position().unwrap(), None);
+        assert!(receiver.take_blocking(&mut batch));
+        assert_eq!((batch.len(), batch.mark()), (0, Some(0)));
+        let patience = receiver.patience();
+        assert!(patience(std::time::Duration::ZERO));
+        drop(queue);
+        assert!(!patience(std::time::Duration::MAX), "nobody is there");
     }
 }

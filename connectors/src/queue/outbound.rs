@@ -2,7 +2,8 @@
 //!
 //! Invariant: the worker is told [`Taken::Partly`] while there is no room, has then given nothing,
 //! and is woken when there is room again; a failure of the other side reaches the worker once, as
-//! an error that ends the program.
+//! an error that ends the program. Where the other side is, is asked of it at one place among the
+//! frames, and answered once everything before that place is written.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,7 @@ use anabranch::{Error, Result};
 use tokio::sync::Notify;
 
 use super::{Batch, Bounds};
+use crate::durable::Patience;
 
 struct Shared {
     state: Mutex<State>,
@@ -29,6 +31,11 @@ struct State {
     /// The worker was told `Partly` and waits to be woken.
     starved: bool,
     closing: bool,
+    /// Nobody waits for the end.
+    abandoned: bool,
+    /// The worker has asked where the other side is, and was not told yet.
+    asked: bool,
+    reached: Option<Vec<u8>>,
     end: Option<Result<()>>,
 }
 
@@ -88,6 +95,27 @@ impl Outbound {
         Ok(Taken::All)
     }
 
+    /// Where the other side is when it has written everything that was offered before this was
+    /// first called; `None` as long as it has not.
+    ///
+    /// # Errors
+    /// What the other side failed with.
+    pub(crate) fn position(&self) -> Result<Option<Vec<u8>>> {
+        let mut state = self.shared.lock();
+        if let Some(end) = state.end.as_mut().filter(|end| end.is_err()) {
+            return Err(spent(end));
+        }
+        if let Some(reached) = state.reached.take() {
+            return Ok(Some(reached));
+        }
+        if !std::mem::replace(&mut state.asked, true) {
+            state.batch.ask();
+            drop(state);
+            self.notify();
+        }
+        Ok(None)
+    }
+
     /// Nothing more will be offered: `All` when the other side has said that it is done.
     ///
     /// # Errors
@@ -114,7 +142,10 @@ impl Outbound {
 /// Without a worker there is nobody to write for.
 impl Drop for Outbound {
     fn drop(&mut self) {
-        self.shared.lock().closing = true;
+        let mut state = self.shared.lock();
+        state.closing = true;
+        state.abandoned = true;
+        drop(state);
         self.shared.closed.notify_one();
         self.notify();
     }
@@ -150,7 +181,7 @@ impl OutboundReceiver {
     pub(crate) fn take_blocking(&self, batch: &mut Batch) -> bool {
         loop {
             let state = self.shared.lock();
-            let idle = !state.closing && state.batch.is_empty();
+            let idle = !state.closing && state.batch.is_empty() && state.batch.mark().is_none();
             if idle {
                 drop(self.shared.thread.wait(state).unwrap_or_else(PoisonError::into_inner));
             } else if let Some(more) = self.try_take(state, batch) {
@@ -162,7 +193,7 @@ impl OutboundReceiver {
     fn try_take(&self, mut state: MutexGuard<'_, State>, batch: &mut Batch) -> Option<bool> {
         batch.clear();
         std::mem::swap(&mut state.batch, batch);
-        if batch.is_empty() {
+        if batch.is_empty() && batch.mark().is_none() {
             return state.closing.then_some(false);
         }
         let starved = std::mem::take(&mut state.starved);
@@ -171,6 +202,25 @@ impl OutboundReceiver {
             self.shared.waker.wake();
         }
         Some(true)
+    }
+
+    /// Answers a batch's [mark](Batch::mark).
+    pub(crate) fn reached(&self, position: Vec<u8>) {
+        let mut state = self.shared.lock();
+        state.asked = false;
+        state.reached = Some(position);
+        drop(state);
+        self.shared.waker.wake();
+    }
+
+    /// Waits for a time, or less if the worker is gone; false then.
+    pub(crate) fn patience(&self) -> Patience {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move |time| {
+            let waiting = |state: &mut State| !state.abandoned;
+            let waited = shared.thread.wait_timeout_while(shared.lock(), time, waiting);
+            !waited.unwrap_or_else(PoisonError::into_inner).0.abandoned
+        })
     }
 
     /// Waits until the worker has closed its end; frames may still be queued.

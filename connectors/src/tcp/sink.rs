@@ -58,6 +58,7 @@ impl Outlet for TcpSink {
             name: Arc::clone(&context.name),
             counts: Counts::of(&context.counters),
             window: Window::default(),
+            asked: false,
         };
         runtime()?.spawn(sending.run(frames));
         Ok(Box::new(TcpWriter { queue }))
@@ -71,6 +72,12 @@ struct TcpWriter {
 impl FrameWriter for TcpWriter {
     fn write(&mut self, _: RecordId<'_>, frame: &[u8]) -> Result<Taken> {
         self.queue.offer(&[&header(frame)?, frame])
+    }
+
+    /// It is with the operating system, and so survives this program; and the window is written
+    /// again if the connection breaks while the program lives.
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        self.queue.position()
     }
 
     fn close(&mut self) -> Result<Taken> {
@@ -110,6 +117,8 @@ struct Sending {
     name: Arc<str>,
     counts: Counts,
     window: Window,
+    /// The worker wants to know when the window is written.
+    asked: bool,
 }
 
 impl Sending {
@@ -195,6 +204,10 @@ impl Sending {
         let mut batch = Batch::default();
         let mut ignored = [0; 1024];
         loop {
+            if self.asked && self.window.is_written() {
+                self.asked = false;
+                frames.reached(Vec::new());
+            }
             let open = tokio::select! {
                 // A receiver says nothing; the end of what it says is the end of the connection.
                 read = from.read(&mut ignored) => match read {
@@ -212,6 +225,7 @@ impl Sending {
                 more = frames.take(&mut batch), if self.window.is_written() => {
                     self.counts.frames.add(batch.len() as u64);
                     self.window.extend(&batch);
+                    self.asked |= batch.mark().is_some();
                     batch.clear();
                     Ok(more)
                 }

@@ -2,27 +2,32 @@
 //!
 //! Invariant: one partition, in the order of arrival; a sender that breaks the framing loses its own
 //! connection and nothing else; what a connection holds grows with what came, not with what its
-//! lengths promise.
+//! lengths promise. A frame is acknowledged, if that was asked for, when it is durable and not
+//! before; a sender that does not read its acknowledgements is not read either, then left.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch::metrics::{Counter, Counters};
 use anabranch::source::{FrameReader, Inlet, Nature, OpenContext};
 use anabranch::{Error, Result};
-use tokio::io::{AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::HEADER_BYTES;
 use crate::listen::{Listen, count_and_tell};
-use crate::queue::{Bounds, Gone, Inbound};
+use crate::queue::{Bounds, Gone, Inbound, Owed, can_acknowledge};
 
 /// Small, as there may be a thousand connections.
 const READ_BUFFER_BYTES: usize = 16 << 10;
 /// What a connection keeps between frames.
 const KEPT_BYTES: usize = 64 << 10;
+/// The longest that a sender may leave an acknowledgement unread that TCP has no room for.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A place for senders to connect to.
 #[derive(Clone, Debug)]
@@ -30,6 +35,8 @@ pub(crate) struct TcpListenSource {
     pub(crate) listen: Listen,
     pub(crate) frame_bytes_max: usize,
     pub(crate) bounds: Bounds,
+    /// Senders are told when their frames are durable.
+    pub(crate) ack: bool,
 }
 
 impl Inlet for TcpListenSource {
@@ -47,10 +54,14 @@ impl Inlet for TcpListenSource {
 
     fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
         let (counts, name) = (Counts::of(&context.counters), Arc::clone(&context.name));
-        let frame_bytes_max = self.frame_bytes_max;
+        let (frame_bytes_max, ack) = (self.frame_bytes_max, self.ack);
+        if ack {
+            can_acknowledge(context, &self.describe())?;
+        }
         self.listen.feed(context, self.bounds, move |queue, stream, peer, place| {
             let (counts, name) = (counts.clone(), Arc::clone(&name));
-            Sender { queue, counts, frame_bytes_max, name }.serve(stream, peer, place)
+            let owed = ack.then(|| queue.owed());
+            Sender { queue, owed, counts, frame_bytes_max, name }.serve(stream, peer, place)
         })
     }
 }
@@ -79,6 +90,8 @@ impl Counts {
 /// One connection.
 struct Sender {
     queue: Inbound,
+    /// The acknowledgements that this sender is owed, if it gets any.
+    owed: Option<Owed>,
     counts: Counts,
     frame_bytes_max: usize,
     name: Arc<str>,
@@ -102,7 +115,15 @@ enum Over {
 impl Sender {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
         let name = &self.name;
-        match self.read(BufReader::with_capacity(READ_BUFFER_BYTES, stream)).await {
+        let over = match &self.owed {
+            None => self.read(BufReader::with_capacity(READ_BUFFER_BYTES, stream)).await,
+            Some(owed) => {
+                let (from, to) = stream.into_split();
+                let from = BufReader::with_capacity(READ_BUFFER_BYTES, from);
+                self.read_and_acknowledge(from, to, owed).await
+            }
+        };
+        match over {
             Over::Closed | Over::Gone => {
                 tracing::debug!(source = %name, "{peer} disconnected");
             }
@@ -134,9 +155,47 @@ impl Sender {
         }
     }
 
-    async fn read(&self, mut stream: BufReader<TcpStream>) -> Over {
+    /// A sender that has sent everything and reads on gets the last acknowledgements.
+    async fn read_and_acknowledge(
+        &self,
+        from: BufReader<impl AsyncRead + Unpin>,
+        mut to: impl AsyncWrite + Unpin,
+        owed: &Owed,
+    ) -> Over {
+        let reading = async {
+            let over = self.read(from).await;
+            owed.finish();
+            match over {
+                // Now only the other side has something to do.
+                Over::Closed => std::future::pending().await,
+                over => over,
+            }
+        };
+        let acknowledging = async {
+            while let Some(count) = owed.due().await {
+                match timeout(ACKNOWLEDGED_WITHIN, to.write_all(&count.to_be_bytes())).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Over::Broken(error),
+                    Err(_) => {
+                        let text = "it does not read its acknowledgements";
+                        return Over::Broken(std::io::Error::other(text));
+                    }
+                }
+            }
+            Over::Closed
+        };
+        tokio::select! {
+            over = reading => over,
+            over = acknowledging => over,
+        }
+    }
+
+    async fn read(&self, mut stream: BufReader<impl AsyncRead + Unpin>) -> Over {
         let mut frame = Vec::new();
         loop {
+            if let Some(owed) = &self.owed {
+                owed.room().await;
+            }
             let length = match read_length(&mut stream).await {
                 Ok(length) => length,
                 Err(over) => return over,
@@ -152,14 +211,16 @@ impl Sender {
             }
             self.counts.frames.add(1);
             self.counts.bytes.add(length as u64);
-            if let Err(Gone) = self.queue.send(&frame).await {
-                return Over::Gone;
+            match (self.queue.send(&frame).await, &self.owed) {
+                (Ok(offset), Some(owed)) => owed.sent(offset),
+                (Ok(_), None) => {}
+                (Err(Gone), _) => return Over::Gone,
             }
         }
     }
 }
 
-async fn read_length(stream: &mut BufReader<TcpStream>) -> Result<usize, Over> {
+async fn read_length(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Result<usize, Over> {
     let mut header = [0; HEADER_BYTES];
     let mut had = 0;
     while let Some(rest) = header.get_mut(had..).filter(|rest| !rest.is_empty()) {

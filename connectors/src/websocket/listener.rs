@@ -1,7 +1,8 @@
 //! The source `ws-listen://`: many producers connect, each message is a frame.
 //!
 //! Invariant: one partition, in the order of arrival; a producer that misbehaves (wrong path, slow
-//! handshake, message too big, silence) loses its own connection and nothing else.
+//! handshake, message too big, silence, acknowledgements that it does not read) loses its own
+//! connection and nothing else. A frame is acknowledged when it is durable and not before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use tokio::time::timeout;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::listen::{Listen, count_and_tell};
-use crate::queue::{Bounds, Inbound};
+use crate::queue::{Bounds, Gone, Inbound, Owed, can_acknowledge};
 use crate::websocket::connection::{Connection, Interruption, Limits};
 
 /// Small, as there may be a thousand connections.
@@ -43,11 +45,12 @@ impl Endpoint {
 
     #[expect(clippy::result_large_err, reason = "the answer's type is tungstenite's")]
     /// Makes a WebSocket of `stream`, if the client asks for one on the right path in time.
-    /// `welcome` is called before the client learns that it is connected.
+    /// `welcome` is called, with the query of the request, before the client learns that it is
+    /// connected; it may refuse.
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
-        welcome: impl FnOnce() + Unpin,
+        welcome: impl FnOnce(&str) -> Result<(), String> + Unpin,
     ) -> Result<Connection<TcpStream>, String> {
         let answer = |request: &Request, response: Response| {
             if request.uri().path() != self.path {
@@ -58,7 +61,8 @@ impl Endpoint {
                 let text = "pages of this origin may not connect; the option `origin` allows it\n";
                 return Err(refusal(StatusCode::FORBIDDEN, text.into()));
             }
-            welcome();
+            welcome(request.uri().query().unwrap_or_default())
+                .map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
             Ok(response)
         };
         let config = self.limits.config(READ_BUFFER_BYTES);
@@ -91,6 +95,8 @@ fn refusal(status: StatusCode, text: String) -> ErrorResponse {
 pub(crate) struct WebSocketListener {
     pub(crate) endpoint: Endpoint,
     pub(crate) bounds: Bounds,
+    /// Producers are told when their messages are durable.
+    pub(crate) ack: bool,
 }
 
 impl Inlet for WebSocketListener {
@@ -108,10 +114,15 @@ impl Inlet for WebSocketListener {
 
     fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn FrameReader>> {
         let (counts, name) = (Counts::of(&context.counters), Arc::clone(&context.name));
-        let endpoint = self.endpoint.clone();
+        let (endpoint, ack) = (self.endpoint.clone(), self.ack);
+        if ack {
+            can_acknowledge(context, &self.describe())?;
+        }
         self.endpoint.listen.feed(context, self.bounds, move |queue, stream, peer, place| {
             let (endpoint, counts) = (endpoint.clone(), counts.clone());
-            Producer { endpoint, queue, counts, name: Arc::clone(&name) }.serve(stream, peer, place)
+            let owed = ack.then(|| queue.owed());
+            let producer = Producer { endpoint, queue, owed, counts, name: Arc::clone(&name) };
+            producer.serve(stream, peer, place)
         })
     }
 }
@@ -140,13 +151,15 @@ impl Counts {
 struct Producer {
     endpoint: Endpoint,
     queue: Inbound,
+    /// The acknowledgements that this producer is owed, if it gets any.
+    owed: Option<Owed>,
     counts: Counts,
     name: Arc<str>,
 }
 
 impl Producer {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
-        let mut connection = match self.endpoint.handshake(stream, || ()).await {
+        let mut connection = match self.endpoint.handshake(stream, |_| Ok(())).await {
             Ok(connection) => connection,
             Err(why) => {
                 let failures = &self.counts.handshake_failures;
@@ -158,18 +171,12 @@ impl Producer {
             }
         };
         tracing::debug!(source = %self.name, "{peer} connected");
-        let why = loop {
-            match connection.next().await {
-                Err(why) => break why,
-                Ok(message) => {
-                    let frame = message.into_data();
-                    self.counts.frames.add(1);
-                    self.counts.bytes.add(frame.len() as u64);
-                    if self.queue.send(&frame).await.is_err() {
-                        return connection.close(1001, "the program ends").await;
-                    }
-                }
-            }
+        let read = match &self.owed {
+            None => self.read(&mut connection).await,
+            Some(owed) => self.read_and_acknowledge(&mut connection, owed).await,
+        };
+        let Err(why) = read else {
+            return connection.close(1001, "the program ends").await;
         };
         match why {
             Interruption::Closed { .. } => {
@@ -185,4 +192,58 @@ impl Producer {
             }
         }
     }
+
+    /// `Ok` when the program ends.
+    async fn read(&self, connection: &mut Connection<TcpStream>) -> Result<(), Interruption> {
+        loop {
+            let frame = self.count(connection.next().await?);
+            if let Err(Gone) = self.queue.send(&frame).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`read`](Self::read). Acknowledgements go out also while the queue is full.
+    async fn read_and_acknowledge(
+        &self,
+        connection: &mut Connection<TcpStream>,
+        owed: &Owed,
+    ) -> Result<(), Interruption> {
+        loop {
+            let frame = tokio::select! {
+                due = owed.due() => {
+                    let Some(count) = due else { return Ok(()) };
+                    connection.send(acknowledgement(count)).await?;
+                    continue;
+                }
+                message = connection.next(), if owed.has_room() => self.count(message?),
+            };
+            let mut sending = std::pin::pin!(self.queue.send(&frame));
+            let offset = loop {
+                tokio::select! {
+                    sent = &mut sending => match sent {
+                        Ok(offset) => break offset,
+                        Err(Gone) => return Ok(()),
+                    },
+                    due = owed.due() => {
+                        let Some(count) = due else { return Ok(()) };
+                        connection.send(acknowledgement(count)).await?;
+                    }
+                }
+            };
+            owed.sent(offset);
+        }
+    }
+
+    fn count(&self, message: Message) -> Bytes {
+        let frame = message.into_data();
+        self.counts.frames.add(1);
+        self.counts.bytes.add(frame.len() as u64);
+        frame
+    }
+}
+
+/// The first `count` messages of a connection are durable.
+fn acknowledgement(count: u64) -> String {
+    format!("{{\"ack\":{count}}}")
 }

@@ -2,11 +2,13 @@
 //!
 //! Invariant: a peer can delay or end only its own connection.
 
+mod audience;
 mod broadcast;
 mod client;
 mod connection;
 mod dial;
 mod listener;
+mod log;
 mod source;
 mod tls;
 

@@ -48,7 +48,7 @@ impl Inlet for WebSocketSource {
             None => None,
         };
         let dial = Dial::new(&self.url, tls, self.limits)?;
-        let (queue, reader) = inbound(self.bounds, context.waker.clone());
+        let (queue, reader) = inbound(self.bounds, context.waker.clone(), context.resume.from);
         let mut feed = ToQueue { subscribe: self.subscribe.clone(), queue };
         let context = context.clone();
         let task = runtime()?.spawn(async move {
@@ -72,7 +72,7 @@ impl Feed for ToQueue {
 
     async fn message(&mut self, message: Message) -> Verdict {
         match self.queue.send(&message.into_data()).await {
-            Ok(()) => Verdict::Good,
+            Ok(_) => Verdict::Good,
             Err(_) => Verdict::Stop,
         }
     }

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(clippy::result_large_err, reason = "tungstenite's errors are")]
 
+mod acknowledgements;
 mod broadcast;
+mod durable_broadcast;
+mod durable_files;
 mod files;
 mod interop;
+mod resuming;
 mod support;
 mod tcp;
 mod urls;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anabranch::metrics::Counters;
 use anabranch::sink::{FrameWriter, Taken};
-use anabranch::source::{Frame, FrameReader, OpenContext, Progress, Waker};
+use anabranch::source::{Frame, FrameReader, OpenContext, Progress, Resume, Waker};
 use anabranch::{Origin, RecordId, Result, Time};
 use anabranch_connectors::{inlet, outlet};
 use tokio_tungstenite::tungstenite::handshake::client::Response;
@@ -101,6 +101,23 @@ impl Source {
         Ok(Self { reader, bed, counters: context.counters })
     }
 
+    /// Goes on where an earlier reader stopped.
+    pub(crate) fn resume(url: &str, resume: Resume) -> Result<Self> {
+        let (mut context, bed) = context();
+        context.resume = resume;
+        let reader = inlet(url)?.open(0, &context)?;
+        Ok(Self { reader, bed, counters: context.counters })
+    }
+
+    /// Every frame before this offset is durable.
+    pub(crate) fn durable(&mut self, next: u64) {
+        self.reader.durable(next);
+    }
+
+    pub(crate) fn position(&self) -> Vec<u8> {
+        self.reader.position().unwrap_or_default()
+    }
+
     /// The port of a listener.
     pub(crate) fn port(&self) -> u64 {
         self.count("port")
@@ -173,6 +190,30 @@ impl Sink {
         let (context, bed) = context();
         let writer = outlet(url)?.open(&context)?;
         Ok(Self { writer, bed, counters: context.counters, written: 0 })
+    }
+
+    /// Goes on where an earlier writer was; `written` records were given before.
+    pub(crate) fn resume(url: &str, resume: Resume, written: u64) -> Result<Self> {
+        let (mut context, bed) = context();
+        context.resume = resume;
+        let writer = outlet(url)?.open(&context)?;
+        Ok(Self { writer, bed, counters: context.counters, written })
+    }
+
+    /// Where it is once everything is durable.
+    #[track_caller]
+    pub(crate) fn position(&mut self) -> Vec<u8> {
+        self.try_position().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn try_position(&mut self) -> Result<Vec<u8>> {
+        loop {
+            if let Some(position) = self.writer.position()? {
+                return Ok(position);
+            }
+            self.bed.sleep();
+        }
     }
 
     pub(crate) fn port(&self) -> u64 {
@@ -270,6 +311,11 @@ pub(crate) fn close_code(socket: &mut WebSocket<TcpStream>) -> Option<u16> {
     }
 }
 
+/// What the engine tells a source or sink that has `folder`.
+pub(crate) fn resume(folder: &Path, from: u64, position: &[u8]) -> Resume {
+    Resume { from, position: position.to_vec(), folder: Some(folder.into()), generation: 1 }
+}
+
 /// A directory that is removed with this value.
 pub(crate) struct Folder(PathBuf);
 
@@ -285,6 +331,13 @@ impl Folder {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// A folder in it, as the engine gives to a connector.
+    pub(crate) fn own(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
     }
 
     /// Writes a file and gives the URL of it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anabranch::clock;
 use anabranch::metrics::Counters;
-use anabranch::source::{Intake, OpenContext, Reader, Source, Waker};
+use anabranch::source::{Intake, OpenContext, Reader, Resume, Source, Waker};
 use anabranch_connectors::coinbase::{self, Limits, Product, Trade};
 use anabranch_connectors::market::{Market, MarketOptions};
 use anabranch_exchange::{
@@ -102,17 +102,30 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn open(url: &str, limits: Limits) -> Self {
+        Self::resume(url, limits, Resume::default())
+    }
+
+    /// Goes on where an earlier one was.
+    pub(crate) fn resume(url: &str, limits: Limits, resume: Resume) -> Self {
         let counters = Counters::default();
         let (wake, woken) = mpsc::sync_channel(1);
         let waker = Waker::new(move || {
             // A second call before the first is noticed adds nothing.
             let _ = wake.try_send(());
         });
-        let context = OpenContext::new("prices", waker, counters.clone());
+        let mut context = OpenContext::new("prices", waker, counters.clone());
+        context.resume = resume;
         let begun = clock::instant();
         let reader = coinbase::trades(url).unwrap().with_limits(limits).open(0, &context).unwrap();
         let intake = Intake::detached(1_000, 1 << 20);
         Self { reader, intake, woken, counters, trades: Vec::new(), refused: Vec::new(), begun }
+    }
+
+    /// What the engine hands back after a crash that comes now.
+    pub(crate) fn position(&self) -> Resume {
+        let from = (self.trades.len() + self.refused.len()) as u64;
+        let position = self.reader.position().unwrap();
+        Resume { from, position, folder: None, generation: 2 }
     }
 
     /// Reads what is there, or waits a little for it.
