@@ -134,7 +134,9 @@ fn a_stopped_child_of_a_killed_supervisor_keeps_the_directory_until_it_is_gone()
 fn a_program_whose_file_was_replaced_starts_again_as_it_was() {
     let dir = Dir::new();
     let copy = dir.path("copy");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By another process: a descriptor of ours could be open in a child of another test.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status();
+    assert!(copied.unwrap().success());
     let mut supervisor = Process::start_copy(&copy, &dir, "supervisor", &settings("hold", 1));
     let first = up(&dir, 1, 1)[0];
     publish(&copy, "the next version, half written");
