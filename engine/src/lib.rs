@@ -106,6 +106,7 @@ pub mod clock;
 pub mod cluster;
 mod computation;
 pub mod config;
+#[doc(hidden)]
 pub mod data_dir;
 mod dataflow;
 mod dead_letter;

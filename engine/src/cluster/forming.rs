@@ -95,7 +95,9 @@ impl Forming {
         for stream in data.iter().flatten() {
             handed_over(stream).map_err(|e| Error::io("preparing a data connection", e))?;
         }
-        tracing::info!("the cluster is formed: {} processes", data.len());
+        if data.len() > 1 {
+            tracing::info!("the cluster is formed: {} processes", data.len());
+        }
         Ok(Some(Mesh {
             process: shared.config.process,
             workers: shared.config.workers,

@@ -4,7 +4,10 @@
 //! [`role`] what this process is. [`Role::Alone`]: no cluster; `main` calls [`watch_signals`] and
 //! runs. [`Role::Supervisor`] (`-n N`): starts N copies of the program, each with a control pipe,
 //! collects the loopback addresses on which they listen, makes a key, hands both out, and from then
-//! on only passes a drain on and remembers the first failure. [`Role::Member`] (such a child, or
+//! on only passes a drain on and remembers the first failure. With a data directory
+//! ([`Placement::data`]) there is a supervisor for one process too, and for each line of a hosts
+//! file: it starts its processes again when they fail ([`Restarts`]), each time as the next
+//! generation ([`Mesh::generation`]), and gives up one that does not answer. [`Role::Member`] (such a child, or
 //! `-p I --hosts FILE`): [`Member::connect`] forms the mesh. Each process dials those of lower index
 //! and admits those of higher index; every connection begins with the handshake by the shared key,
 //! and strangers lose only their own connection. When each process has two connections to each
@@ -17,7 +20,8 @@
 //! ([`Failures::exit_on_first`], [`Failures::exit`]), and the exit code is 1.
 //!
 //! Invariant: no byte reaches timely from a connection that has not proved that it has the key; the
-//! cluster stands or falls as one. No restart of a lost process here: that needs a checkpoint.
+//! cluster stands or falls as one: no process is replaced in a running cluster, all are started
+//! again. What they find again is not known here, only which start they are.
 //!
 //! ```no_run
 //! use anabranch::cluster::{self, Drain, Failures, Placement, Role};

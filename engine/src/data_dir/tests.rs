@@ -175,7 +175,8 @@ fn one_program_at_a_time_and_the_other_is_told_who() {
     drop(one);
     assert!(other.try_take(Seat::Program).unwrap().is_some(), "a clone holds it still");
     drop(shared);
-    assert_eq!(other.try_take(Seat::Program).unwrap(), None);
+    // A child that another test is about to start may hold it for a moment more.
+    other.take(Seat::Program, Duration::from_secs(60)).unwrap();
 }
 
 #[test]

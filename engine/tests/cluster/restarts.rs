@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anabranch::data_dir::DataDir;
 
-use crate::support::{Dir, Process, gone, publish, signal, until};
+use crate::support::{Dir, Process, expected_sum, gone, publish, signal, until};
 
 type Settings = Vec<(&'static str, String)>;
 
@@ -108,6 +108,41 @@ fn a_supervisor_killed_while_its_children_start_leaves_nobody_behind() {
     let children = up(&dir, 1, next);
     until("no child remains", || gone(orphan).then_some(()));
     drain(&mut second, &children);
+}
+
+#[test]
+fn a_stopped_child_of_a_killed_supervisor_keeps_the_directory_until_it_is_gone() {
+    let dir = Dir::new();
+    let mut first = start(&dir, "hold", 1);
+    let orphan = up(&dir, 1, 1)[0];
+    signal("STOP", orphan);
+    signal("KILL", first.pid());
+    first.end();
+    let failure = start_with(&dir, 1, &[("CLUSTER_TEST_LOCK_MS", "100")]).failure();
+    let named = format!("in use by a process of an earlier start, `program` (pid {orphan} on ");
+    assert!(failure.contains(&named), "{failure}");
+    let mut third = start(&dir, "hold", 1);
+    until("it waits", || third.errors().contains("waiting for").then_some(()));
+    assert_eq!(generation(&dir), 1);
+    signal("CONT", orphan);
+    let children = up(&dir, 1, 2);
+    assert!(gone(orphan), "two programs in one directory");
+    drain(&mut third, &children);
+}
+
+#[test]
+fn a_program_whose_file_was_replaced_starts_again_as_it_was() {
+    let dir = Dir::new();
+    let copy = dir.path("copy");
+    // By another process: a descriptor of ours could be open in a child of another test.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let mut supervisor = Process::start_copy(&copy, &dir, "supervisor", &settings("hold", 1));
+    let first = up(&dir, 1, 1)[0];
+    publish(&copy, "the next version, half written");
+    signal("KILL", first);
+    let children = up(&dir, 1, 2);
+    drain(&mut supervisor, &children);
 }
 
 #[test]
@@ -246,8 +281,14 @@ fn a_second_signal_leaves_at_once() {
 fn one_process_that_is_done_is_done() {
     for processes in [1, 2] {
         let dir = Dir::new();
-        assert_eq!(start(&dir, "sum", processes).end().code(), Some(0));
-        assert!(dir.has(&format!("done-{}", processes - 1)));
+        let mut settings = settings("sum", processes);
+        settings.push(("CLUSTER_TEST_WORKERS", "2".to_owned()));
+        assert_eq!(Process::start(&dir, "supervisor", &settings).end().code(), Some(0));
+        let peers = 2 * processes as u64;
+        for process in 0..processes {
+            let sums = [0, 1].map(|worker| expected_sum(2 * process as u64 + worker, peers));
+            assert_eq!(dir.read(&format!("done-{process}")), format!("{sums:?}"));
+        }
         assert_eq!(generation(&dir), 1);
     }
 }
@@ -307,6 +348,29 @@ fn processes_of_a_hosts_file_meet_again() {
         assert_eq!(supervisor.end().code(), Some(0), "{}", supervisor.errors());
     }
     assert!(children.iter().all(|pid| gone(*pid)), "a child outlived its supervisor");
+}
+
+#[test]
+fn a_machine_that_was_stopped_is_replaced_and_comes_back_as_the_next_generation() {
+    let dir = Dir::new();
+    let mut settings = listed(&dir, 2);
+    for settings in &mut settings {
+        settings.push(("CLUSTER_TEST_SILENCE_MS", "1000".to_owned()));
+    }
+    let mut first = Process::start(&dir, "host-0", &settings[0]);
+    let mut second = Process::start(&dir, "host-1", &settings[1]);
+    let (old, children) = met(&dir, 0);
+    signal("STOP", second.pid());
+    signal("STOP", children[1]);
+    until("the other goes on", || (generation(&dir) > old).then_some(()));
+    assert!(!gone(children[1]), "nobody there could end it");
+    signal("CONT", children[1]);
+    signal("CONT", second.pid());
+    met(&dir, old);
+    assert!(gone(children[1]), "a stale process lives on");
+    signal("TERM", first.pid());
+    assert_eq!(first.end().code(), Some(0), "{}", first.errors());
+    assert_eq!(second.end().code(), Some(0), "{}", second.errors());
 }
 
 #[test]

@@ -220,8 +220,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it with settings for [`crate::program`]; its standard error goes to a file.
     pub(crate) fn start(dir: &Dir, name: &str, settings: &[(&str, String)]) -> Self {
+        Self::start_copy(&std::env::current_exe().unwrap(), dir, name, settings)
+    }
+
+    /// The same of another file of this program.
+    pub(crate) fn start_copy(
+        program: &Path,
+        dir: &Dir,
+        name: &str,
+        settings: &[(&str, String)],
+    ) -> Self {
         let errors = dir.path(&format!("{name}.err"));
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(program);
         command
             .args(["program::program", "--exact", "--include-ignored", "--nocapture"])
             .env("CLUSTER_TEST_DIR", &dir.0)
