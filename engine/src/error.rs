@@ -25,6 +25,9 @@ pub enum Error {
     /// The cluster could not be formed, or lost a process.
     #[error("{0}")]
     Cluster(String),
+    /// The journal is damaged, or was not used as it must be.
+    #[error("{0}")]
+    Journal(String),
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
