@@ -49,7 +49,7 @@ fn from_environment() -> Result<(), &'static String> {
         }
         Ok(())
     });
-    SET_UP.as_ref().map(|()| ())
+    SET_UP.as_ref().copied()
 }
 
 #[cfg(feature = "failpoints")]

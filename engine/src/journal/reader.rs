@@ -137,7 +137,7 @@ impl LaneReader {
         let cut = reader.check()?;
         let left = reader.position.next;
         if let Some(reached) = reached.filter(|reached| *reached > left) {
-            let last = links.last().map_or(folder.clone(), |link| link.path.clone());
+            let last = links.last().map_or(folder, |link| link.path.clone());
             let at = cut.as_ref().map_or(0, |cut| cut.at);
             return Err(damaged(
                 &last,

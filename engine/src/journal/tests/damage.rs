@@ -206,7 +206,7 @@ fn a_hole_is_torn_unless_it_was_on_the_disk() {
             assert_eq!(read.unwrap(), all[..frame]);
         }
         // The same place with other bytes is damage, unless nothing is after it.
-        bytes[hole..hole + 512].fill(7);
+        bytes[hole..hole + 512].fill(255);
         fs::write(&path, &bytes).unwrap();
         assert_eq!(look(&folder.path, &lane(0), 0).is_ok(), frame == 8);
     }

@@ -126,9 +126,9 @@ fn run(steps: Vec<Step>, durability: Durability) -> Result<(), TestCaseError> {
                 prop_assert_eq!(before, Some(model.position(0)));
                 // Both write what there is; only one says how it went.
                 if closed {
-                    journal.close().unwrap()
+                    journal.close().unwrap();
                 } else {
-                    drop(journal)
+                    drop(journal);
                 }
                 generation += 1;
                 model.check(&root, model.whole_from)?;
@@ -158,7 +158,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn what_was_appended_is_read(steps in steps(), asynchronous in any::<bool>()) {
