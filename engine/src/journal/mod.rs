@@ -1,0 +1,58 @@
+#![doc = include_str!("../../docs/journal.md")]
+//! # In the code
+//!
+//! `LaneReader` reads a lane, `Journal` writes those of a worker by a thread of its own. Both know
+//! nothing of records and of sources: what is in a payload or a position is the engine's.
+//!
+//! Invariant: what was reported durable is read again, byte for byte and in order, or the reader refuses
+//! and names the file and the offset.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Error;
+
+mod commit;
+mod frame;
+mod reader;
+mod segment;
+mod tail;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use frame::{FrameHead, Kind, PAYLOAD_MAX, POSITION_MAX};
+pub(crate) use reader::{Access, Entry, LaneEnd, LaneReader};
+pub(crate) use segment::{LaneName, LanePosition, lanes};
+pub(crate) use writer::{Health, Journal};
+
+/// When what came in counts as kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When the operating system has it: it survives the end of the program, not a power cut.
+    Async,
+    /// When the disk has it.
+    Sync,
+}
+
+/// Which segments are kept though no checkpoint needs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// None.
+    Needed,
+    /// Those that were written to within that time.
+    For(Duration),
+    /// The newest, up to so many bytes, those that are needed included.
+    Bytes(u64),
+    /// All.
+    Forever,
+}
+
+/// A refusal, with what can be done.
+fn refused(path: &Path, at: u64, what: &str, remedy: &str) -> Error {
+    Error::Journal(format!(
+        "the journal segment {} cannot be used, offset {at}: {what}; {remedy}",
+        path.display()
+    ))
+}
