@@ -1,6 +1,7 @@
 """The other end of tests/it/interop.rs, on Python's `websockets` (see requirements.txt)."""
 
 import asyncio
+import json
 import sys
 
 import websockets
@@ -13,6 +14,18 @@ async def produce(url):
         await socket.send(bytes([0, 255, 128]))
         await socket.send(["in ", "frag", "ments"])
         await socket.send("x" * 500_000)
+
+
+async def acknowledged(url):
+    async with websockets.connect(url) as socket:
+        for n in range(100):
+            await socket.send(f"{n}")
+        acknowledged = 0
+        while acknowledged < 100:
+            told = json.loads(await socket.recv())["ack"]
+            assert acknowledged < told <= 100
+            acknowledged = told
+        print("acknowledged", acknowledged, flush=True)
 
 
 async def subscribe(url):
@@ -53,4 +66,5 @@ async def serve():
                 return
 
 
-asyncio.run({"produce": produce, "subscribe": subscribe, "serve": serve}[sys.argv[1]](*sys.argv[2:]))
+MODES = {"produce": produce, "acknowledged": acknowledged, "subscribe": subscribe, "serve": serve}
+asyncio.run(MODES[sys.argv[1]](*sys.argv[2:]))

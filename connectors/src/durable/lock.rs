@@ -98,10 +98,7 @@ mod tests {
         let held = lock(&path, "one", Duration::ZERO).unwrap();
         let refused = lock(&path, "two", Duration::from_millis(10)).unwrap_err().to_string();
         assert!(refused.contains("locked by another process"), "{refused}");
-        let waiting = {
-            let path = path.clone();
-            std::thread::spawn(move || lock(&path, "two", LOCK_WITHIN).is_ok())
-        };
+        let waiting = std::thread::spawn(move || lock(&path, "two", LOCK_WITHIN).is_ok());
         drop(held);
         assert!(waiting.join().unwrap());
         std::fs::remove_dir_all(folder).unwrap();

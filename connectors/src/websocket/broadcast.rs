@@ -78,11 +78,11 @@ impl Outlet for Broadcast {
         };
         match log {
             None => {
-                _ = runtime()?.spawn(async move {
+                runtime()?.spawn(async move {
                     distribute(&frames, &audience).await;
                     farewell(&audience).await;
                     frames.finish(Ok(()));
-                })
+                });
             }
             Some(log) => {
                 let runtime = runtime()?.handle();

@@ -45,6 +45,8 @@ fn who_comes_back_gets_what_it_missed_and_goes_on_live() {
     expect(&mut first, 0..100);
     drop(first);
     give(&mut sink, 100..200);
+    // They are in the log, and nobody heard them.
+    sink.position();
     let mut back = connect(sink.port(), "/notify?after=test-0-99");
     expect(&mut back, 100..200);
     give(&mut sink, 200..210);
@@ -110,7 +112,7 @@ fn after_a_restart_nothing_is_sent_twice_and_nothing_is_missing() {
     drop(sink);
     let error = open(&folder, "", &position[..3], 0).err().unwrap().to_string();
     assert!(error.contains("position"), "{error}");
-    let mut sink = open(&folder, "", &position, 90).unwrap();
+    let sink = open(&folder, "", &position, 90).unwrap();
     let mut back = connect(sink.port(), "/notify?after=test-0-0");
     expect(&mut back, 1..90);
     // Another record than the one that was released: the positions are those of the log.
@@ -182,8 +184,10 @@ fn the_end_brings_everything_out() {
     let mut sink = open(&folder, "", b"", 0).unwrap();
     let mut socket = connect(sink.port(), "/notify");
     give(&mut sink, 0..1000);
-    let closing = std::thread::spawn(move || sink.close().unwrap());
-    expect(&mut socket, 0..1000);
-    assert_eq!(crate::support::close_code(&mut socket), Some(1000));
-    closing.join().unwrap();
+    let reading = std::thread::spawn(move || {
+        expect(&mut socket, 0..1000);
+        crate::support::close_code(&mut socket)
+    });
+    sink.close().unwrap();
+    assert_eq!(reading.join().unwrap(), Some(1000));
 }

@@ -27,7 +27,7 @@ fn read(path: &Path) -> String {
     let mut text = String::new();
     match path.extension().unwrap().to_str().unwrap() {
         "gz" => {
-            _ = flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap()
+            flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
         }
         "zst" => text = String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap(),
         _ => text = String::from_utf8(bytes).unwrap(),

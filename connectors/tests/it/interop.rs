@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::support::{Sink, Source};
+use crate::support::{Folder, Sink, Source, resume};
 
 fn have_websockets() -> bool {
     let found = Command::new("python3")
@@ -125,5 +125,46 @@ fn the_client_reads_a_python_server_and_comes_back_to_it() {
     assert_eq!(source.count("reconnects"), 3);
     drop(source);
     python.say("end");
+    python.finish();
+}
+
+#[test]
+fn a_python_producer_is_told_what_is_durable() {
+    if !have_websockets() {
+        return;
+    }
+    let folder = Folder::new();
+    let resume = resume(&folder.own("state"), 7, b"");
+    let mut source = Source::resume("ws-listen://:0/updates?ack=true", resume).unwrap();
+    let url = format!("ws://127.0.0.1:{}/updates", source.port());
+    let mut python = Python::run(&["acknowledged", &url]);
+    for count in [30, 1, 69] {
+        let last = source.read(count).pop().unwrap();
+        source.durable(last.offset + 1);
+    }
+    assert_eq!(python.line(), "acknowledged 100");
+    python.finish();
+}
+
+#[test]
+fn a_python_subscriber_comes_back_for_what_it_missed() {
+    if !have_websockets() {
+        return;
+    }
+    let folder = Folder::new();
+    let resume = resume(&folder.own("state"), 0, b"");
+    let mut sink = Sink::resume("ws-listen://:0/notify", resume, 0).unwrap();
+    for n in 0..100 {
+        sink.write(format!("{{\"n\":{n}}}").as_bytes());
+    }
+    sink.position();
+    let url = format!("ws://127.0.0.1:{}/notify?after=test-0-49", sink.port());
+    let mut python = Python::run(&["subscribe", &url]);
+    assert_eq!(python.line(), "connected");
+    for n in 50..100 {
+        assert_eq!(python.line(), format!("str {{\"n\":{n}}}"));
+    }
+    sink.close().unwrap();
+    assert_eq!(python.line(), "closed 1000");
     python.finish();
 }

@@ -88,7 +88,8 @@ impl Log {
             };
             let scanned = segment::scan(&path, first, &mut note)?;
             let follows = found.front().is_none_or(|(after, _)| *after == scanned.next);
-            if !found.is_empty() && !(scanned.is_whole && follows) {
+            let is_good = found.is_empty() || scanned.is_whole && follows;
+            if !is_good {
                 let aside = path.with_extension("damaged");
                 tracing::error!(
                     sink = name,
