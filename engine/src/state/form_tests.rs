@@ -15,7 +15,9 @@ fn encoded<T: Serialize + DeserializeOwned>(codec: Codec, value: &T) -> Vec<u8> 
 }
 
 /// How a later version of a program reads what an earlier one wrote.
-fn read_later<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>(old: &Old) -> New {
+fn read_later<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>(
+    old: &Old,
+) -> New {
     Form::of(Codec::MessagePack)
         .decode_as(Codec::MessagePack, &encoded(Codec::MessagePack, old))
         .unwrap()

@@ -128,4 +128,3 @@ impl Stores {
         self.stores.get(name).map(|known| &known.snapshot)
     }
 }
-
