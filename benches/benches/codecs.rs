@@ -6,6 +6,8 @@
 //! reference. What is decoded is owned: of abomonation the value is cloned out of its bytes. The
 //! figures are medians over the rounds.
 
+#![allow(clippy::expect_used)]
+
 use std::fmt::Debug;
 use std::hint::black_box;
 
