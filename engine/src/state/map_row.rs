@@ -24,7 +24,8 @@ use crate::checkpoint::{RowBytes, Rows};
 #[derive(Clone)]
 pub struct Entries<S, V> {
     pub(super) live: BTreeMap<S, Kept<V>>,
-    /// Removed entries that some list names.
+    /// Removed entries that some list names. Mostly there are none, and the row is to be small.
+    #[allow(clippy::box_collection)]
     pub(super) gone: Option<Box<BTreeMap<S, Slot>>>,
 }
 

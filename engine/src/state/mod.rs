@@ -1,8 +1,7 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
-// Workers take and restore no checkpoints yet.
-#![cfg_attr(not(test), allow(dead_code, unused_imports))]
+#![cfg_attr(not(test), allow(dead_code))] // Workers take and restore no checkpoints yet.
 
 mod form;
 mod group;
@@ -25,6 +24,7 @@ pub use restore::AnyTable;
 pub(crate) use restore::{Fate, Restoring};
 pub use row::{ReadRow, Row};
 pub(crate) use snapshot::{Snapshot, Stored};
+pub use row::{ReadRow, Row};
 pub use stores::Stores;
 pub use table::{MapTable, Read, Table, TableUse};
 pub use tables::Tables;

@@ -8,7 +8,7 @@ use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::{App, source};
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sum {
     cents: u64,
 }
@@ -119,7 +119,7 @@ fn a_codec_can_change_and_a_type_only_where_the_old_codec_can_tell() {
     let mut stores = Stores::default();
     stores.store(NOW);
     assert_eq!(load(&stores, &stored).unwrap(), ["codec changed from MessagePack to Bitcode"]);
-    assert_eq!(stores.get(NOW, &row.0), Some(row.1.clone()));
+    assert_eq!(stores.get(NOW, &row.0), Some(row.1));
 
     let by_bitcode = kept(&**stores.snapshot("sums").unwrap());
     assert_eq!(by_bitcode.0.codec, Codec::Bitcode);

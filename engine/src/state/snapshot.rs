@@ -59,8 +59,11 @@ pub(crate) struct Stored {
 pub(super) struct Migration<V> {
     /// The type of the old value.
     pub(super) from: String,
-    pub(super) migrate: Box<dyn Fn(Codec, &[u8]) -> Result<V, String>>,
+    pub(super) migrate: Migrate<V>,
 }
+
+/// Takes the codec and the bytes of the old value.
+type Migrate<V> = Box<dyn Fn(Codec, &[u8]) -> Result<V, String>>;
 
 pub(super) fn cannot_encode(table: &str, problem: &str) -> Error {
     Error::State(format!(
