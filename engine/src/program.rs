@@ -12,10 +12,12 @@ use timely::communication::Hooks;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
+use crate::checkpoint::{self, Store};
 use crate::cluster::{self, Drain, Failures, Role};
 use crate::config::{self, Command, Config, Durability, GraphFormat, Layout, Parsed};
 use crate::data_dir::{DataDir, Seat};
 use crate::durable::Durable;
+use crate::config::{self, Asked, CheckpointCommand, Command, Config, GraphFormat, Layout, Parsed};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;
@@ -58,8 +60,9 @@ where
     O: clap::Args + Send + Sync + 'static,
 {
     let environment = |name: &str| std::env::var_os(name);
-    let parsed = match config::parse::<O>(std::env::args_os(), &environment) {
-        Ok(parsed) => parsed,
+    let parsed = match config::parse_any::<O>(std::env::args_os(), &environment) {
+        Ok(Asked::Program(parsed)) => parsed,
+        Ok(Asked::Checkpoint { command, config }) => return look(&command, &config),
         Err(exit) => return exit.print(),
     };
     let Parsed { command, config, options } = parsed;
@@ -80,6 +83,22 @@ where
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error),
+    }
+}
+
+/// Looks at checkpoints, without the application.
+fn look(command: &CheckpointCommand, config: &Config) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let looked = log::start(config.log(), None)
+        .and_then(|()| Store::of_config(config))
+        .and_then(|store| store.map_or(Ok(()), |it| checkpoint::run(&it, command, &mut out)));
+    match looked {
+        // A reader that went away (`export | head`) is no reason to fail.
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+        Ok(()) => ExitCode::SUCCESS,
     }
 }
 

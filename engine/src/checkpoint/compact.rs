@@ -15,7 +15,7 @@ use super::{
 use crate::Result;
 
 /// About how many bytes of files go through memory at once.
-const PASS_BYTES: u64 = 128 << 20;
+pub(super) const PASS_BYTES: u64 = 128 << 20;
 /// Fewer changes than these are left alone.
 const DELTAS_MIN: usize = 8;
 /// More than these are merged, however small they are.
@@ -23,7 +23,7 @@ const DELTAS_MAX: usize = 128;
 
 /// Files to merge. [`run`](Compaction::run) it on any thread.
 #[derive(Debug)]
-pub struct Compaction {
+pub(super) struct Compaction {
     store: Store,
     header: FileHeader,
     generation: u64,
@@ -35,7 +35,7 @@ pub struct Compaction {
 
 /// What came of a [`Compaction`].
 #[derive(Debug)]
-pub struct Compacted {
+pub(super) struct Compacted {
     pub(super) table: String,
     pub(super) old: Vec<FileMeta>,
     pub(super) new: Vec<FileMeta>,
@@ -83,11 +83,6 @@ impl Compaction {
         self
     }
 
-    /// The table.
-    pub fn table(&self) -> &str {
-        &self.header.schema.name
-    }
-
     /// What is in the names of its files and of no others.
     pub(super) fn mark(&self) -> String {
         let (epoch, generation) = (self.header.epoch, self.generation);
@@ -98,13 +93,13 @@ impl Compaction {
     ///
     /// # Errors
     /// When a file cannot be read or written. The checkpoint is as it was.
-    pub fn run(self) -> Result<Compacted> {
+    pub(super) fn run(self) -> Result<Compacted> {
         let (header, who) = (self.header.clone(), &self.who);
         let mut writer =
             TableWriter::with_stem(&self.store, header, self.generation, who, self.kind)?;
         let mut block = Rows::default();
-        for partitions in self.passes() {
-            for (key, value) in self.merged(&partitions)? {
+        for partitions in passes(&self.old, self.header.partitions.clone(), self.pass_bytes) {
+            for (key, value) in merged(&self.store, &self.old, &partitions)? {
                 let (partition, key, sub_key) = &key;
                 if value.is_none() && self.kind == FileKind::Base {
                     continue;
@@ -121,33 +116,38 @@ impl Compaction {
         let new = writer.finish()?;
         Ok(Compacted { table: self.header.schema.name, old: self.old, new })
     }
-
-    /// Ranges of partitions, of about [`PASS_BYTES`] each if keys are spread evenly.
-    fn passes(&self) -> impl Iterator<Item = Range<u32>> {
-        let partitions = self.header.partitions.clone();
-        let bytes: u64 = self.old.iter().map(|file| file.bytes).sum();
-        let count = u32::try_from(bytes.div_ceil(self.pass_bytes)).unwrap_or(u32::MAX).max(1);
-        let step = partitions.end.saturating_sub(partitions.start).div_ceil(count).max(1);
-        let end = partitions.end;
-        partitions.step_by(step as usize).map(move |from| from..from.saturating_add(step).min(end))
-    }
-
-    fn merged(&self, partitions: &Range<u32>) -> Result<Merged> {
-        let mut rows = Merged::new();
-        for file in &self.old {
-            if file.partitions.start >= partitions.end || partitions.start >= file.partitions.end {
-                continue;
-            }
-            TableFile::read(&self.store, file)?.each(|row| {
-                if partitions.contains(&row.partition) {
-                    let key = (row.partition, row.key.to_vec(), row.sub_key.map(<[u8]>::to_vec));
-                    rows.insert(key, row.value.map(<[u8]>::to_vec));
-                }
-                Ok(())
-            })?;
-        }
-        Ok(rows)
-    }
 }
 
-type Merged = BTreeMap<(u32, Vec<u8>, Option<Vec<u8>>), Option<Vec<u8>>>;
+/// Ranges of partitions, of about `pass_bytes` of `files` each if keys are spread evenly.
+pub(super) fn passes(
+    files: &[FileMeta],
+    partitions: Range<u32>,
+    pass_bytes: u64,
+) -> impl Iterator<Item = Range<u32>> {
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let count = u32::try_from(bytes.div_ceil(pass_bytes)).unwrap_or(u32::MAX).max(1);
+    let step = partitions.end.saturating_sub(partitions.start).div_ceil(count).max(1);
+    let end = partitions.end;
+    partitions.step_by(step as usize).map(move |from| from..from.saturating_add(step).min(end))
+}
+
+/// What `files` say of each key of `partitions`.
+pub(super) fn merged(store: &Store, files: &[FileMeta], partitions: &Range<u32>) -> Result<Merged> {
+    let mut rows = Merged::new();
+    for file in files {
+        if file.partitions.start >= partitions.end || partitions.start >= file.partitions.end {
+            continue;
+        }
+        TableFile::read(store, file)?.each(|row| {
+            if partitions.contains(&row.partition) {
+                let key = (row.partition, row.key.to_vec(), row.sub_key.map(<[u8]>::to_vec));
+                rows.insert(key, row.value.map(<[u8]>::to_vec));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(rows)
+}
+
+/// Partition, key and sub-key; and the value, none if the row is gone.
+pub(super) type Merged = BTreeMap<(u32, Vec<u8>, Option<Vec<u8>>), Option<Vec<u8>>>;

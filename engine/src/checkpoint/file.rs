@@ -27,6 +27,9 @@ pub const BLOCK_BYTES: usize = 256 << 10;
 /// About how many bytes a file has at most. A larger block makes a larger file.
 pub const FILE_BYTES: usize = 64 << 20;
 
+/// The range of partitions of no row.
+const NO_PARTITION: Range<u32> = Range { start: u32::MAX, end: 0 };
+
 const MAGIC: &[u8; 8] = b"ANABROWS";
 const VERSION: u32 = 1;
 const BLOCK: &[u8; 4] = b"ROWS";
@@ -122,7 +125,7 @@ impl TableWriter {
         }
         let stem = format!("{FOLDER}/{:020}-{generation:010}-{who}-{name}", header.epoch);
         let store = store.clone();
-        let (file, blocks, rows, block_bytes, seen) = (Vec::new(), 0, 0, 0, u32::MAX..0);
+        let (file, blocks, rows, block_bytes, seen) = (Vec::new(), 0, 0, 0, NO_PARTITION);
         let (file_bytes, done) = (FILE_BYTES, Vec::new());
         Ok(Self {
             store,
@@ -234,7 +237,7 @@ impl TableWriter {
             xxh3: digest(&self.file),
         });
         self.file.clear();
-        (self.blocks, self.rows, self.block_bytes, self.seen) = (0, 0, 0, u32::MAX..0);
+        (self.blocks, self.rows, self.block_bytes, self.seen) = (0, 0, 0, NO_PARTITION);
         Ok(())
     }
 }

@@ -8,7 +8,9 @@
 //! Invariant: a checkpoint exists when its manifest does, and then it is whole. Everything here
 //! blocks: it is called on threads of its own, never by a worker that has records to apply.
 
+mod commands;
 mod compact;
+mod compare;
 mod failpoint;
 mod file;
 mod local;
@@ -21,7 +23,8 @@ mod store;
 mod tests;
 mod writer;
 
-pub use compact::{Compacted, Compaction};
+pub use commands::run;
+pub use compare::{Changes, TableVerdict, Verdict, compare};
 pub use file::{BLOCK_BYTES, FILE_BYTES, FileHeader, FileKind, FileMeta, TableFile, TableWriter};
 pub use manifest::{CheckpointId, HASH, Manifest, SinkPosition, SourcePosition, TableEntry};
 pub use restore::{Restored, newest, verify};

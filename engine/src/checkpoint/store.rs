@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::local::Local;
+use crate::config::Config;
 use crate::{Error, Result};
 
 /// How often an operation is tried before its error counts.
@@ -81,6 +82,18 @@ impl Store {
         };
         let (shown, _) = url.split_once(['?', '#']).unwrap_or((url, ""));
         Ok(Self::over(super::remote::open(feature, url)?, shown))
+    }
+
+    /// Where `config` keeps checkpoints: `--store`, or `checkpoints` in the data directory; none if
+    /// it keeps none.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of_config(config: &Config) -> Result<Option<Self>> {
+        if let Some(url) = config.store() {
+            return Self::open(url).map(Some);
+        }
+        Ok(config.data_dir().map(|folder| Self::directory(&folder.join("checkpoints"))))
     }
 
     /// The directory `root`, which is made when something is put into it.

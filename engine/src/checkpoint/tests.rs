@@ -1,8 +1,11 @@
 //! Checkpoints against a plain map: through changes, compaction, crashes, failures and damage.
 
+mod commands;
 mod damage;
 mod memory;
 mod model;
+#[cfg(feature = "s3")]
+mod s3;
 mod stores;
 
 use proptest::prelude::*;

@@ -21,6 +21,9 @@ pub(super) const PROCESSES_MAX: u16 = 64;
 /// Ids of the arguments that are not configuration: what to do rather than how.
 pub(super) const COMMAND: &str = "anabranch::command";
 pub(super) const FORMAT: &str = "anabranch::format";
+pub(super) const ACTION: &str = "anabranch::action";
+pub(super) const EPOCH: &str = "anabranch::epoch";
+pub(super) const TABLE: &str = "anabranch::table";
 pub(super) const CONFIG: &str = "config";
 const HELP: &str = "anabranch::help";
 const VERSION: &str = "anabranch::version";
@@ -31,6 +34,7 @@ pub(super) enum Word {
     Run,
     Graph,
     Check,
+    Checkpoint,
     #[value(hide = true)]
     Help,
 }
@@ -202,7 +206,9 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .value_name("COMMAND")
                 .value_parser(EnumValueParser::<Word>::new())
                 .hide(true),
-        );
+        )
+        .arg(Arg::new(ACTION).value_name("ACTION").hide(true))
+        .arg(Arg::new(EPOCH).value_name("EPOCH").hide(true));
     Args::augment_args(command)
         .arg(
             Arg::new(FORMAT)
@@ -211,6 +217,13 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .value_parser(EnumValueParser::<GraphFormat>::new())
                 .help_heading("Output")
                 .help("How graph prints [default: mermaid]"),
+        )
+        .arg(
+            Arg::new(TABLE)
+                .long("table")
+                .value_name("NAME")
+                .help_heading("Output")
+                .help("Which table checkpoint export prints [default: all]"),
         )
         .arg(switch(HELP, 'h', "help", ArgAction::Help, "Explain the options (--help: at length)"))
         .arg(switch(VERSION, 'V', "version", ArgAction::Version, "Print the version"))
@@ -239,7 +252,7 @@ pub(super) fn command_line<O: clap::Args>(program: &str) -> Result<clap::Command
 fn refuse_clashes(own: &clap::Command, engine: &clap::Command) -> Result<(), String> {
     if own.has_subcommands() {
         return Err("its options have subcommands, but the commands of every program are run, \
-                    graph and check; use an option instead"
+                    graph, check and checkpoint; use an option instead"
             .into());
     }
     let ids: BTreeSet<&str> = engine.get_arguments().map(|arg| arg.get_id().as_str()).collect();
@@ -250,7 +263,7 @@ fn refuse_clashes(own: &clap::Command, engine: &clap::Command) -> Result<(), Str
         if arg.is_positional() {
             return Err(format!(
                 "its option `{id}` is positional, which could be taken for one of the commands \
-                 run, graph and check; give it a name with #[arg(long)]"
+                 run, graph, check and checkpoint; give it a name with #[arg(long)]"
             ));
         }
         let short = arg.get_short_and_visible_aliases().unwrap_or_default();

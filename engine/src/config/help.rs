@@ -10,10 +10,15 @@ use clap::Command;
 use super::layers;
 
 /// The commands, each with what it does.
-const COMMANDS: [(&str, &str); 3] = [
+const COMMANDS: [(&str, &str); 4] = [
     ("run", "Run the application (the default)"),
     ("graph", "Print the application as a graph: mermaid, dot or json; runs nothing"),
     ("check", "Build the application and print its tables, pipelines and connectors; runs nothing"),
+    (
+        "checkpoint",
+        "Look at what a program kept in --data-dir or --store: ls, show, verify or export, and an \
+         epoch unless it is the newest",
+    ),
 ];
 
 /// Adds to `command`, which has all its options, the text around them.
@@ -36,7 +41,7 @@ pub(super) fn explain(command: Command, program: &str) -> Command {
     };
     command
         .version(version)
-        .override_usage(format!("{program} [run|graph|check] [OPTIONS]"))
+        .override_usage(format!("{program} [run|graph|check|checkpoint] [OPTIONS]"))
         .help_template(template)
         .after_help(short)
         .after_long_help(long)
@@ -47,7 +52,8 @@ fn commands(command: &Command) -> String {
     let (header, literal) = (command.get_styles().get_header(), command.get_styles().get_literal());
     let mut text = format!("{header}Commands:{header:#}\n");
     for (name, what) in COMMANDS {
-        let _ = writeln!(text, "  {literal}{name:<5}{literal:#}  {what}");
+        let what = what.replace(": ls", ":\n              ls");
+        let _ = writeln!(text, "  {literal}{name:<10}{literal:#}  {what}");
     }
     text
 }

@@ -82,6 +82,7 @@ fn is_settable(arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
     id != args::CONFIG
         && id != args::FORMAT
+        && id != args::TABLE
         && !matches!(
             arg.get_action(),
             ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version

@@ -17,9 +17,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::args::Args;
+use self::args::{Args, Word};
 pub use self::exit::Exit;
-pub use self::parse::parse;
+pub use self::parse::{parse, parse_any};
 use crate::cluster::Placement;
 use crate::{Error, Result};
 
@@ -35,6 +35,44 @@ pub struct Parsed<O> {
     pub config: Config,
     /// The application's own options.
     pub options: O,
+}
+
+/// What was typed, of all that every program can do.
+#[derive(Debug)]
+pub enum Asked<O> {
+    /// Something with the application.
+    Program(Parsed<O>),
+    /// Something with checkpoints alone.
+    Checkpoint {
+        /// What to do.
+        command: CheckpointCommand,
+        /// Where they are.
+        config: Config,
+    },
+}
+
+/// What is done with checkpoints, without the application that made them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckpointCommand {
+    /// Lists them.
+    List,
+    /// Prints what one is made of, the newest if no epoch says which.
+    Show {
+        /// Its boundary.
+        epoch: Option<u64>,
+    },
+    /// Reads one, or all, and compares them with what was written.
+    Verify {
+        /// Its boundary.
+        epoch: Option<u64>,
+    },
+    /// Prints the rows of one, the newest if no epoch says which, as JSON lines.
+    Export {
+        /// Its boundary.
+        epoch: Option<u64>,
+        /// One table alone.
+        table: Option<String>,
+    },
 }
 
 /// What a program does.
@@ -249,7 +287,7 @@ impl Config {
     }
 
     /// Checks what was typed.
-    fn checked(program: &str, args: Args) -> Result<Self, String> {
+    fn checked(program: &str, args: Args, word: Word) -> Result<Self, String> {
         let default_log = if args.quiet { "warn" } else { "info" };
         Ok(Self {
             program: program.to_owned(),
@@ -261,7 +299,7 @@ impl Config {
             in_flight_bytes: args.in_flight_bytes.try_into().unwrap_or(usize::MAX),
             log: args.log.clone().unwrap_or_else(|| default_log.to_owned()),
             quiet: args.quiet,
-            kept: Kept::checked(&args)?,
+            kept: Kept::checked(&args, word)?,
             layout: layout(args.processes, args.process, args.hosts, args.cluster_key_file)?,
         })
     }
@@ -287,8 +325,15 @@ impl Default for Config {
 }
 
 impl Kept {
-    fn checked(args: &Args) -> Result<Self, String> {
+    fn checked(args: &Args, word: Word) -> Result<Self, String> {
         let Some(data_dir) = &args.data_dir else {
+            if word == Word::Checkpoint {
+                let store = args.store.clone().ok_or(
+                    "checkpoint looks at what a program kept, but nothing says where; add \
+                     --data-dir DIR or --store URL",
+                )?;
+                return Ok(Self { store: Some(store), ..Self::default() });
+            }
             let given = [
                 (args.durability.is_some_and(|kept| kept != Durability::Off), "--durability"),
                 (args.checkpoint_interval.is_some(), "--checkpoint-interval"),

@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::{self, Args, Word};
 use super::layers::{self, Layers};
-use super::{Command, Config, Exit, GraphFormat, Parsed};
+use super::{Asked, CheckpointCommand, Command, Config, Exit, GraphFormat, Parsed};
 use crate::{Error, Result};
 
 /// Reads the options of a program whose own are `O`: from `argv`, which begins with the program's
@@ -42,6 +42,24 @@ pub fn parse<O: clap::Args>(
     argv: impl IntoIterator<Item = OsString>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Parsed<O>, Exit> {
+    match parse_any(argv, env)? {
+        Asked::Program(parsed) => Ok(parsed),
+        Asked::Checkpoint { .. } => Err(Exit::new(&clap::Error::raw(
+            ErrorKind::InvalidValue,
+            "the command `checkpoint` does nothing with the application\n",
+        ))),
+    }
+}
+
+/// As [`parse`], with the commands that need no application: for these, options that the
+/// application requires may be left out.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_any<O: clap::Args>(
+    argv: impl IntoIterator<Item = OsString>,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Asked<O>, Exit> {
     let mut argv = join_standard_urls(argv);
     let program = program(argv.first());
     let mut command = args::command_line::<O>(&program).map_err(|wrong| {
@@ -56,6 +74,10 @@ pub fn parse<O: clap::Args>(
     if typed.get_one::<Word>(args::COMMAND) == Some(&Word::Help) {
         return Err(Exit::help(&command.render_long_help()));
     }
+    // A checkpoint is looked at without what the application needs to run.
+    if typed.get_one::<Word>(args::COMMAND) == Some(&Word::Checkpoint) {
+        command = command.mut_args(|arg| arg.required(false));
+    }
     let layers = layers::gather(&command, &typed, env).map_err(|e| usage(&mut command, &e))?;
     let end = argv.len().min(1);
     argv.splice(end..end, layers.arguments.iter().cloned());
@@ -64,19 +86,60 @@ pub fn parse<O: clap::Args>(
     let mut matches = command.try_get_matches_from_mut(&argv).map_err(explained)?;
     let word = matches.remove_one::<Word>(args::COMMAND).unwrap_or(Word::Run);
     let format = matches.remove_one::<GraphFormat>(args::FORMAT);
-    let command_asked = match (word, format) {
-        (Word::Help, _) => return Err(Exit::help(&command.render_long_help())),
-        (Word::Graph, format) => Command::Graph { format: format.unwrap_or(GraphFormat::Mermaid) },
-        (_, Some(_)) => {
-            return Err(usage(&mut command, "--format goes with the command `graph`"));
-        }
-        (Word::Run, None) => Command::Run,
-        (Word::Check, None) => Command::Check,
-    };
+    if word == Word::Help {
+        return Err(Exit::help(&command.render_long_help()));
+    }
+    if format.is_some() && word != Word::Graph {
+        return Err(usage(&mut command, "--format goes with the command `graph`"));
+    }
     let args = Args::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
+    let of_checkpoint = checkpoint(&mut matches, word).map_err(|e| usage(&mut command, &e))?;
+    let config = Config::checked(&program, args, word).map_err(|e| usage(&mut command, &e))?;
+    if let Some(command) = of_checkpoint {
+        return Ok(Asked::Checkpoint { command, config });
+    }
     let options = O::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
-    let config = Config::checked(&program, args).map_err(|e| usage(&mut command, &e))?;
-    Ok(Parsed { command: command_asked, config, options })
+    let command = match word {
+        Word::Graph => Command::Graph { format: format.unwrap_or(GraphFormat::Mermaid) },
+        Word::Check => Command::Check,
+        Word::Run | Word::Checkpoint | Word::Help => Command::Run,
+    };
+    Ok(Asked::Program(Parsed { command, config, options }))
+}
+
+/// What follows the word `checkpoint`; after other words there is nothing.
+fn checkpoint(
+    matches: &mut clap::ArgMatches,
+    word: Word,
+) -> Result<Option<CheckpointCommand>, String> {
+    let action = matches.remove_one::<String>(args::ACTION);
+    let epoch = matches.remove_one::<String>(args::EPOCH);
+    let table = matches.remove_one::<String>(args::TABLE);
+    if word != Word::Checkpoint {
+        return match (action, table) {
+            (Some(action), _) => Err(format!("unexpected argument '{action}' found")),
+            (None, Some(_)) => Err("--table goes with the command `checkpoint export`".into()),
+            (None, None) => Ok(None),
+        };
+    }
+    let what = "checkpoint is followed by ls, show, verify or export";
+    let action = action.ok_or_else(|| what.to_owned())?;
+    let number = |text: String| {
+        let read = text.parse::<u64>();
+        read.map_err(|_| format!("`{text}` is no epoch; `checkpoint ls` lists those there are"))
+    };
+    let epoch = epoch.map(number).transpose()?;
+    if table.is_some() && action != "export" {
+        return Err("--table goes with the command `checkpoint export`".into());
+    }
+    match (action.as_str(), epoch) {
+        ("ls", None) => Ok(Some(CheckpointCommand::List)),
+        ("ls", Some(_)) => Err("checkpoint ls lists all; show takes an epoch".into()),
+        ("show", epoch) => Ok(Some(CheckpointCommand::Show { epoch })),
+        ("verify", epoch) => Ok(Some(CheckpointCommand::Verify { epoch })),
+        ("export", epoch) => Ok(Some(CheckpointCommand::Export { epoch, table })),
+        (other, _) => Err(format!("{what}, not by `{other}`")),
+    }
 }
 
 /// Gives `-?queue_records=9` to the option before it: the URL of standard input or output with a

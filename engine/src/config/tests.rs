@@ -181,6 +181,36 @@ fn every_durability_flag_reaches_the_configuration() {
 }
 
 #[test]
+fn checkpoints_are_looked_at_without_what_the_application_requires() {
+    let trial = Trial::new("look").env("ANABRANCH_DATA_DIR", "d");
+    let asked = |trial: &Trial, line: &str| {
+        let argv = std::iter::once("bitcoin-alerts").chain(line.split_whitespace());
+        let env = |name: &str| trial.env.get(name).map(Into::into);
+        match parse_any::<Needy>(argv.map(Into::into), &env) {
+            Ok(Asked::Checkpoint { command, config }) => (command, config),
+            other => panic!("`{line}`: {other:?}"),
+        }
+    };
+    use CheckpointCommand as C;
+    let alerts = Some("alerts".to_owned());
+    let table = [
+        ("checkpoint ls", C::List),
+        ("checkpoint show", C::Show { epoch: None }),
+        ("-q checkpoint show 7", C::Show { epoch: Some(7) }),
+        ("checkpoint verify", C::Verify { epoch: None }),
+        ("checkpoint export 7 --table alerts", C::Export { epoch: Some(7), table: alerts }),
+    ];
+    for (line, command) in table {
+        let (found, config) = asked(&trial, line);
+        assert_eq!((found, config.data_dir()), (command, Some(Path::new("d"))), "{line}");
+    }
+    let (_, config) = asked(&Trial::new("look-store"), "checkpoint ls --store s3://b/p");
+    assert_eq!((config.data_dir(), config.store()), (None, Some("s3://b/p")));
+    assert!(trial.parse::<Needy>("run").is_err(), "to run, it is required");
+    assert!(trial.parse::<Options>("checkpoint ls").is_err(), "`parse` is for the application");
+}
+
+#[test]
 fn a_data_directory_makes_output_durable_unless_it_is_turned_off() {
     let trial = Trial::new("durable");
     let table = [
@@ -336,6 +366,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("--wrokers 2", "--workers"),
     ("grahp", "'graph'"),
     ("run check", "unexpected argument 'check'"),
+    ("run ls", "unexpected argument 'ls'"),
+    ("--table x", "--table goes with the command `checkpoint export`"),
+    ("--data-dir d checkpoint", "checkpoint is followed by ls, show, verify or export"),
+    ("--data-dir d checkpoint list", "ls, show, verify or export, not by `list`"),
+    ("--data-dir d checkpoint ls 5", "checkpoint ls lists all"),
+    ("--data-dir d checkpoint show latest", "`latest` is no epoch"),
+    ("--data-dir d checkpoint show --table x", "goes with the command `checkpoint export`"),
+    ("checkpoint ls", "add --data-dir DIR or --store URL"),
     ("--format dot", "--format goes with the command `graph`"),
     ("check --format dot", "--format goes with the command `graph`"),
     ("graph --format svg", "[possible values: mermaid, dot, json]"),
@@ -506,8 +544,9 @@ fn help_teaches() {
     let text = long.to_string();
     let phrases = [
         "Price alerts on a live or recorded feed",
-        "Usage: bitcoin-alerts [run|graph|check] [OPTIONS]",
-        "Commands:\n  run    Run the application (the default)\n  graph  Print",
+        "Usage: bitcoin-alerts [run|graph|check|checkpoint] [OPTIONS]",
+        "Commands:\n  run         Run the application (the default)\n  graph       Print",
+        "\n  checkpoint  Look at what",
         "\nApplication:\n",
         "--prices <URL>",
         "[default: gen:]",
