@@ -116,7 +116,6 @@ mod durable;
 mod epoch;
 mod error;
 #[allow(dead_code, reason = "a build without `failpoints` passes no place")]
-#[allow(dead_code, reason = "a build without `failpoints`, or without a journal, passes no place")]
 mod failpoint;
 mod fault;
 mod frame_log;
@@ -124,8 +123,6 @@ pub mod graph;
 mod ingest;
 pub mod journal;
 mod keeper;
-#[allow(dead_code, unused_imports, reason = "workers do not write one yet")]
-pub mod journal;
 mod key;
 pub mod log;
 pub mod metrics;

@@ -14,10 +14,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::app::draw;
 use crate::checkpoint::{self, Store};
 use crate::cluster::{self, Drain, Failures, Role};
-use crate::config::{self, Command, Config, Durability, GraphFormat, Layout, Parsed};
+use crate::config::{
+    self, Asked, CheckpointCommand, Command, Config, Durability, GraphFormat, Layout, Parsed,
+};
 use crate::data_dir::{DataDir, Seat};
 use crate::durable::Durable;
-use crate::config::{self, Asked, CheckpointCommand, Command, Config, GraphFormat, Layout, Parsed};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;

@@ -1,8 +1,6 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
-#![cfg_attr(not(test), allow(dead_code))] // Workers take and restore no checkpoints yet.
-
 mod form;
 mod group;
 mod map_row;
@@ -24,7 +22,6 @@ pub use restore::AnyTable;
 pub(crate) use restore::{Fate, Restoring};
 pub use row::{ReadRow, Row};
 pub(crate) use snapshot::{Snapshot, Stored};
-pub use row::{ReadRow, Row};
 pub use stores::Stores;
 pub use table::{MapTable, Read, Table, TableUse};
 pub use tables::Tables;
