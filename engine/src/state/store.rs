@@ -66,6 +66,12 @@ impl<K: Key, V: Value> Store<K, V> {
         self.shelf.borrow().get(key).cloned()
     }
 
+    /// How many rows there are, and those that are gone with them.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.shelf.borrow().rows.len()
+    }
+
     pub(super) fn shelf(&self) -> &RefCell<Shelf<K, V>> {
         &self.shelf
     }

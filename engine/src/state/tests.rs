@@ -288,7 +288,9 @@ proptest! {
         for key in 0..5 {
             assert_eq!(stores.get(PLAIN, &key), checked.model.get(&key).cloned());
         }
+        let rows = checked.model.len();
         checked.finish(&*store, plain_content);
+        assert_eq!(store.held(), rows, "nothing is left of rows that are gone");
     }
 
     #[test]
