@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::super::compact::Compaction;
+use super::super::compact::Compacted;
 use super::super::*;
 use super::memory::Memory;
 use crate::Result;
@@ -76,7 +76,8 @@ pub(super) struct Run {
     dirty: BTreeMap<String, Table<Option<Vec<u8>>>>,
     /// The tables at the last checkpoint.
     pub(super) at_last: Model,
-    compacting: Option<Compaction>,
+    /// The mark of the compaction that was run, and what came of it.
+    compacting: Option<(String, Result<Compacted>)>,
 }
 
 /// What a store may have after a crash.
@@ -130,12 +131,12 @@ impl Run {
             Step::Checkpoint { workers } => self.checkpoint(workers)?,
             Step::Compact => {
                 if self.compacting.is_none() {
-                    self.compacting = self.checkpointer.due().map(|due| due.pass_of(100));
+                    let due = self.checkpointer.due().map(|due| due.pass_of(100));
+                    self.compacting = due.map(|due| (due.mark(), due.run()));
                 }
             }
             Step::Adopt => {
-                if let Some(compaction) = self.compacting.take() {
-                    let compacted = compaction.run();
+                if let Some((_, compacted)) = self.compacting.take() {
                     self.checkpointer.took(compacted);
                 }
             }
@@ -204,7 +205,7 @@ impl Run {
             .collect();
         for entry in store.list("tables").unwrap() {
             let known = named.contains(&entry.path)
-                || self.compacting.as_ref().is_some_and(|it| entry.path.contains(&it.mark()));
+                || self.compacting.as_ref().is_some_and(|(mark, _)| entry.path.contains(mark));
             assert!(known, "{} is left", entry.path);
         }
     }
