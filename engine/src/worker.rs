@@ -243,11 +243,16 @@ impl Running {
         }
         reading.resume();
         let signals = reading.take_signals();
-        if let Some(handle) = &mut self.signals {
-            for signal in signals {
-                handle.send((self.index, signal));
+        match (&mut self.signals, &mut self.durability) {
+            (Some(handle), _) => {
+                for signal in signals {
+                    handle.send((self.index, signal));
+                }
+                handle.flush();
             }
-            handle.flush();
+            // Alone, there is nobody else to hear them.
+            (None, Some(durability)) => durability.heard.extend(signals),
+            (None, None) => {}
         }
         if reading.is_done() {
             self.signals = None;
@@ -258,8 +263,7 @@ impl Running {
     /// Works on a checkpoint, if one is being made, and says when there is more to do.
     fn checkpoint(&mut self) -> Result<Option<Duration>> {
         let Some(durability) = &mut self.durability else { return Ok(None) };
-        let done = self.reading.borrow().is_done();
-        durability.work(done)
+        durability.work(self.finished.done())
     }
 
     /// The test driver's last cut and the epoch that it ended.
