@@ -82,12 +82,14 @@ impl Keeper {
     /// `lanes` and `past` are those of this worker, in the order in which it reads them; `places` where
     /// they are now.
     pub(crate) fn new(
-        journal: Journal,
+        mut journal: Journal,
         keep: Keep,
         lanes: Vec<KeptLane>,
         past: Vec<Option<PastLane>>,
         places: Places,
     ) -> Self {
+        // What came before is durable, or it would not be gone on from.
+        journal.commit(places.boundary);
         Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0 }
     }
 

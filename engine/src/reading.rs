@@ -136,7 +136,9 @@ impl Reading {
 
     /// Everything that this worker has read before this epoch is on the disk.
     pub(crate) fn synced(&self) -> u64 {
-        self.keeper.as_ref().map_or(self.at, Keeper::synced)
+        let synced = self.keeper.as_ref().map_or(self.at, Keeper::synced);
+        // Nothing follows what was read here.
+        if self.done && synced >= self.at { u64::MAX } else { synced }
     }
 
     /// Tells all workers, this one too, how a checkpoint ended.

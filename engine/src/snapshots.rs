@@ -367,8 +367,9 @@ impl Durability {
         if let Some(parts) = &mut self.parts {
             for part in &written {
                 parts.send(to_bytes(part)?);
+                // An exchange keeps what is less than a batch until time goes on.
+                parts.advance_to(parts.time() + 1);
             }
-            parts.flush();
         }
         Ok(sleep)
     }
