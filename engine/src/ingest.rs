@@ -500,6 +500,8 @@ impl<T: Record> Lane for TypedLane<T> {
 
     fn replay(&mut self, past: &Past<'_>) -> Result<Option<Volume>> {
         self.intake.now = Some(past.time);
+        // It is behind what the partition began with, which is where the journal ends.
+        self.intake.set_last_time(None);
         let log = self.intake.log.take();
         let whole = match past.payload {
             Some(payload) => self.decode_again(payload).map(|()| true),

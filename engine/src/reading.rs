@@ -273,13 +273,10 @@ impl Reading {
                 self.stalled = true;
                 return Ok(false);
             }
-            let Some((epoch, volume)) = keeper.replay(&mut self.lanes)? else {
-                if !keeper.replays() {
-                    self.lanes.iter_mut().for_each(|own| own.lane.go_on());
-                    return Ok(true);
-                }
-                return Ok(false);
-            };
+            let Some((epoch, volume)) = keeper.replay(&mut self.lanes)? else { return Ok(false) };
+            if !keeper.replays() {
+                self.lanes.iter_mut().for_each(|own| own.lane.go_on());
+            }
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
