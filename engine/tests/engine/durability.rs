@@ -9,9 +9,9 @@ use anabranch::config::Config;
 use anabranch::prelude::*;
 use anabranch::sink::{Guarantee, Outgoing, Sink, Taken, Writer};
 use anabranch::source::{Nature, OpenContext};
-use anabranch::{Drain, Record, run, run_until};
+use anabranch::{Drain, Record, Span, replay, run, run_until};
 
-use crate::support::{Memory, Sequence, bounded};
+use crate::support::{Lines, Memory, Sequence, bounded};
 
 const HASHES: Table<u8, u64> = Table::new("hashes");
 const SEEN: MapTable<u8, u64, u64> = MapTable::new("seen");
@@ -21,19 +21,19 @@ fn mix(hash: u64, value: u64) -> u64 {
 }
 
 /// A folder for one test, removed when it ends.
-struct Folder(std::path::PathBuf);
+struct Folder(std::path::PathBuf, &'static str);
 
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("anabranch-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
-        Self(path)
+        Self(path, "needed")
     }
 
     fn config(&self, workers: usize) -> Config {
         let (folder, workers) = (self.0.to_str().unwrap(), workers.to_string());
         let flags = ["-w", &workers, "--data-dir", folder, "--checkpoint-interval", "10ms"];
-        Config::from_flags(flags).unwrap()
+        Config::from_flags(flags.into_iter().chain(["--keep-journal", self.1])).unwrap()
     }
 }
 
@@ -119,7 +119,7 @@ impl<T: Record + Debug> Writer<T> for Releasing<T> {
 type Observed = (i64, u64, u64, usize);
 
 /// Two sources whose pipelines share two tables.
-fn observe(app: &App, inputs: &[Memory<u64>], released: &Released<Observed>) {
+fn observe(app: &App, inputs: &[Memory<u64>], released: impl Sink<Item = Observed>) {
     let stream = |index: usize, name: &str| {
         app.source(&format!("source-{index}"), inputs[index].clone())
             .key_by(|value| (value % 13) as u8)
@@ -137,7 +137,7 @@ fn observe(app: &App, inputs: &[Memory<u64>], released: &Released<Observed>) {
             )
             .share()
     };
-    stream(0, "observe-0").merge(stream(1, "observe-1")).sink("released", released.clone());
+    stream(0, "observe-0").merge(stream(1, "observe-1")).sink("released", released);
 }
 
 fn inputs(seed: u64, nature: Nature) -> Vec<Memory<u64>> {
@@ -166,7 +166,7 @@ fn in_pieces(folder: &Folder, inputs: Vec<Memory<u64>>, steps: &[(usize, usize)]
         let config = folder.config(*workers);
         bounded(move || {
             let build = move |app: &App| {
-                observe(app, &inputs, &of);
+                observe(app, &inputs, of.clone());
                 Ok(())
             };
             run_until(&config, build, &drain).unwrap();
@@ -215,6 +215,52 @@ fn live_input_is_replayed_from_its_journal() {
         last_time = numbers[0];
     }
     assert_eq!(next.into_values().collect::<Vec<_>>(), [30_000, 30_000, 9_000]);
+}
+
+/// What a replay of that span releases, line by line.
+fn replayed(folder: &Folder, inputs: &[Memory<u64>], workers: usize, span: Span) -> Vec<String> {
+    let (config, inputs, lines) = (folder.config(workers), inputs.to_vec(), Lines::default());
+    let of = lines.clone();
+    bounded(move || {
+        let build = move |app: &App| {
+            observe(app, &inputs, of.sink::<Observed>());
+            Ok(())
+        };
+        replay(&config, span, build).unwrap();
+    });
+    lines.take().lines().map(str::to_string).collect()
+}
+
+fn time(line: &str) -> i64 {
+    let (_, rest) = line.split_once(" (").unwrap();
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_replay_releases_what_was_released_on_any_number_of_workers() {
+    for nature in [Nature::Recorded, Nature::Live] {
+        let (mut folder, inputs) = (Folder::new("replay"), inputs(11, nature));
+        folder.1 = "forever";
+        let lines =
+            in_pieces(&folder, inputs.clone(), &[(2, 10_000), (1, 30_000), (3, usize::MAX)]);
+        let mut times: Vec<i64> = lines.iter().map(|line| time(line)).collect();
+        times.dedup();
+        let at = |part: usize| Some(times[times.len() * part / 4]);
+        let spans = [(None, None), (at(1), at(3)), (at(2), None), (None, at(1))];
+        for (workers, (from, to)) in [1, 3, 2].into_iter().flat_map(|w| spans.map(|span| (w, span)))
+        {
+            let span = Span { from: from.map(Time::from_nanos), to: to.map(Time::from_nanos) };
+            let again = replayed(&folder, &inputs, workers, span);
+            let within = |line: &&String| {
+                from.is_none_or(|from| time(line) >= from) && to.is_none_or(|to| time(line) < to)
+            };
+            let wanted: Vec<&String> = lines.iter().filter(within).collect();
+            let differs = again.iter().zip(&wanted).find(|(again, wanted)| again != *wanted);
+            let context = format!("{nature:?} {span:?} on {workers} workers");
+            assert_eq!((differs, again.len()), (None, wanted.len()), "{context}");
+            assert_eq!(again.is_empty(), wanted.is_empty(), "{context}");
+        }
+    }
 }
 
 #[test]
@@ -284,7 +330,7 @@ fn a_data_directory_has_one_kind_of_input() {
         let build = move |app: &App| {
             let released =
                 Released { lines: Arc::new(Mutex::new(lines.clone())), ..Released::new() };
-            observe(app, &inputs, &released);
+            observe(app, &inputs, released);
             Ok(())
         };
         run(&config, build).unwrap_err()
