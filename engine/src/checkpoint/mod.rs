@@ -11,7 +11,6 @@
 mod commands;
 mod compact;
 mod compare;
-mod failpoint;
 mod file;
 mod local;
 mod manifest;
