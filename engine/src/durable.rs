@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aside::{self, Aside};
 use crate::checkpoint::{Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest};
+use crate::cluster::Progress;
 use crate::config::{Config, Durability, KeepJournal};
 use crate::data_dir::DataDir;
 use crate::ingest::{Begin, Point};
@@ -35,14 +37,12 @@ pub(crate) struct Durable {
     restored: Option<Restored>,
     desk: Desk,
     counters: Counters,
+    aside: Vec<Aside>,
+    progress: Progress,
 }
 
-/// What checkpoints remember of a program's input as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct InputKind {
-    /// Whether all sources brought their times.
-    recorded: bool,
-}
+/// Epochs of recorded input are counted from 0; those of live input are times, and far above this.
+const RECORDED_EPOCHS: u64 = 1 << 56;
 
 /// What checkpoints remember of a partition, beside its offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +68,10 @@ impl Durable {
     pub(crate) fn open(
         config: &Config,
         dir: DataDir,
-        generation: u64,
-        workers: usize,
+        (generation, workers): (u64, usize),
         stores: &Stores,
         counters: &Counters,
+        progress: Progress,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Arc<Self>> {
         let store = match config.store() {
@@ -102,6 +102,8 @@ impl Durable {
             wake: Box::new(wake),
         };
         Ok(Arc::new(Self {
+            aside: aside::read(&dir.aside())?,
+            progress,
             dir,
             generation,
             durability: config.durability(),
@@ -131,8 +133,14 @@ impl Durable {
         self.desk.clone()
     }
 
-    pub(crate) fn restored(&self) -> Option<&Restored> {
-        self.restored.as_ref()
+    /// This start has got further than the ones before: the supervisor counts failures anew.
+    pub(crate) fn made_progress(&self) {
+        self.progress.made();
+    }
+
+    /// Sets a record aside, before the program ends with the panic that it caused.
+    pub(crate) fn set_aside(&self, aside: &Aside) -> Result<()> {
+        aside.write(&self.dir.aside())
     }
 
     /// The longest time for which encoding rows has kept a worker from its records, in microseconds.
@@ -214,6 +222,9 @@ impl Durable {
         let journal = self.dir.journal();
         let past = LaneReader::open(&journal, &lane, self.from(), reached, Access::Recover)?;
         let end = past.end().clone();
+        if end.position().last_epoch.is_some_and(|last| (last < RECORDED_EPOCHS) != recorded) {
+            return Err(other_kind(source, recorded));
+        }
         let at_boundary = known.map_or_else(Point::default, |known| Point {
             next: known.next_offset,
             last_time: known.last_time,
@@ -231,7 +242,10 @@ impl Durable {
         let applied = known
             .and_then(|known| serde_json::from_value::<Applied>(known.resume.clone()).ok())
             .and_then(|applied| applied.applied);
-        let begin = Begin { point, applied, journaled: true };
+        let of_this = |aside: &&Aside| aside.source == source && aside.partition == partition;
+        let aside = self.aside.iter().filter(of_this);
+        let aside = aside.map(|aside| (aside.offset, aside.reason.clone())).collect();
+        let begin = Begin { point, applied, aside, journaled: true };
         Ok(Found { begin, lane, end, past: (!recorded).then_some(past) })
     }
 
@@ -288,6 +302,15 @@ fn renamed(manifest: &Manifest, stores: &Stores) -> Result<Manifest> {
         }
     }
     Ok(manifest)
+}
+
+fn other_kind(source: &str, recorded: bool) -> Error {
+    let [now, then] = ["brings its times (files, generators)", "is stamped when it is read"];
+    let (now, then) = if recorded { (now, then) } else { (then, now) };
+    Error::Data(format!(
+        "the program's input {now}, but source `{source}` of the data directory has input that \
+         {then}: start the program with sources as they were, or with another --data-dir"
+    ))
 }
 
 fn lost_place(dir: &DataDir, generation: u64) -> Result<()> {

@@ -31,6 +31,15 @@ pub enum Error {
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
+    /// User code panicked while it handled a record, which was set aside: started again, the program
+    /// goes on without it.
+    #[error("{what}; the record is set aside, and becomes a dead letter at the next start")]
+    SetAside {
+        /// What happened, at which record.
+        what: String,
+        /// The record's source, partition and offset.
+        origin: String,
+    },
     /// What is kept in a data directory or a checkpoint is damaged, or made by another program or
     /// version: starting again does not help, see the message (exit code 3).
     #[error("{0}")]

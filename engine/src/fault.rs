@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::aside::Aside;
 use crate::cluster::{self, Caught};
 use crate::origin::RecordId;
 use crate::state::Port;
@@ -49,17 +50,34 @@ impl Panic {
 
     /// The panic as an error, with the computation and the record that was being applied; with
     /// `all` computations of the group, if it was in a step that takes their outputs.
+    ///
+    /// `set_aside` keeps the record's source, partition and offset with the reason, if there is a data
+    /// directory: then the next start goes on without it.
     pub(crate) fn while_applying(
         self,
         ports: &[Box<dyn Port>],
         sources: Option<&Arc<[String]>>,
         all: &str,
+        set_aside: impl FnOnce(Aside) -> Result<bool>,
     ) -> Error {
         let Some((origin, computations)) = ports.iter().find_map(|port| port.applying()) else {
             return self.at(&format!("a step after computation {all}"));
         };
         let source = sources.and_then(|names| names.get(origin.source()));
         let id = RecordId { source: source.map_or("", String::as_str), origin };
-        self.at(&format!("computation {computations}, at record {id},"))
+        let error = self.at(&format!("computation {computations}, at record {id},"));
+        let Error::Panic(what) = error else { return error };
+        let aside = Aside {
+            source: source.cloned().unwrap_or_default(),
+            partition: u32::try_from(origin.partition()).unwrap_or(u32::MAX),
+            offset: origin.offset(),
+            reason: what.clone(),
+        };
+        let origin = format!("{}-{}-{}", aside.source, aside.partition, aside.offset);
+        match set_aside(aside) {
+            Ok(true) => Error::SetAside { what, origin },
+            Ok(false) => Error::Panic(what),
+            Err(error) => Error::Panic(format!("{what}; it could not be set aside: {error}")),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a partition's records leave here in order, each with its origin; what a decoder
 //! refused leaves as a dead letter with the same origin that the record would have had.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::vec::IntoIter;
 
@@ -110,6 +110,8 @@ pub(crate) struct Begin {
     pub(crate) point: Point,
     /// Recorded: everything up to here was applied by an earlier run.
     pub(crate) applied: Option<Entry>,
+    /// Offsets of frames that were set aside, and why: they become dead letters.
+    pub(crate) aside: BTreeMap<u64, String>,
     /// Whether live frames are to be kept for the journal.
     pub(crate) journaled: bool,
 }
@@ -346,12 +348,28 @@ impl<T: Record> TypedLane<T> {
 
     /// Counts what was read and turns what was refused into dead letters. Gives the number of bytes.
     fn settle(&mut self) -> usize {
+        if !self.context.begin.aside.is_empty() {
+            self.refuse_aside();
+        }
         for (origin, refusal) in std::mem::take(&mut self.intake.refused) {
             self.refuse(origin, refusal);
         }
         self.counts.records.add(self.intake.records.len() as u64);
         self.counts.ignored.add(std::mem::take(&mut self.intake.ignored));
         std::mem::take(&mut self.intake.bytes)
+    }
+
+    /// Records that were set aside become dead letters.
+    fn refuse_aside(&mut self) {
+        let aside = &self.context.begin.aside;
+        let refused = &mut self.intake.refused;
+        self.intake.records.retain(|Tagged { origin, record }| {
+            let Some(reason) = aside.get(&origin.offset()) else { return true };
+            let bytes = serde_json::to_vec(record).unwrap_or_default();
+            refused.push((*origin, Refusal { reason: reason.clone(), bytes }));
+            false
+        });
+        refused.sort_by_key(|(origin, _)| *origin);
     }
 
     fn refuse(&mut self, origin: Origin, refusal: Refusal) {

@@ -27,6 +27,8 @@ pub(crate) struct Keeper {
     places: VecDeque<Places>,
     /// What was told to the partitions of their durability.
     told: u64,
+    /// No earlier run had read anything at this epoch or after it.
+    known: u64,
 }
 
 /// What the journal has of one partition.
@@ -90,7 +92,14 @@ impl Keeper {
     ) -> Self {
         // What came before is durable, or it would not be gone on from.
         journal.commit(places.boundary);
-        Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0 }
+        let known = lanes.iter().filter_map(|lane| lane.last_epoch).max();
+        let known = known.map_or(places.boundary, |last| last + 1);
+        Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0, known }
+    }
+
+    /// No earlier run had read anything here at this epoch or after it.
+    pub(crate) fn known(&self) -> u64 {
+        self.known
     }
 
     /// Live: journals what the partitions have brought to `epoch`; gives whether there was anything.

@@ -100,6 +100,7 @@
 //! How it works inside, with its invariants, is in `ARCHITECTURE.md`.
 
 mod app;
+mod aside;
 pub mod checkpoint;
 pub mod clock;
 #[doc(hidden)]

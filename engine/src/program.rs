@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
 use crate::checkpoint::{self, Store};
-use crate::cluster::{self, Drain, Failures, Role};
+use crate::cluster::{self, Drain, Failures, Progress, Role};
 use crate::config::{
     self, Asked, CheckpointCommand, Command, Config, Durability, GraphFormat, Layout, Parsed,
     Restore,
@@ -223,7 +223,8 @@ pub fn run_until(
     if let Some(data) = data_dir(config)? {
         data.take(Seat::Program, SEAT_WAIT)?;
         let generation = data.claim()?;
-        keep(config, data, generation, config.workers(), &mut setup)?;
+        let progress = Progress::default();
+        keep(config, data, (generation, config.workers()), progress, &mut setup)?;
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
@@ -260,16 +261,16 @@ fn data_dir(config: &Config) -> Result<Option<DataDir>> {
 fn keep(
     config: &Config,
     data: DataDir,
-    generation: u64,
-    workers: usize,
+    (generation, workers): (u64, usize),
+    progress: Progress,
     setup: &mut Setup,
 ) -> Result<()> {
     let stores = plan(&setup.build, workers, setup.partitions)?.stores;
     let control = Arc::clone(&setup.control);
     let wake = move || control.wake();
     let counters = &setup.counters;
-    let durable = Durable::open(config, data, generation, workers, &stores, counters, wake)?;
-    setup.durable = Some(durable);
+    let start = (generation, workers);
+    setup.durable = Some(Durable::open(config, data, start, &stores, counters, progress, wake)?);
     Ok(())
 }
 
@@ -325,7 +326,8 @@ fn run_role(
             let Some(mesh) = member.connect()? else { return Ok(()) };
             if let Some(data) = data {
                 let workers = member.processes() * config.workers();
-                keep(config, data, mesh.generation, workers, &mut setup)?;
+                let start = (mesh.generation, workers);
+                keep(config, data, start, member.progress()?, &mut setup)?;
             }
             drain.on_request(move || control.stop());
             let reported = failures.clone();
@@ -334,6 +336,9 @@ fn run_role(
                     match setup.control.first_fault() {
                         // More likely the consequence of something elsewhere.
                         Some(Error::Cluster(echo)) => reported.echo(echo),
+                        Some(Error::SetAside { what, origin }) => {
+                            reported.report_aside(what, origin);
+                        }
                         Some(fault) => reported.report_error(&fault),
                         None => {}
                     }

@@ -120,6 +120,12 @@ impl Reading {
         keeper.map_or_else(Vec::new, |keeper| keeper.positions_at(boundary, &self.lanes))
     }
 
+    /// Whether every worker has finished an epoch that no earlier run had read here.
+    pub(crate) fn has_gone_on(&self) -> bool {
+        let keeper = self.keeper.as_ref().filter(|keeper| !keeper.replays());
+        keeper.is_some_and(|keeper| self.flow.finished_before() > keeper.known())
+    }
+
     /// A checkpoint is complete, and none before the boundary `epoch` is kept.
     pub(crate) fn forget_before(&mut self, epoch: u64) {
         if let Some(keeper) = &mut self.keeper {

@@ -17,6 +17,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Input, Operator as _};
 use timely::worker::Worker;
 
+use crate::aside::Aside;
 use crate::checkpoint::{Rows, SinkPosition, TablePart, WorkerPart};
 use crate::clock;
 use crate::durable::Durable;
@@ -44,6 +45,7 @@ pub(crate) struct Part {
 
 /// The contributions of one worker.
 pub(crate) struct Snapshots {
+    durable: Arc<Durable>,
     reading: Rc<RefCell<Reading>>,
     tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
     /// Tables whose rows were restored as something else: all of them are in the next checkpoint.
@@ -89,6 +91,8 @@ struct Coordinator {
     busy: bool,
     /// The boundary of the last one.
     done: u64,
+    /// Whether it was said that this start has got further than the ones before.
+    told_progress: bool,
 }
 
 impl Snapshots {
@@ -105,8 +109,10 @@ impl Snapshots {
             last: clock::instant(),
             busy: false,
             done: durable.from(),
+            told_progress: false,
         });
         Self {
+            durable: Arc::clone(durable),
             reading,
             tables,
             rewritten,
@@ -146,6 +152,11 @@ impl Snapshots {
         let current = self.current(boundary);
         current.sinks_left = current.sinks_left.saturating_sub(1);
         current.part.part.sinks.push(SinkPosition { name: name.to_string(), position });
+    }
+
+    /// Sets a record aside on which user code panicked.
+    pub(crate) fn set_aside(&self, aside: &Aside) -> Result<bool> {
+        self.durable.set_aside(aside).map(|()| true)
     }
 
     fn current(&mut self, boundary: u64) -> &mut Current {
@@ -249,6 +260,10 @@ impl Snapshots {
     /// is.
     fn coordinate(&mut self) -> Option<Duration> {
         let coordinator = self.coordinator.as_mut()?;
+        if !coordinator.told_progress && self.reading.borrow().has_gone_on() {
+            coordinator.told_progress = true;
+            self.durable.made_progress();
+        }
         if coordinator.busy {
             return None;
         }

@@ -359,7 +359,12 @@ fn group<'s>(
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
                 if let Err(panic) = applied {
-                    return fault.report(panic.while_applying(&ports, names.get(), &computations));
+                    let set_aside = |aside| match &checkpoints {
+                        Some((_, snapshots)) => snapshots.borrow().set_aside(&aside),
+                        None => Ok(false),
+                    };
+                    let error = panic.while_applying(&ports, names.get(), &computations, set_aside);
+                    return fault.report(error);
                 }
                 if let Some(capabilities) = held.epochs.remove(&epoch) {
                     outputs.ship(&capabilities, 1);
