@@ -42,7 +42,7 @@ pub(crate) struct Durable {
 }
 
 /// Epochs of recorded input are counted from 0; those of live input are times, and far above this.
-const RECORDED_EPOCHS: u64 = 1 << 56;
+pub(crate) const RECORDED_EPOCHS: u64 = 1 << 56;
 
 /// What checkpoints remember of a partition, beside its offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -304,7 +304,7 @@ fn renamed(manifest: &Manifest, stores: &Stores) -> Result<Manifest> {
     Ok(manifest)
 }
 
-fn other_kind(source: &str, recorded: bool) -> Error {
+pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {
     let [now, then] = ["brings its times (files, generators)", "is stamped when it is read"];
     let (now, then) = if recorded { (now, then) } else { (then, now) };
     Error::Data(format!(
