@@ -44,7 +44,7 @@ pub(crate) struct Durable {
 }
 
 /// Epochs of recorded input are counted from 0; those of live input are times, and far above this.
-const RECORDED_EPOCHS: u64 = 1 << 56;
+pub(crate) const RECORDED_EPOCHS: u64 = 1 << 56;
 
 /// A span of ingest time, from its begin to before its end; all of time without them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -438,7 +438,7 @@ fn has_beginning(journal: &Path) -> Result<bool> {
     Ok(lanes.iter().all(whole))
 }
 
-fn other_kind(source: &str, recorded: bool) -> Error {
+pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {
     let [now, then] = ["brings its times (files, generators)", "is stamped when it is read"];
     let (now, then) = if recorded { (now, then) } else { (then, now) };
     Error::Data(format!(

@@ -15,6 +15,20 @@
 //!
 //! A place is named `module::step`, and is put just before the step, or after it with the step in
 //! the past: `journal::sync`, `journal::synced`.
+//!
+//! | place | what is next there |
+//! |---|---|
+//! | `journal::create`, `journal::created` | a segment is made; its header is written |
+//! | `journal::header`, `journal::folder-synced` | segment and folder are synced; frames may follow |
+//! | `journal::write`, `journal::written` | frames are written; they are waiting for a sync |
+//! | `journal::short-write` | half of the bytes are written, then it fails |
+//! | `journal::sync`, `journal::synced` | a file is synced; it is said what is durable |
+//! | `journal::drop`, `journal::dropped` | a segment that nobody needs is removed; the next one |
+//! | `journal::remove-torn` | a start removes a segment that was being made |
+//! | `journal::cut`, `journal::cut-done` | a start cuts a torn end; the journal is read |
+//! | `checkpoint::file`, `checkpoint::file-written` | a file of rows is put into the store; its name is kept for the manifest |
+//! | `checkpoint::manifest`, `checkpoint::manifest-written` | the manifest is put, if absent; the checkpoint exists |
+//! | `checkpoint::delete` | what no kept checkpoint names is removed |
 
 /// Passes a place that has this name; `Err` when a fault was asked for.
 #[cfg(not(feature = "failpoints"))]

@@ -134,6 +134,7 @@ mod plan;
 mod program;
 mod reading;
 mod record;
+mod restorable;
 mod scribe;
 pub mod sink;
 mod snapshots;

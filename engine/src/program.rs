@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Store};
 use crate::cluster::{self, Drain, Failures, Progress, Role};
 use crate::config::{
     self, Asked, CheckpointCommand, Command, Config, Durability, GraphFormat, Layout, Parsed,
+    Restore,
 };
 use crate::data_dir::{DataDir, Seat};
 use crate::durable::{Durable, Span};
@@ -25,7 +26,7 @@ use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::plan::Plan;
 use crate::worker::{self, Build, Setup};
-use crate::{App, Error, Result, log, sink};
+use crate::{App, Error, Result, log, restorable, sink};
 
 /// How long an embedded program waits for its data directory.
 const SEAT_WAIT: Duration = Duration::from_secs(10);
@@ -70,7 +71,8 @@ where
     let build: Build = Arc::new(move |app| build(app, &options));
     let ended = match command {
         Command::Run => return run_program(&config, build),
-        Command::Check => drawing(&config, &build).map(|graph| graph.to_text()),
+        Command::Check { restore: Some(which) } => return check_restore(&config, &build, which),
+        Command::Check { restore: None } => drawing(&config, &build).map(|graph| graph.to_text()),
         Command::Graph { format } => drawing(&config, &build).map(|graph| match format {
             GraphFormat::Mermaid => graph.to_mermaid(),
             GraphFormat::Dot => graph.to_dot(),
@@ -93,6 +95,26 @@ fn look(command: &CheckpointCommand, config: &Config) -> ExitCode {
     let looked = log::start(config.log(), None)
         .and_then(|()| Store::of_config(config))
         .and_then(|store| store.map_or(Ok(()), |it| checkpoint::run(&it, command, &mut out)));
+    looked_at(looked)
+}
+
+/// Says what the application is made of, and what it would do to a checkpoint.
+fn check_restore(config: &Config, build: &Build, which: Restore) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let checked = log::start(config.log(), None)
+        .and_then(|()| plan(build, config.workers(), config.partitions() as usize))
+        .and_then(|plan| {
+            let graph = Graph::of_plan(config.program(), &plan).to_text();
+            let text = graph.as_bytes();
+            std::io::Write::write_all(&mut out, text)
+                .map_err(|e| Error::io("standard output", e))?;
+            restorable::check(config, &plan, which, &mut out)
+        });
+    drop(out);
+    looked_at(checked)
+}
+
+fn looked_at(looked: Result<()>) -> ExitCode {
     match looked {
         // A reader that went away (`export | head`) is no reason to fail.
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -214,7 +236,9 @@ pub fn run_until(
 /// and what came of it, for the records of `span`, at full speed: a pure function of the journal. It
 /// begins at a checkpoint at or before the span, or where the journal begins. Live sources are not
 /// touched, and nothing in the data directory changes, which may be in use. Recorded sources are read
-/// again. Sinks begin anew: point them elsewhere.
+/// again. Sinks begin anew: point them elsewhere. The counters that are returned have a digest of each
+/// table's content at the end (`digest.prices`): that of two replays is the same, on any number of
+/// workers, unless a computation is not deterministic.
 ///
 /// # Errors
 /// As [`run`]; [`Error::Usage`] without a data directory, [`Error::Journal`] or

@@ -150,7 +150,7 @@ fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
                 (one, other) => one.or(other),
             };
         }
-        Ok(())
+        running.tell_digests(setup)
     });
     guarded.unwrap_or_else(|panic| Err(panic.at("a worker")))
 }
@@ -256,6 +256,17 @@ impl Running {
             self.signals = None;
         }
         Ok(alive)
+    }
+
+    /// After a replay: what tables are, for comparison with another replay.
+    fn tell_digests(&self, setup: &Setup) -> Result<()> {
+        if setup.durable.as_ref().is_some_and(|durable| !durable.keeps()) {
+            let digests = setup.counters.scoped("digest");
+            for (name, table) in self.stores.snapshots() {
+                digests.counter(name).add(table.digest()?);
+            }
+        }
+        Ok(())
     }
 
     /// Works on a checkpoint, if one is being made, and says when there is more to do.

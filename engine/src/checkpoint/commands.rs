@@ -58,7 +58,8 @@ fn some(store: &Store) -> Result<Vec<CheckpointId>> {
     Ok(ids)
 }
 
-fn find(store: &Store, epoch: Option<u64>) -> Result<CheckpointId> {
+/// The checkpoint at that boundary; the newest if none is named.
+pub(crate) fn find(store: &Store, epoch: Option<u64>) -> Result<CheckpointId> {
     let mut ids = some(store)?.into_iter();
     let found = ids.find(|id| epoch.is_none_or(|epoch| id.epoch == epoch));
     found.ok_or_else(|| {

@@ -19,7 +19,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{RowBytes, Rows, Store, TableSchema, failpoint};
+use super::{RowBytes, Rows, Store, TableSchema};
+use crate::failpoint::hit;
 use crate::{Error, Result};
 
 /// About how many bytes of rows a block has: who collects rows gives them on then.
@@ -226,8 +227,10 @@ impl TableWriter {
         let hash = xxh3_64(self.file.get(start..).unwrap_or_default());
         self.file.extend_from_slice(&hash.to_le_bytes());
         let path = format!("{}-{:05}.{ENDING}", self.stem, self.done.len());
+        let passed = |place| hit(place).map_err(|e| Error::io(self.store.name(&path), e));
+        passed("checkpoint::file")?;
         self.store.put(&path, &self.file)?;
-        failpoint::hit("checkpoint.file").map_err(|e| Error::io(self.store.name(&path), e))?;
+        passed("checkpoint::file-written")?;
         self.done.push(FileMeta {
             path,
             kind: self.kind,

@@ -10,8 +10,6 @@
 
 mod commands;
 mod compact;
-mod compare;
-mod failpoint;
 mod file;
 mod local;
 mod manifest;
@@ -23,8 +21,8 @@ mod store;
 mod tests;
 mod writer;
 
+pub(crate) use commands::find;
 pub use commands::run;
-pub use compare::{Changes, TableVerdict, Verdict, compare};
 pub use file::{BLOCK_BYTES, FILE_BYTES, FileHeader, FileKind, FileMeta, TableFile, TableWriter};
 pub use manifest::{CheckpointId, HASH, Manifest, SinkPosition, SourcePosition, TableEntry};
 pub use restore::{Restored, newest, verify};

@@ -15,8 +15,9 @@ use super::compact::{self, Compacted, Compaction};
 use super::manifest::{HASH, VERSION};
 use super::{
     CheckpointId, FileHeader, FileKind, FileMeta, Manifest, SinkPosition, SourcePosition, Store,
-    TableEntry, TableSchema, failpoint, file,
+    TableEntry, TableSchema, file,
 };
+use crate::failpoint::hit;
 use crate::{Error, Result, clock};
 
 /// What one worker brings to a checkpoint.
@@ -193,8 +194,8 @@ impl Checkpointer {
     fn write(&self, manifest: &Manifest) -> Result<()> {
         let path = manifest.id().path();
         let name = self.store.name(&path);
-        let passed = |result: std::io::Result<()>| result.map_err(|e| Error::io(&*name, e));
-        passed(failpoint::hit("checkpoint.manifest.before"))?;
+        let passed = |place| hit(place).map_err(|e| Error::io(&*name, e));
+        passed("checkpoint::manifest")?;
         if !self.store.put_if_absent(&path, &manifest.encode()?)? {
             return Err(Error::Checkpoint(format!(
                 "{name} is there already, but was not written by this process: another one runs as \
@@ -202,7 +203,7 @@ impl Checkpointer {
                 self.writer.generation
             )));
         }
-        passed(failpoint::hit("checkpoint.manifest.after"))
+        passed("checkpoint::manifest-written")
     }
 
     /// What is worth compacting now, if nothing is being compacted. What comes of it goes to
@@ -375,7 +376,7 @@ impl Checkpointer {
 
     fn delete(&self, path: &str) -> Result<()> {
         (self.fence)()?;
-        failpoint::hit("checkpoint.delete").map_err(|e| Error::io(self.store.name(path), e))?;
+        hit("checkpoint::delete").map_err(|e| Error::io(self.store.name(path), e))?;
         self.store.delete(path)
     }
 }

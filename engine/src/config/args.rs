@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, Args as _, ValueEnum};
 
-use super::{Durability, GraphFormat, KeepJournal, help, units};
+use super::{Durability, GraphFormat, KeepJournal, Restore, help, units};
 
 /// Workers of one process, at most.
 pub(super) const WORKERS_MAX: u16 = 256;
@@ -24,6 +24,7 @@ pub(super) const FORMAT: &str = "anabranch::format";
 pub(super) const ACTION: &str = "anabranch::action";
 pub(super) const EPOCH: &str = "anabranch::epoch";
 pub(super) const TABLE: &str = "anabranch::table";
+pub(super) const RESTORE: &str = "anabranch::restore";
 pub(super) const CONFIG: &str = "config";
 const HELP: &str = "anabranch::help";
 const VERSION: &str = "anabranch::version";
@@ -196,6 +197,14 @@ fn keep_journal(text: &str) -> Result<KeepJournal, String> {
     }
 }
 
+fn restore(text: &str) -> Result<Restore, String> {
+    if text == "latest" {
+        return Ok(Restore::Latest);
+    }
+    let epoch = text.parse().map(Restore::Epoch);
+    epoch.map_err(|_| "it is latest or an epoch; `checkpoint ls` lists those there are".into())
+}
+
 /// The engine's own command line.
 pub(super) fn engine(program: &str) -> clap::Command {
     let command = clap::Command::new(program.to_owned())
@@ -224,6 +233,14 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .value_name("NAME")
                 .help_heading("Output")
                 .help("Which table checkpoint export prints [default: all]"),
+        )
+        .arg(
+            Arg::new(RESTORE)
+                .long("restore")
+                .value_name("EPOCH")
+                .value_parser(restore)
+                .help_heading("Durability")
+                .help("Which checkpoint check compares the program with: latest or an epoch"),
         )
         .arg(switch(HELP, 'h', "help", ArgAction::Help, "Explain the options (--help: at length)"))
         .arg(switch(VERSION, 'V', "version", ArgAction::Version, "Print the version"))

@@ -83,6 +83,7 @@ fn is_settable(arg: &Arg) -> bool {
     id != args::CONFIG
         && id != args::FORMAT
         && id != args::TABLE
+        && id != args::RESTORE
         && !matches!(
             arg.get_action(),
             ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::args::{Args, Word};
+use self::args::Args;
 pub use self::exit::Exit;
 pub use self::parse::{parse, parse_any};
 use crate::cluster::Placement;
@@ -86,7 +86,19 @@ pub enum Command {
         format: GraphFormat,
     },
     /// Builds the application and prints what it is made of.
-    Check,
+    Check {
+        /// And what it would do to this checkpoint (`--restore`).
+        restore: Option<Restore>,
+    },
+}
+
+/// A checkpoint to compare a program with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// The one that a start would go on from.
+    Latest,
+    /// The one at this boundary.
+    Epoch(u64),
 }
 
 /// A language for graphs.
@@ -286,8 +298,8 @@ impl Config {
         }
     }
 
-    /// Checks what was typed.
-    fn checked(program: &str, args: Args, word: Word) -> Result<Self, String> {
+    /// Checks what was typed. `looks` is the command, if it looks at what is kept and keeps nothing.
+    fn checked(program: &str, args: Args, looks: Option<&str>) -> Result<Self, String> {
         let default_log = if args.quiet { "warn" } else { "info" };
         Ok(Self {
             program: program.to_owned(),
@@ -299,7 +311,7 @@ impl Config {
             in_flight_bytes: args.in_flight_bytes.try_into().unwrap_or(usize::MAX),
             log: args.log.clone().unwrap_or_else(|| default_log.to_owned()),
             quiet: args.quiet,
-            kept: Kept::checked(&args, word)?,
+            kept: Kept::checked(&args, looks)?,
             layout: layout(args.processes, args.process, args.hosts, args.cluster_key_file)?,
         })
     }
@@ -325,13 +337,15 @@ impl Default for Config {
 }
 
 impl Kept {
-    fn checked(args: &Args, word: Word) -> Result<Self, String> {
+    fn checked(args: &Args, looks: Option<&str>) -> Result<Self, String> {
         let Some(data_dir) = &args.data_dir else {
-            if word == Word::Checkpoint {
-                let store = args.store.clone().ok_or(
-                    "checkpoint looks at what a program kept, but nothing says where; add \
-                     --data-dir DIR or --store URL",
-                )?;
+            if let Some(looks) = looks {
+                let store = args.store.clone().ok_or_else(|| {
+                    format!(
+                        "{looks} looks at what a program kept, but nothing says where; add \
+                         --data-dir DIR or --store URL"
+                    )
+                })?;
                 return Ok(Self { store: Some(store), ..Self::default() });
             }
             let given = [

@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::{self, Args, Word};
 use super::layers::{self, Layers};
-use super::{Asked, CheckpointCommand, Command, Config, Exit, GraphFormat, Parsed};
+use super::{Asked, CheckpointCommand, Command, Config, Exit, GraphFormat, Parsed, Restore};
 use crate::{Error, Result};
 
 /// Reads the options of a program whose own are `O`: from `argv`, which begins with the program's
@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// use anabranch::config::{self, Command};
 /// let argv = ["word-count", "check", "--text", "file:a.txt", "-w", "2"].map(Into::into);
 /// let parsed = config::parse::<Options>(argv, &|_| None)?;
-/// assert_eq!(parsed.command, Command::Check);
+/// assert_eq!(parsed.command, Command::Check { restore: None });
 /// assert_eq!(parsed.config.workers(), 2);
 /// assert_eq!(parsed.options.text, "file:a.txt");
 /// # Ok::<(), config::Exit>(())
@@ -92,16 +92,25 @@ pub fn parse_any<O: clap::Args>(
     if format.is_some() && word != Word::Graph {
         return Err(usage(&mut command, "--format goes with the command `graph`"));
     }
+    let restore = matches.remove_one::<Restore>(args::RESTORE);
+    if restore.is_some() && word != Word::Check {
+        return Err(usage(&mut command, "--restore goes with the command `check`"));
+    }
     let args = Args::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
+    let looks = match word {
+        Word::Checkpoint => Some("checkpoint"),
+        Word::Check => restore.map(|_| "check --restore"),
+        _ => None,
+    };
     let of_checkpoint = checkpoint(&mut matches, word).map_err(|e| usage(&mut command, &e))?;
-    let config = Config::checked(&program, args, word).map_err(|e| usage(&mut command, &e))?;
+    let config = Config::checked(&program, args, looks).map_err(|e| usage(&mut command, &e))?;
     if let Some(command) = of_checkpoint {
         return Ok(Asked::Checkpoint { command, config });
     }
     let options = O::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
     let command = match word {
         Word::Graph => Command::Graph { format: format.unwrap_or(GraphFormat::Mermaid) },
-        Word::Check => Command::Check,
+        Word::Check => Command::Check { restore },
         Word::Run | Word::Checkpoint | Word::Help => Command::Run,
     };
     Ok(Asked::Program(Parsed { command, config, options }))

@@ -120,8 +120,16 @@ fn the_three_commands_take_flags_before_and_after() {
         ("graph --format dot -w 4 --prices file:x", dot),
         ("-w 4 --format dot --prices file:x graph", dot),
         ("graph --format json -w4 --prices=file:x", Command::Graph { format: GraphFormat::Json }),
-        ("check --prices file:x -w 4", Command::Check),
-        ("--workers 4 check --prices file:x", Command::Check),
+        ("check --prices file:x -w 4", Command::Check { restore: None }),
+        (
+            "check --prices file:x --restore latest --data-dir d -w 4",
+            Command::Check { restore: Some(Restore::Latest) },
+        ),
+        (
+            "check --prices file:x --restore 7 --store s3://b/p -w 4",
+            Command::Check { restore: Some(Restore::Epoch(7)) },
+        ),
+        ("--workers 4 check --prices file:x", Command::Check { restore: None }),
     ];
     let trial = Trial::new("commands");
     for (line, command) in table {
@@ -135,7 +143,7 @@ fn the_three_commands_take_flags_before_and_after() {
 #[test]
 fn a_value_that_looks_like_a_command_is_a_value() {
     let parsed = Trial::new("values").ok("--prices run --dead-letters graph check");
-    assert_eq!(parsed.command, Command::Check);
+    assert_eq!(parsed.command, Command::Check { restore: None });
     assert_eq!(parsed.options.dead_letters.as_deref(), Some("graph"));
 }
 
@@ -374,6 +382,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("--data-dir d checkpoint show latest", "`latest` is no epoch"),
     ("--data-dir d checkpoint show --table x", "goes with the command `checkpoint export`"),
     ("checkpoint ls", "add --data-dir DIR or --store URL"),
+    ("--restore latest --data-dir d", "--restore goes with the command `check`"),
+    ("checkpoint ls --restore 7 --data-dir d", "--restore goes with the command `check`"),
+    ("check --restore latest", "add --data-dir DIR or --store URL"),
+    ("check --restore newest --data-dir d", "it is latest or an epoch"),
     ("--format dot", "--format goes with the command `graph`"),
     ("check --format dot", "--format goes with the command `graph`"),
     ("graph --format svg", "[possible values: mermaid, dot, json]"),

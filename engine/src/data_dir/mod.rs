@@ -89,6 +89,21 @@ impl DataDir {
         Ok(Self(Arc::new(Inner { path, program: program.to_owned(), held })))
     }
 
+    /// Whether the directory at `path` is this program's; makes and holds nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Usage`] too when there is none.
+    pub(crate) fn look(path: &Path, program: &str, partitions: u32) -> Result<()> {
+        if read(&path.join("format.json"))?.is_none() {
+            return Err(Error::Usage(format!(
+                "{} is no data directory: name the --data-dir that the program was started with",
+                path.display()
+            )));
+        }
+        let (program, hash) = (program.to_owned(), HASH.to_owned());
+        check(path, &Format { format: FORMAT, program, partitions, hash })
+    }
+
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.0.path

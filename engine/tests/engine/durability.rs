@@ -218,17 +218,23 @@ fn live_input_is_replayed_from_its_journal() {
 }
 
 /// What a replay of that span releases, line by line.
-fn replayed(folder: &Folder, inputs: &[Memory<u64>], workers: usize, span: Span) -> Vec<String> {
+fn replayed(
+    folder: &Folder,
+    inputs: &[Memory<u64>],
+    workers: usize,
+    span: Span,
+) -> (Vec<String>, [u64; 2]) {
     let (config, inputs, lines) = (folder.config(workers), inputs.to_vec(), Lines::default());
     let of = lines.clone();
-    bounded(move || {
+    let counters = bounded(move || {
         let build = move |app: &App| {
             observe(app, &inputs, of.sink::<Observed>());
             Ok(())
         };
-        replay(&config, span, build).unwrap();
+        replay(&config, span, build).unwrap().snapshot()
     });
-    lines.take().lines().map(str::to_string).collect()
+    let lines = lines.take().lines().map(str::to_string).collect();
+    (lines, ["digest.hashes", "digest.seen"].map(|name| counters[name]))
 }
 
 fn time(line: &str) -> i64 {
@@ -247,10 +253,12 @@ fn a_replay_releases_what_was_released_on_any_number_of_workers() {
         times.dedup();
         let at = |part: usize| Some(times[times.len() * part / 4]);
         let spans = [(None, None), (at(1), at(3)), (at(2), None), (None, at(1))];
+        let mut known = BTreeMap::new();
         for (workers, (from, to)) in [1, 3, 2].into_iter().flat_map(|w| spans.map(|span| (w, span)))
         {
             let span = Span { from: from.map(Time::from_nanos), to: to.map(Time::from_nanos) };
-            let again = replayed(&folder, &inputs, workers, span);
+            let (again, digests) = replayed(&folder, &inputs, workers, span);
+            assert_eq!(&digests, known.entry((from, to)).or_insert(digests), "{span:?}");
             let within = |line: &&String| {
                 from.is_none_or(|from| time(line) >= from) && to.is_none_or(|to| time(line) < to)
             };

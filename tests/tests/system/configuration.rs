@@ -339,3 +339,39 @@ fn no_color_is_obeyed_on_a_terminal() {
     let plain = plain.replace("\r\u{1b}[J", "");
     assert!(!plain.contains('\u{1b}') && plain.contains("INFO"), "{plain:?}");
 }
+
+#[test]
+fn check_says_whether_a_program_can_go_on_from_a_checkpoint() {
+    use std::io::Write as _;
+
+    let folder = Folder::new();
+    let (data, counts) = (folder.name("data"), format!("file:{}", folder.name("counts")));
+    let flags = ["--counts", &counts, "--data-dir", &data, "--checkpoint-interval", "10ms"];
+    let mut running = Running::start(program("word-count", flags).stdin(Stdio::piped()));
+    let mut input = running.input();
+    writeln!(input, "to be or not to be").unwrap();
+    let store = folder.name("data/checkpoints");
+    crate::support::until("there is a checkpoint", || {
+        let mut manifests = std::fs::read_dir(format!("{store}/manifests")).ok()?;
+        manifests.any(|entry| entry.unwrap().path().extension().is_some()).then_some(())
+    });
+    drop(input);
+    running.succeeds();
+
+    let check = ["check", "--restore", "latest", "--data-dir", &data];
+    let said = succeeded(&mut program("word-count", check));
+    for wanted in [
+        "\nRestore: checkpoint ",
+        " by word-count (anabranch ",
+        "\n  table counts: loads as it is\n",
+        "\n  source text, partition 0: goes on at offset ",
+        "\n  sink counts: goes on where it was\n",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    let check = ["check", "--restore", "latest", "--store", &store];
+    let Ended { code, output, errors } = ended(&mut program("bitcoin-alerts", check));
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(output.contains("table counts: cannot be loaded"), "{output}");
+    assert!(errors.contains("app.dropped(\"counts\")"), "{errors}");
+}

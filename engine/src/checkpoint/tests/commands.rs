@@ -1,4 +1,4 @@
-//! Looking at checkpoints, and comparing them with a program's tables.
+//! Looking at checkpoints.
 
 use super::memory::{Failing, Memory};
 use super::model::PARTITIONS;
@@ -138,44 +138,4 @@ fn ls_show_and_verify_say_what_is_there_and_what_is_damaged() {
         "{text}"
     );
     assert_eq!(refused.unwrap_err(), "1 of 2 checkpoints cannot be loaded");
-}
-
-#[test]
-fn a_program_is_compared_with_a_checkpoint_table_by_table() {
-    let memory = kept();
-    let manifest = newest(&memory.store(), |_| true).unwrap().unwrap().manifest;
-    let tables = [
-        schema("plain", None, Codec::MessagePack),
-        schema("lists", Some("u8"), Codec::MessagePack),
-        schema("young", None, Codec::MessagePack),
-    ];
-    let renamed = [("map".to_owned(), "lists".to_owned())];
-    let text = |tables: &[TableSchema], changes| {
-        let verdicts = compare(&manifest, tables, changes);
-        verdicts.iter().map(|it| format!("{it}\n")).collect::<String>()
-    };
-    let changes = Changes { renamed: &renamed, migrated: &[] };
-    assert_eq!(
-        text(&tables, changes),
-        "fast: is dropped; the program has no such table\n\
-         lists: loads; it was called map\n\
-         plain: loads as it is\n\
-         young: is new, and begins empty\n"
-    );
-    let other = [
-        schema("plain", Some("u8"), Codec::Bitcode),
-        schema("map", Some("u8"), Codec::MessagePack),
-        schema("fast", None, Codec::Bitcode),
-    ];
-    let said = text(&other, Changes::default());
-    assert!(said.contains(
-        "plain: does not load: its sub-keys: none in the checkpoint, u8 in the program; its codec: \
-         MessagePack in the checkpoint, Bitcode in the program; declare a migration"
-    ), "{said}");
-    let migrated = ["plain".to_owned()];
-    let said = text(&other, Changes { renamed: &[], migrated: &migrated });
-    assert!(said.contains("plain: loads through its migration\n"), "{said}");
-    let both = [("fast".to_owned(), "plain".to_owned())];
-    let said = text(&other, Changes { renamed: &both, migrated: &[] });
-    assert!(said.contains("a table of either name"), "{said}");
 }
