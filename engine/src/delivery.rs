@@ -7,21 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Record;
-use crate::Result;
 use crate::pipeline::{Body, Merge};
 use crate::sink::{Outgoing, Sink, Taken, Writer};
 use crate::source::OpenContext;
 use crate::test_driver::Capture;
+use crate::{Result, Time};
 
 /// A sink whose record type only its own code knows.
 pub(crate) trait AnySink {
     fn describe(&self) -> String;
-    /// Opens it on the worker that owns it; into `capture` under a test driver.
+    /// Opens it on the worker that owns it; into `capture` under a test driver. What comes of records
+    /// before `from` is left out.
     fn open(
         &mut self,
         context: &OpenContext,
         sources: Arc<[String]>,
         capture: Option<Capture>,
+        from: Option<Time>,
     ) -> Result<()>;
     /// Keeps `body` until its epoch is delivered.
     fn stash(&mut self, epoch: u64, body: Body);
@@ -39,6 +41,7 @@ pub(crate) struct TypedSink<T> {
     waiting: BTreeMap<u64, Merge<T>>,
     outgoing: Outgoing<T>,
     written: Option<crate::metrics::Counter>,
+    from: Option<Time>,
 }
 
 impl<T: Record> TypedSink<T> {
@@ -49,6 +52,7 @@ impl<T: Record> TypedSink<T> {
             waiting: BTreeMap::new(),
             outgoing: Outgoing::new(Arc::from([])),
             written: None,
+            from: None,
         }
     }
 }
@@ -63,7 +67,9 @@ impl<T: Record> AnySink for TypedSink<T> {
         context: &OpenContext,
         sources: Arc<[String]>,
         capture: Option<Capture>,
+        from: Option<Time>,
     ) -> Result<()> {
+        self.from = from;
         self.outgoing = Outgoing::new(sources);
         self.written = Some(context.counters.counter("records"));
         self.writer = Some(match capture {
@@ -79,7 +85,12 @@ impl<T: Record> AnySink for TypedSink<T> {
 
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {
         if let Some(mut merge) = self.waiting.remove(&epoch) {
-            merge.take_before(None, |record| self.outgoing.records.push_back(record));
+            let from = self.from;
+            merge.take_before(None, |record| {
+                if from.is_none_or(|from| record.origin.time() >= from) {
+                    self.outgoing.records.push_back(record);
+                }
+            });
         }
         let Some(writer) = &mut self.writer else { return Ok(Taken::All) };
         let before = self.outgoing.len();

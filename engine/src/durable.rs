@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::pipeline::Placement;
 use crate::scribe::{Desk, Scribe};
 use crate::source::{Nature, Resume};
 use crate::state::{Fate, Stores};
-use crate::{Error, Result};
+use crate::{Error, Result, Time};
 
 /// What a process has for what survives it.
 pub(crate) struct Durable {
@@ -35,7 +35,9 @@ pub(crate) struct Durable {
     interval: Duration,
     keep: Keep,
     restored: Option<Restored>,
-    desk: Desk,
+    /// None if this only looks at what an earlier start has left.
+    desk: Option<Desk>,
+    span: Span,
     counters: Counters,
     aside: Vec<Aside>,
     progress: Progress,
@@ -43,6 +45,26 @@ pub(crate) struct Durable {
 
 /// Epochs of recorded input are counted from 0; those of live input are times, and far above this.
 pub(crate) const RECORDED_EPOCHS: u64 = 1 << 56;
+
+/// A span of ingest time, from its begin to before its end; all of time without them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub from: Option<Time>,
+    /// Where it ends.
+    pub to: Option<Time>,
+}
+
+impl Span {
+    /// Whether a manifest's boundary is not after the begin of this span.
+    fn may_begin_at(self, manifest: &Manifest) -> bool {
+        let Some(from) = self.from else { return false };
+        match applied(manifest) {
+            Some(applied) => applied.time < from,
+            None => i64::try_from(manifest.epoch).is_ok_and(|epoch| epoch <= from.as_nanos()),
+        }
+    }
+}
 
 /// What checkpoints remember of a partition, beside its offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +129,7 @@ impl Durable {
             dir,
             generation,
             durability: config.durability(),
+            span: Span::default(),
             interval: config.checkpoint_interval(),
             keep: match config.keep_journal() {
                 KeepJournal::Needed => Keep::Needed,
@@ -115,9 +138,75 @@ impl Durable {
                 KeepJournal::Forever => Keep::Forever,
             },
             restored,
-            desk: scribe.start()?,
+            desk: Some(scribe.start()?),
             counters: counters.scoped("checkpoints"),
         }))
+    }
+
+    /// Looks at what an earlier start has left in `dir`, which may be running: nothing is changed there.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(crate) fn look(
+        config: &Config,
+        dir: DataDir,
+        span: Span,
+        counters: &Counters,
+    ) -> Result<Arc<Self>> {
+        let store = match config.store() {
+            Some(url) => Store::open(url)?,
+            None => Store::directory(&dir.checkpoints()),
+        };
+        let mut restored = None;
+        for id in Manifest::list(&store)? {
+            let found = Restored::open(&store, id)?;
+            let begins = span.may_begin_at(&found.manifest);
+            restored = Some(found);
+            if begins {
+                break;
+            }
+        }
+        // Of the checkpoints that are after the span's begin the oldest is as good as any, unless all
+        // that is before it can be replayed.
+        if let Some(found) = &restored
+            && !span.may_begin_at(&found.manifest)
+            && (is_recorded(&found.manifest) || has_beginning(&dir.journal())?)
+        {
+            restored = None;
+        } else if let (Some(from), Some(found)) = (span.from, &restored)
+            && !span.may_begin_at(&found.manifest)
+        {
+            return Err(Error::Usage(format!(
+                "the journal in {} does not go back to {from}: the first moment that can be replayed \
+                 is after checkpoint {} was made; ask for a later one, and use --keep-journal to keep \
+                 more",
+                dir.path().display(),
+                found.manifest.id()
+            )));
+        }
+        Ok(Arc::new(Self {
+            aside: aside::read(&dir.aside())?,
+            progress: Progress::default(),
+            generation: dir.current()?,
+            dir,
+            durability: config.durability(),
+            interval: config.checkpoint_interval(),
+            keep: Keep::Forever,
+            restored,
+            desk: None,
+            span,
+            counters: counters.scoped("checkpoints"),
+        }))
+    }
+
+    /// Whether this start keeps what enters; else it only looks at what an earlier one has kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.desk.is_some()
+    }
+
+    /// Of what is replayed, what is released.
+    pub(crate) fn span(&self) -> Span {
+        self.span
     }
 
     /// The boundary that this start goes on from.
@@ -129,7 +218,7 @@ impl Durable {
         self.interval
     }
 
-    pub(crate) fn desk(&self) -> Desk {
+    pub(crate) fn desk(&self) -> Option<Desk> {
         self.desk.clone()
     }
 
@@ -153,12 +242,15 @@ impl Durable {
         &self,
         lanes: Vec<(LaneName, LaneEnd)>,
         wake: impl Fn() + Send + 'static,
-    ) -> Result<Journal> {
+    ) -> Result<Option<Journal>> {
+        if !self.keeps() {
+            return Ok(None);
+        }
         let durability = match self.durability {
             Durability::Sync => journal::Durability::Sync,
             Durability::Async | Durability::Off => journal::Durability::Async,
         };
-        Journal::start(&self.dir.journal(), self.generation, durability, wake, lanes)
+        Journal::start(&self.dir.journal(), self.generation, durability, wake, lanes).map(Some)
     }
 
     /// Loads the rows that a worker owns; gives the tables of which the next checkpoint must have all.
@@ -220,16 +312,17 @@ impl Durable {
         let reached = known.map(|known| known.next_offset);
         let lane = LaneName { source: source.to_string(), partition };
         let journal = self.dir.journal();
-        let past = LaneReader::open(&journal, &lane, self.from(), reached, Access::Recover)?;
+        let access = if self.keeps() { Access::Recover } else { Access::Look };
+        if recorded && !self.keeps() {
+            // It is read again.
+            let begin = self.begin(known, at_boundary(known), source, partition);
+            return Ok(Found { begin, lane, end: LaneEnd::default(), past: None });
+        }
+        let past = LaneReader::open(&journal, &lane, self.from(), reached, access)?;
         let end = past.end().clone();
         if end.position().last_epoch.is_some_and(|last| (last < RECORDED_EPOCHS) != recorded) {
             return Err(other_kind(source, recorded));
         }
-        let at_boundary = known.map_or_else(Point::default, |known| Point {
-            next: known.next_offset,
-            last_time: known.last_time,
-            position: known.state.clone(),
-        });
         let point = match nature {
             // Its frames are in the journal: new ones come after them.
             Nature::Live => Point {
@@ -237,16 +330,25 @@ impl Durable {
                 last_time: end.position().last_time,
                 position: end.position().position.clone(),
             },
-            Nature::Recorded => at_boundary,
+            Nature::Recorded => at_boundary(known),
         };
-        let applied = known
-            .and_then(|known| serde_json::from_value::<Applied>(known.resume.clone()).ok())
-            .and_then(|applied| applied.applied);
+        let begin = self.begin(known, point, source, partition);
+        Ok(Found { begin, lane, end, past: (!recorded).then_some(past) })
+    }
+
+    fn begin(
+        &self,
+        known: Option<&SourcePosition>,
+        point: Point,
+        source: &str,
+        partition: u32,
+    ) -> Begin {
+        let applied = known.and_then(|known| Applied::deserialize(&known.resume).ok()?.applied);
         let of_this = |aside: &&Aside| aside.source == source && aside.partition == partition;
         let aside = self.aside.iter().filter(of_this);
         let aside = aside.map(|aside| (aside.offset, aside.reason.clone())).collect();
-        let begin = Begin { point, applied, aside, journaled: true };
-        Ok(Found { begin, lane, end, past: (!recorded).then_some(past) })
+        let (journaled, looks) = (self.keeps(), !self.keeps());
+        Begin { point, applied, aside, journaled, looks }
     }
 
     fn position(&self, source: &str, partition: u32) -> Option<&SourcePosition> {
@@ -265,7 +367,7 @@ impl Durable {
         Ok(Resume {
             from: point.next,
             position: point.position.clone(),
-            folder: Some(folder),
+            folder,
             generation: self.generation,
         })
     }
@@ -277,15 +379,21 @@ impl Durable {
             .as_ref()
             .and_then(|restored| restored.manifest.sinks.iter().find(|known| known.name == sink));
         let position = known.map(|known| known.position.clone()).unwrap_or_default();
-        let folder = Some(self.folder(sink, "sink")?);
+        if !self.keeps() {
+            return Ok(Resume::default());
+        }
+        let folder = self.folder(sink, "sink")?;
         Ok(Resume { from: 0, position, folder, generation: self.generation })
     }
 
-    fn folder(&self, name: &str, part: &str) -> Result<PathBuf> {
+    fn folder(&self, name: &str, part: &str) -> Result<Option<PathBuf>> {
+        if !self.keeps() {
+            return Ok(None);
+        }
         let folder = self.dir.connectors(name).join(part);
         std::fs::create_dir_all(&folder)
             .map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
-        Ok(folder)
+        Ok(Some(folder))
     }
 }
 
@@ -302,6 +410,32 @@ fn renamed(manifest: &Manifest, stores: &Stores) -> Result<Manifest> {
         }
     }
     Ok(manifest)
+}
+
+/// Where a partition was at the boundary of a checkpoint; its beginning, if the checkpoint has none.
+fn at_boundary(known: Option<&SourcePosition>) -> Point {
+    known.map_or_else(Point::default, |known| Point {
+        next: known.next_offset,
+        last_time: known.last_time,
+        position: known.state.clone(),
+    })
+}
+
+/// Where recorded input had come to at the boundary of a checkpoint; none of live input.
+fn applied(manifest: &Manifest) -> Option<Entry> {
+    let of = |source: &SourcePosition| Applied::deserialize(&source.resume).ok()?.applied;
+    manifest.sources.iter().find_map(of)
+}
+
+fn is_recorded(manifest: &Manifest) -> bool {
+    applied(manifest).is_some()
+}
+
+/// Whether a journal has everything from its first epoch on.
+fn has_beginning(journal: &Path) -> Result<bool> {
+    let lanes = journal::lanes(journal)?;
+    let whole = |lane| LaneReader::open(journal, lane, 0, None, Access::Look).is_ok();
+    Ok(lanes.iter().all(whole))
 }
 
 pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {

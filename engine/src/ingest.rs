@@ -114,6 +114,8 @@ pub(crate) struct Begin {
     pub(crate) aside: BTreeMap<u64, String>,
     /// Whether live frames are to be kept for the journal.
     pub(crate) journaled: bool,
+    /// Live: only what was journaled is read; the source itself is not touched.
+    pub(crate) looks: bool,
 }
 
 /// How much was handed on.
@@ -169,6 +171,9 @@ impl<S: Source> AnySource for TypedSource<S> {
     fn open(&self, lane: LaneContext, feed: Option<Feed>) -> Result<Box<dyn Lane>> {
         let reader = match feed {
             Some(feed) => feed.reader(self.source.decoder()),
+            None if lane.begin.looks && self.source.nature() == Nature::Live => {
+                crate::source::journaled(self.source.decoder())
+            }
             None => self.source.open(lane.partition, &lane.open)?,
         };
         Ok(Box::new(TypedLane::new(lane, reader, Rc::clone(&self.hub), self.source.nature())))
@@ -500,6 +505,8 @@ impl<T: Record> Lane for TypedLane<T> {
 
     fn replay(&mut self, past: &Past<'_>) -> Result<Option<Volume>> {
         self.intake.now = Some(past.time);
+        // It is behind what the partition began with, which is where the journal ends.
+        self.intake.set_last_time(None);
         let log = self.intake.log.take();
         let whole = match past.payload {
             Some(payload) => self.decode_again(payload).map(|()| true),

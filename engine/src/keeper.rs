@@ -17,7 +17,8 @@ use crate::{Result, Time};
 
 /// Keeps the input of one worker.
 pub(crate) struct Keeper {
-    journal: Journal,
+    /// None if this only looks at what an earlier start has kept.
+    journal: Option<Journal>,
     /// What is kept of it though no checkpoint needs it.
     keep: Keep,
     lanes: Vec<KeptLane>,
@@ -84,14 +85,16 @@ impl Keeper {
     /// `lanes` and `past` are those of this worker, in the order in which it reads them; `places` where
     /// they are now.
     pub(crate) fn new(
-        mut journal: Journal,
+        mut journal: Option<Journal>,
         keep: Keep,
         lanes: Vec<KeptLane>,
         past: Vec<Option<PastLane>>,
         places: Places,
     ) -> Self {
         // What came before is durable, or it would not be gone on from.
-        journal.commit(places.boundary);
+        if let Some(journal) = &mut journal {
+            journal.commit(places.boundary);
+        }
         let known = lanes.iter().filter_map(|lane| lane.last_epoch).max();
         let known = known.map_or(places.boundary, |last| last + 1);
         Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0, known }
@@ -105,6 +108,7 @@ impl Keeper {
     /// Live: journals what the partitions have brought to `epoch`; gives whether there was anything.
     pub(crate) fn keep_live(&mut self, epoch: u64, lanes: &mut [OwnLane]) -> Result<bool> {
         let mut any = false;
+        let Some(journal) = &mut self.journal else { return Ok(false) };
         let time = Time::from_nanos(i64::try_from(epoch).unwrap_or(i64::MAX));
         for (index, (kept, own)) in self.lanes.iter_mut().zip(lanes.iter_mut()).enumerate() {
             let Some(Brought { next, frames, payload, position }) = own.lane.brought() else {
@@ -113,7 +117,7 @@ impl Keeper {
             let kind = if payload.is_some() { Kind::Bytes } else { Kind::Range };
             let frames = u32::try_from(frames).unwrap_or(u32::MAX);
             let head = FrameHead { epoch, time, first: kept.next, next, frames, kind, fence: 0 };
-            self.journal.append(index, head, position.as_deref(), payload.unwrap_or_default())?;
+            journal.append(index, head, position.as_deref(), payload.unwrap_or_default())?;
             *kept = KeptLane { next, last_epoch: Some(epoch) };
             own.lane.taken_down();
             any = true;
@@ -128,6 +132,7 @@ impl Keeper {
         fence: Entry,
         lanes: &mut [OwnLane],
     ) -> Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
         for (index, (kept, own)) in self.lanes.iter_mut().zip(lanes.iter_mut()).enumerate() {
             if kept.last_epoch.is_some_and(|last| last >= epoch) {
                 // An earlier run has got further than its last checkpoint.
@@ -144,7 +149,7 @@ impl Keeper {
                 kind: Kind::Range,
                 fence: fence.position,
             };
-            self.journal.append(index, head, Some(&position), &[])?;
+            journal.append(index, head, Some(&position), &[])?;
             *kept = KeptLane { next, last_epoch: Some(epoch) };
         }
         Ok(())
@@ -159,7 +164,8 @@ impl Keeper {
         finished: u64,
         lanes: &[OwnLane],
     ) {
-        self.journal.commit(at);
+        let Some(journal) = &mut self.journal else { return };
+        journal.commit(at);
         let points = lanes.iter().map(|own| own.lane.point()).collect();
         self.places.push_back(Places { boundary: at, applied, points });
         while self.places.get(1).is_some_and(|next| next.boundary <= finished) {
@@ -189,12 +195,13 @@ impl Keeper {
     /// # Errors
     /// When the journal could not be written.
     pub(crate) fn durable(&mut self, lanes: &mut [OwnLane]) -> Result<u64> {
-        self.journal.health()?;
-        let durable = self.journal.durable();
+        let Some(journal) = &mut self.journal else { return Ok(u64::MAX) };
+        journal.health()?;
+        let durable = journal.durable();
         if durable > self.told {
             self.told = durable;
             for (index, own) in lanes.iter_mut().enumerate() {
-                own.lane.durable(self.journal.durable_next(index));
+                own.lane.durable(journal.durable_next(index));
             }
         }
         Ok(durable)
@@ -203,6 +210,20 @@ impl Keeper {
     /// Whether there is something to replay.
     pub(crate) fn replays(&self) -> bool {
         self.past.iter().any(Option::is_some)
+    }
+
+    /// Whether this start keeps what is read; else it only looks at what an earlier one has kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Leaves out what was journaled at or after `end`.
+    pub(crate) fn leave_out_after(&mut self, end: u64) {
+        for past in &mut self.past {
+            if past.as_ref().and_then(|past| past.head).is_some_and(|head| head.epoch >= end) {
+                *past = None;
+            }
+        }
     }
 
     /// Hands on the next journaled epoch; gives it and what it was. None: not all of it can be read
@@ -228,17 +249,21 @@ impl Keeper {
 
     /// Everything of this worker before this epoch is on the disk, whatever the durability is.
     pub(crate) fn synced(&self) -> u64 {
-        self.journal.synced()
+        self.journal.as_ref().map_or(u64::MAX, Journal::synced)
     }
 
     /// A checkpoint is being made: brings the journal to the disk, and begins new segments, so that those
     /// before can go once no checkpoint needs them.
     pub(crate) fn roll(&mut self) {
-        self.journal.roll();
+        if let Some(journal) = &mut self.journal {
+            journal.roll();
+        }
     }
 
     /// No checkpoint before the boundary `epoch` is kept.
     pub(crate) fn forget_before(&mut self, epoch: u64) {
-        self.journal.drop_before(epoch, self.keep);
+        if let Some(journal) = &mut self.journal {
+            journal.drop_before(epoch, self.keep);
+        }
     }
 }

@@ -149,11 +149,12 @@ pub use crate::app::{App, Order};
 pub use crate::cluster::Drain;
 pub use crate::computation::{Computation, Context, Random, SideOutput};
 pub use crate::dead_letter::DeadLetter;
+pub use crate::durable::Span;
 pub use crate::error::{Error, Result};
 pub use crate::key::Key;
 pub use crate::origin::{LANES_MAX, Origin, PATH_LEVELS_MAX, Path, RecordId};
 pub use crate::pipeline::{Chain, Identity};
-pub use crate::program::{main, run, run_until};
+pub use crate::program::{main, replay, run, run_until};
 pub use crate::record::Record;
 pub use crate::state::{
     AnyTable, Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse,

@@ -145,6 +145,7 @@ impl Opener {
         let places = Places { boundary: from, applied: kept.applied, points: kept.points };
         let keeper = Keeper::new(journal, durable.keep(), kept.lanes, kept.past, places);
         reading.keep(keeper, from);
+        reading.end_at(durable.span().to);
         Ok(())
     }
 
@@ -161,6 +162,7 @@ impl Opener {
             context.resume = durable.sink_resume(name)?;
         }
         let names = plan.source_names.get().cloned().unwrap_or_else(|| [].into());
-        sink.open(&context, names, self.harness.as_ref().map(Harness::capture))
+        let from = self.durable.as_ref().and_then(|durable| durable.span().from);
+        sink.open(&context, names, self.harness.as_ref().map(Harness::capture), from)
     }
 }

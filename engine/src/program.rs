@@ -19,7 +19,7 @@ use crate::config::{
     Restore,
 };
 use crate::data_dir::{DataDir, Seat};
-use crate::durable::Durable;
+use crate::durable::{Durable, Span};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;
@@ -228,6 +228,37 @@ pub fn run_until(
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
+    run_alone(setup, worker_config(config))?;
+    Ok(counters)
+}
+
+/// Replays what an earlier start of the application has journaled in the data directory of `config`
+/// and what came of it, for the records of `span`, at full speed: a pure function of the journal. It
+/// begins at a checkpoint at or before the span, or where the journal begins. Live sources are not
+/// touched, and nothing in the data directory changes, which may be in use. Recorded sources are read
+/// again. Sinks begin anew: point them elsewhere.
+///
+/// # Errors
+/// As [`run`]; [`Error::Usage`] without a data directory, [`Error::Journal`] or
+/// [`Error::Checkpoint`] if what is there is damaged.
+pub fn replay(
+    config: &Config,
+    span: Span,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Counters> {
+    let build: Build = Arc::new(build);
+    drawing(config, &build)?;
+    let path = config.data_dir().filter(|path| path.join("format.json").exists());
+    let Some(path) = path else {
+        return Err(Error::Usage(
+            "replay needs --data-dir with a directory that a run of this program has left"
+                .to_string(),
+        ));
+    };
+    let counters = Counters::default();
+    let mut setup = setup(config, build, &counters);
+    let data = DataDir::open(path, config.program(), config.partitions())?;
+    setup.durable = Some(Durable::look(config, data, span, &counters)?);
     run_alone(setup, worker_config(config))?;
     Ok(counters)
 }

@@ -64,6 +64,8 @@ pub(crate) struct Reading {
     /// checkpoint.
     mark: bool,
     told_done: bool,
+    /// Nothing at or after this time is handed on.
+    until: Option<Time>,
     pub(crate) activator: Option<Activator>,
 }
 
@@ -94,6 +96,7 @@ impl Reading {
             keeper: None,
             mark: false,
             told_done: false,
+            until: None,
             activator: None,
         }
     }
@@ -111,7 +114,12 @@ impl Reading {
 
     /// Whether what is read is kept.
     pub(crate) fn keeps(&self) -> bool {
-        self.keeper.is_some()
+        self.keeper.as_ref().is_some_and(Keeper::keeps)
+    }
+
+    /// Hands on nothing at or after `until`.
+    pub(crate) fn end_at(&mut self, until: Option<Time>) {
+        self.until = until;
     }
 
     /// Where the partitions were when every epoch before `boundary` and none after it had been read.
@@ -262,9 +270,15 @@ impl Reading {
     /// Live: hands on what an earlier run has journaled; gives whether all of it was.
     fn replay(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<bool> {
         for _ in 0..EPOCHS_A_TURN {
-            let Some(keeper) = self.keeper.as_mut().filter(|keeper| keeper.replays()) else {
-                return Ok(true);
-            };
+            let Some(keeper) = self.keeper.as_mut() else { return Ok(true) };
+            if let Some(until) = self.until {
+                keeper.leave_out_after(u64::try_from(until.as_nanos()).unwrap_or(0));
+            }
+            if !keeper.replays() {
+                let live = matches!(self.mode, Mode::Live { .. });
+                self.done |= live && !keeper.keeps();
+                return Ok(!self.done);
+            }
             if self.stopping {
                 self.done = true;
                 return Ok(false);
@@ -273,13 +287,10 @@ impl Reading {
                 self.stalled = true;
                 return Ok(false);
             }
-            let Some((epoch, volume)) = keeper.replay(&mut self.lanes)? else {
-                if !keeper.replays() {
-                    self.lanes.iter_mut().for_each(|own| own.lane.go_on());
-                    return Ok(true);
-                }
-                return Ok(false);
-            };
+            let Some((epoch, volume)) = keeper.replay(&mut self.lanes)? else { return Ok(false) };
+            if !keeper.replays() {
+                self.lanes.iter_mut().for_each(|own| own.lane.go_on());
+            }
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
@@ -380,6 +391,14 @@ impl Reading {
                 break;
             }
             let Some((epoch, end)) = self.fences.next() else { break };
+            if let Some(until) = self.until.filter(|until| end.time >= *until) {
+                let before = Time::from_nanos(until.as_nanos().saturating_sub(1));
+                self.emit_lanes(Entry { time: before, position: u64::MAX });
+                ship(epoch, epoch + 1);
+                self.done = true;
+                self.tell_done();
+                return Ok(());
+            }
             if end.position == u64::MAX {
                 self.last_cut = Some((end.time, epoch));
             }
@@ -440,7 +459,7 @@ impl Reading {
     /// Whether this worker has nothing left to read itself, and goes on only to mark the boundaries of
     /// checkpoints while others read.
     fn follows(&mut self) -> bool {
-        if self.stopping || self.keeper.is_none() {
+        if self.stopping || !self.keeps() {
             return false;
         }
         self.tell_done();

@@ -97,7 +97,7 @@ struct Coordinator {
 
 impl Snapshots {
     pub(crate) fn new(
-        durable: &Arc<Durable>,
+        (durable, desk): (&Arc<Durable>, Desk),
         reading: Rc<RefCell<Reading>>,
         tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
         rewritten: BTreeSet<String>,
@@ -118,7 +118,7 @@ impl Snapshots {
             rewritten,
             ends,
             worker,
-            desk: durable.desk(),
+            desk,
             current: None,
             whole: false,
             lost: false,

@@ -522,6 +522,22 @@ impl<T: Record> Source for Frames<T> {
     }
 }
 
+/// A reader that has nothing of its own, and decodes what was journaled.
+pub(crate) fn journaled<T: Record>(decoder: Option<Box<dyn Decoder<T>>>) -> Box<dyn Reader<T>> {
+    match decoder {
+        Some(decoder) => Box::new(FramePartition { frames: Box::new(NoFrames), decoder }),
+        None => Box::new(Ended),
+    }
+}
+
+struct NoFrames;
+
+impl FrameReader for NoFrames {
+    fn read(&mut self, _: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Progress> {
+        Ok(Progress::End)
+    }
+}
+
 struct FramePartition<T> {
     frames: Box<dyn FrameReader>,
     decoder: Box<dyn Decoder<T>>,

@@ -186,17 +186,15 @@ impl Running {
                 let owned = Placement::owned(setup.partitions, peers, index);
                 let partitions = u32::try_from(setup.partitions).unwrap_or(u32::MAX);
                 let rewritten = durable.restore(&stores, partitions, owned, index == 0)?;
+                let keeps = durable.desk().map(|desk| (durable, desk));
                 let tables = stores.snapshots().map(|(name, t)| (name, Rc::clone(t))).collect();
                 let sinks = (0..plan.sinks.len()).filter(|s| placement.sink_worker(*s) == index);
-                let snapshots = Snapshots::new(
-                    durable,
-                    Rc::clone(&reading),
-                    tables,
-                    rewritten,
-                    Ends { groups: topology.groups.len(), sinks: sinks.count() },
-                    index,
-                );
-                Some(Durability::new(worker, snapshots))
+                let ends = Ends { groups: topology.groups.len(), sinks: sinks.count() };
+                keeps.map(|keeps| {
+                    let reading = Rc::clone(&reading);
+                    let snapshots = Snapshots::new(keeps, reading, tables, rewritten, ends, index);
+                    Durability::new(worker, snapshots)
+                })
             }
         };
         let heard = Rc::default();

@@ -173,6 +173,9 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     scope.concatenate(ends).probe_with(&finished);
 }
 
+/// The streams of the operator that reads the sources: by edge, and those of [`Durability`].
+type Read<'s> = (Vec<(usize, ParcelStream<'s>)>, StreamVec<'s, u64, ()>, StreamVec<'s, u64, usize>);
+
 /// The operator that reads the sources; [`Reading`] decides what and when.
 fn ingest<'s>(
     scope: Scope<'s, u64>,
@@ -181,7 +184,7 @@ fn ingest<'s>(
     reading: &Rc<RefCell<Reading>>,
     opener: &Opener,
     fault: &Fault,
-) -> (Vec<(usize, ParcelStream<'s>)>, StreamVec<'s, u64, ()>, StreamVec<'s, u64, usize>) {
+) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
@@ -219,9 +222,8 @@ fn ingest<'s>(
                     })
                 });
                 match read {
-                    Ok(Ok(true)) => {}
                     Ok(Ok(false)) if reading.borrow().is_done() => capabilities = None,
-                    Ok(Ok(false)) => {}
+                    Ok(Ok(_)) => {}
                     Ok(Err(error)) => return fault.report(error),
                     Err(panic) => {
                         let culprit = reading.borrow().current().unwrap_or("a source").to_string();

@@ -24,7 +24,7 @@ mod tests;
 
 pub(crate) use frame::{FrameHead, Kind};
 pub(crate) use reader::{Access, LaneEnd, LaneReader};
-pub(crate) use segment::{LaneName, LanePosition};
+pub(crate) use segment::{LaneName, LanePosition, lanes};
 pub(crate) use writer::Journal;
 
 /// When what came in counts as kept.

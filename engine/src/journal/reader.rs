@@ -24,7 +24,6 @@ pub(crate) enum Access {
     /// It is the start of a new generation: a torn tail is cut, so that it can go on there.
     Recover,
     /// It only looks, also while another process writes: a torn tail is the end.
-    #[allow(dead_code, reason = "for `replay`")]
     Look,
 }
 

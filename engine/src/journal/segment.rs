@@ -343,7 +343,6 @@ pub(super) fn create_folder(root: &Path, folder: &Path) -> Result<()> {
 }
 
 /// The lanes that have a folder under the journal's.
-#[allow(dead_code, reason = "for `replay`, which looks at a journal that another process writes")]
 pub(crate) fn lanes(root: &Path) -> Result<Vec<LaneName>> {
     let failed = |e| Error::io(format!("reading the journal's folder {}", root.display()), e);
     let mut found = Vec::new();
@@ -381,7 +380,6 @@ fn encoded(name: &str) -> String {
     to
 }
 
-#[allow(dead_code, reason = "for `lanes`")]
 fn decoded(folder: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = folder.as_bytes();

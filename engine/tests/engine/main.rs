@@ -5,6 +5,7 @@
 
 mod arrival;
 mod compile_fail;
+mod durability;
 mod faults;
 mod mistakes;
 mod order;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 
 use super::frame::PAYLOAD_MAX;
-use super::segment::lanes;
 use super::writer::Health;
 use super::*;
 use crate::Time;
