@@ -41,17 +41,14 @@ pub(crate) struct Assembly {
     pub(crate) snapshots: Option<Rc<RefCell<Snapshots>>>,
 }
 
-type Durable<'s> = StreamVec<'s, u64, ()>;
-type Marks<'s> = StreamVec<'s, u64, usize>;
-
 /// How durability reaches the operators: by two streams that leave the one that reads the sources.
 #[derive(Clone)]
 struct Durability<'s> {
     snapshots: Rc<RefCell<Snapshots>>,
     /// Carries nothing: its frontier passes an epoch when the epoch's input is durable everywhere.
-    durable: Durable<'s>,
+    durable: StreamVec<'s, u64, ()>,
     /// A mark at the time of each boundary at which a checkpoint is made, for each worker.
-    marks: Marks<'s>,
+    marks: StreamVec<'s, u64, usize>,
 }
 
 /// The boundary of the next checkpoint, as an operator knows it.
@@ -176,6 +173,9 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     scope.concatenate(ends).probe_with(&finished);
 }
 
+/// The streams of the operator that reads the sources: by edge, and those of [`Durability`].
+type Read<'s> = (Vec<(usize, ParcelStream<'s>)>, StreamVec<'s, u64, ()>, StreamVec<'s, u64, usize>);
+
 /// The operator that reads the sources; [`Reading`] decides what and when.
 fn ingest<'s>(
     scope: Scope<'s, u64>,
@@ -184,7 +184,7 @@ fn ingest<'s>(
     reading: &Rc<RefCell<Reading>>,
     opener: &Opener,
     fault: &Fault,
-) -> (Vec<(usize, ParcelStream<'s>)>, Durable<'s>, Marks<'s>) {
+) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
@@ -222,8 +222,8 @@ fn ingest<'s>(
                     })
                 });
                 match read {
-                    Ok(Ok(more)) if more || !reading.borrow().is_done() => {}
-                    Ok(Ok(_)) => capabilities = None,
+                    Ok(Ok(false)) if reading.borrow().is_done() => capabilities = None,
+                    Ok(Ok(_)) => {}
                     Ok(Err(error)) => return fault.report(error),
                     Err(panic) => {
                         let culprit = reading.borrow().current().unwrap_or("a source").to_string();

@@ -22,10 +22,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use frame::{FrameHead, Kind, PAYLOAD_MAX, POSITION_MAX};
-pub(crate) use reader::{Access, Entry, LaneEnd, LaneReader};
+pub(crate) use frame::{FrameHead, Kind};
+pub(crate) use reader::{Access, LaneEnd, LaneReader};
 pub(crate) use segment::{LaneName, LanePosition, lanes};
-pub(crate) use writer::{Health, Journal};
+pub(crate) use writer::Journal;
 
 /// When what came in counts as kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

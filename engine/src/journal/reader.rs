@@ -36,20 +36,9 @@ pub(crate) struct LaneEnd {
 }
 
 impl LaneEnd {
-    /// The beginning of a lane that has no segments yet, and whose records before that position are in
-    /// a checkpoint.
-    pub(crate) fn beginning(position: LanePosition) -> Self {
-        Self { position, ..Self::default() }
-    }
-
     /// Where the lane is after its last frame.
     pub(crate) fn position(&self) -> &LanePosition {
         &self.position
-    }
-
-    /// Whether the lane has no segments.
-    pub(crate) fn is_new(&self) -> bool {
-        self.prior.is_none()
     }
 }
 
@@ -169,6 +158,7 @@ impl LaneReader {
 
     /// Where the lane is after the frame that was given last; before the first one, where it is at
     /// the epoch it was opened from.
+    #[cfg(test)]
     pub(crate) fn position(&self) -> &LanePosition {
         &self.position
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::commit::{Batch, Committer, LaneFile, Piece, Shared, Trouble};
-use super::frame::{self, FrameHead, HEAD, PAYLOAD_MAX, POSITION_MAX, Place};
+use super::frame::{self, FrameHead, PAYLOAD_MAX, POSITION_MAX, Place};
 use super::reader::{Kept, LaneEnd};
 use super::segment::{self, Header, LaneName, LanePosition, Prior, SOURCE_MAX, SegmentName};
 use super::{Durability, Keep};
@@ -35,7 +35,7 @@ pub(crate) enum Health {
 /// The lanes of one worker. Its thread ends with it.
 ///
 /// What is appended waits in memory until the thread has written it. There is no bound here: the
-/// caller stops its sources by how much is in flight, or by [`queued_bytes`](Self::queued_bytes).
+/// caller stops its sources by how much is in flight, and what is not durable is.
 pub(crate) struct Journal {
     lanes: Vec<Lane>,
     generation: u64,
@@ -194,11 +194,13 @@ impl Journal {
     }
 
     /// The bytes that were handed to the thread and are not yet written.
+    #[cfg(test)]
     pub(crate) fn queued_bytes(&self) -> usize {
         self.batch_bytes + self.shared.queued.load(Ordering::Relaxed)
     }
 
     /// Where a lane is, with all that was appended.
+    #[cfg(test)]
     pub(crate) fn position(&self, lane: usize) -> Option<&LanePosition> {
         self.lanes.get(lane).map(|lane| &lane.position)
     }
@@ -274,6 +276,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it has failed, or fails now.
+    #[cfg(test)]
     pub(crate) fn close(mut self) -> Result<()> {
         self.end();
         self.shared.failure()

@@ -36,11 +36,13 @@ pub(crate) trait Snapshot {
     ///
     /// # Errors
     /// When a value cannot be encoded.
+    #[allow(dead_code, reason = "for `verify`, which compares tables by digests and rows")]
     fn digest(&self) -> Result<u64>;
     /// Shows all rows to `row`, in no order.
     ///
     /// # Errors
     /// When a value cannot be encoded, and those of `row`.
+    #[allow(dead_code, reason = "for `verify`, which compares tables by digests and rows")]
     fn each(&self, row: &mut dyn FnMut(RowBytes<'_>) -> Result<()>) -> Result<()>;
     /// The type of values that `app.migrated` reads for this table, if it was declared.
     fn migrates_from(&self) -> Option<String>;

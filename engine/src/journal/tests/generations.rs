@@ -89,8 +89,7 @@ fn a_lane_may_begin_where_a_checkpoint_is() {
         position: b"line 9".to_vec(),
         last_epoch: Some(41),
     };
-    let end = LaneEnd::beginning(position.clone());
-    assert!(end.is_new());
+    let end = LaneEnd { position: position.clone(), ..LaneEnd::default() };
     let lanes = vec![(lane(0), end)];
     let (mut journal, _woken) = start_with(&folder.path, 1, Durability::Sync, lanes).unwrap();
     assert_eq!((journal.durable_next(0), journal.position(0)), (500, Some(&position)));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 
+use super::frame::PAYLOAD_MAX;
+use super::writer::Health;
 use super::*;
 use crate::Time;
 
