@@ -292,7 +292,6 @@ impl<T: Record> TypedLane<T> {
         }
         while self.intake.frames < self.intake.frames_max {
             match self.reader.read(&mut self.intake)? {
-                Progress::Ready => {}
                 Progress::Idle => return Ok(false),
                 Progress::End if self.intake.frames < self.intake.frames_max => {
                     return Err(Error::Data(format!(
@@ -305,7 +304,7 @@ impl<T: Record> TypedLane<T> {
                         self.intake.frames_max - self.intake.frames,
                     )));
                 }
-                Progress::End => {}
+                Progress::Ready | Progress::End => {}
             }
         }
         self.intake.frames_max = u64::MAX;

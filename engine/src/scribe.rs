@@ -55,10 +55,9 @@ impl Desk {
     /// Hands work in; gives it back if there is no room.
     pub(crate) fn say(&self, work: Work) -> Option<Work> {
         match self.work.try_send(work) {
-            Ok(()) => None,
             Err(TrySendError::Full(work)) => Some(work),
             // The thread ends last; if it was lost, the process is ending with its panic.
-            Err(TrySendError::Disconnected(_)) => None,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
         }
     }
 
