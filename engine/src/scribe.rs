@@ -171,7 +171,11 @@ impl Scribing {
     }
 
     fn commit(&mut self, boundary: u64, mut parts: Vec<Part>) -> Result<u64> {
-        if let Some(failed) = parts.iter_mut().find_map(|part| part.failed.take()) {
+        if let Some(failed) = parts.iter().find_map(|part| part.failed.clone()) {
+            // Who failed brings all of its rows the next time; the others do not bring theirs again.
+            let whole = parts.into_iter().filter(|part| part.failed.is_none());
+            let tables = whole.flat_map(|part| part.part.tables).collect();
+            self.scribe.checkpointer.carry(tables)?;
             return Err(Error::Checkpoint(failed));
         }
         parts.sort_by_key(|part| part.worker);
