@@ -71,6 +71,7 @@ where
     let build: Build = Arc::new(move |app| build(app, &options));
     let ended = match command {
         Command::Run => return run_program(&config, build),
+        Command::Replay { span } => return run_replay(&config, span, build),
         Command::Check { restore: Some(which) } => return check_restore(&config, &build, which),
         Command::Check { restore: None } => drawing(&config, &build).map(|graph| graph.to_text()),
         Command::Graph { format } => drawing(&config, &build).map(|graph| match format {
@@ -248,7 +249,21 @@ pub fn replay(
     span: Span,
     build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Counters> {
-    let build: Build = Arc::new(build);
+    replay_build(config, span, Arc::new(build))
+}
+
+fn run_replay(config: &Config, span: Span, build: Build) -> ExitCode {
+    let replayed = log::start(config.log(), None).and_then(|()| replay_build(config, span, build));
+    match replayed {
+        Ok(counters) => {
+            summarize(&counters);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn replay_build(config: &Config, span: Span, build: Build) -> Result<Counters> {
     drawing(config, &build)?;
     let path = config.data_dir().filter(|path| path.join("format.json").exists());
     let Some(path) = path else {

@@ -13,6 +13,7 @@ use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, Args as _, ValueEnum};
 
 use super::{Durability, GraphFormat, KeepJournal, Restore, help, units};
+use crate::Time;
 
 /// Workers of one process, at most.
 pub(super) const WORKERS_MAX: u16 = 256;
@@ -25,6 +26,8 @@ pub(super) const ACTION: &str = "anabranch::action";
 pub(super) const EPOCH: &str = "anabranch::epoch";
 pub(super) const TABLE: &str = "anabranch::table";
 pub(super) const RESTORE: &str = "anabranch::restore";
+pub(super) const FROM: &str = "anabranch::from";
+pub(super) const TO: &str = "anabranch::to";
 pub(super) const CONFIG: &str = "config";
 const HELP: &str = "anabranch::help";
 const VERSION: &str = "anabranch::version";
@@ -36,6 +39,7 @@ pub(super) enum Word {
     Graph,
     Check,
     Checkpoint,
+    Replay,
     #[value(hide = true)]
     Help,
 }
@@ -241,6 +245,22 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .value_parser(restore)
                 .help_heading("Durability")
                 .help("Which checkpoint check compares the program with: latest or an epoch"),
+        )
+        .arg(
+            Arg::new(FROM)
+                .long("from")
+                .value_name("TIME")
+                .value_parser(clap::value_parser!(Time))
+                .help_heading("Durability")
+                .help("Where replay begins, as in 2026-05-01T09:00:00Z [default: all there is]"),
+        )
+        .arg(
+            Arg::new(TO)
+                .long("to")
+                .value_name("TIME")
+                .value_parser(clap::value_parser!(Time))
+                .help_heading("Durability")
+                .help("Before which moment replay ends [default: all there is]"),
         )
         .arg(switch(HELP, 'h', "help", ArgAction::Help, "Explain the options (--help: at length)"))
         .arg(switch(VERSION, 'V', "version", ArgAction::Version, "Print the version"))

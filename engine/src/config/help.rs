@@ -10,7 +10,7 @@ use clap::Command;
 use super::layers;
 
 /// The commands, each with what it does.
-const COMMANDS: [(&str, &str); 4] = [
+const COMMANDS: [(&str, &str); 5] = [
     ("run", "Run the application (the default)"),
     ("graph", "Print the application as a graph: mermaid, dot or json; runs nothing"),
     ("check", "Build the application and print its tables, pipelines and connectors; runs nothing"),
@@ -18,6 +18,10 @@ const COMMANDS: [(&str, &str); 4] = [
         "checkpoint",
         "Look at what a program kept in --data-dir or --store: ls, show, verify or export, and an \
          epoch unless it is the newest",
+    ),
+    (
+        "replay",
+        "Replay what was journaled in --data-dir, at full speed; touches nothing that is live",
     ),
 ];
 
@@ -41,7 +45,7 @@ pub(super) fn explain(command: Command, program: &str) -> Command {
     };
     command
         .version(version)
-        .override_usage(format!("{program} [run|graph|check|checkpoint] [OPTIONS]"))
+        .override_usage(format!("{program} [run|graph|check|checkpoint|replay] [OPTIONS]"))
         .help_template(template)
         .after_help(short)
         .after_long_help(long)

@@ -84,6 +84,8 @@ fn is_settable(arg: &Arg) -> bool {
         && id != args::FORMAT
         && id != args::TABLE
         && id != args::RESTORE
+        && id != args::FROM
+        && id != args::TO
         && !matches!(
             arg.get_action(),
             ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version

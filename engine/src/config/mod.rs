@@ -21,7 +21,7 @@ use self::args::Args;
 pub use self::exit::Exit;
 pub use self::parse::{parse, parse_any};
 use crate::cluster::Placement;
-use crate::{Error, Result};
+use crate::{Error, Result, Span};
 
 /// Time from one checkpoint to the next unless an option says otherwise.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -89,6 +89,11 @@ pub enum Command {
     Check {
         /// And what it would do to this checkpoint (`--restore`).
         restore: Option<Restore>,
+    },
+    /// Replays what was journaled, touching nothing that is live: see [`replay`](crate::replay).
+    Replay {
+        /// What of it (`--from`, `--to`).
+        span: Span,
     },
 }
 

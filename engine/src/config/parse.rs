@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::args::{self, Args, Word};
 use super::layers::{self, Layers};
 use super::{Asked, CheckpointCommand, Command, Config, Exit, GraphFormat, Parsed, Restore};
-use crate::{Error, Result};
+use crate::{Error, Result, Span, Time};
 
 /// Reads the options of a program whose own are `O`: from `argv`, which begins with the program's
 /// name, from the environment as `env` looks it up, and from the file that `--config` names.
@@ -96,10 +96,16 @@ pub fn parse_any<O: clap::Args>(
     if restore.is_some() && word != Word::Check {
         return Err(usage(&mut command, "--restore goes with the command `check`"));
     }
+    let from = matches.remove_one::<Time>(args::FROM);
+    let span = Span { from, to: matches.remove_one::<Time>(args::TO) };
+    if span != Span::default() && word != Word::Replay {
+        return Err(usage(&mut command, "--from and --to go with the command `replay`"));
+    }
     let args = Args::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
     let looks = match word {
         Word::Checkpoint => Some("checkpoint"),
         Word::Check => restore.map(|_| "check --restore"),
+        Word::Replay => Some("replay"),
         _ => None,
     };
     let of_checkpoint = checkpoint(&mut matches, word).map_err(|e| usage(&mut command, &e))?;
@@ -111,6 +117,7 @@ pub fn parse_any<O: clap::Args>(
     let command = match word {
         Word::Graph => Command::Graph { format: format.unwrap_or(GraphFormat::Mermaid) },
         Word::Check => Command::Check { restore },
+        Word::Replay => Command::Replay { span },
         Word::Run | Word::Checkpoint | Word::Help => Command::Run,
     };
     Ok(Asked::Program(Parsed { command, config, options }))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::Time;
 
 /// Price alerts on a live or recorded feed.
 #[derive(clap::Args, Debug, Default, PartialEq)]
@@ -130,6 +131,10 @@ fn the_three_commands_take_flags_before_and_after() {
             Command::Check { restore: Some(Restore::Epoch(7)) },
         ),
         ("--workers 4 check --prices file:x", Command::Check { restore: None }),
+        (
+            "replay --prices file:x --data-dir d -w 4 --from 1970-01-01T00:00:01Z",
+            Command::Replay { span: Span { from: Some(Time::from_millis(1000)), to: None } },
+        ),
     ];
     let trial = Trial::new("commands");
     for (line, command) in table {
@@ -383,6 +388,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("--data-dir d checkpoint show --table x", "goes with the command `checkpoint export`"),
     ("checkpoint ls", "add --data-dir DIR or --store URL"),
     ("--restore latest --data-dir d", "--restore goes with the command `check`"),
+    ("--from 1970-01-01T00:00:01Z", "--from and --to go with the command `replay`"),
+    ("replay --to yesterday --data-dir d", "invalid value 'yesterday' for '--to <TIME>'"),
+    ("replay", "add --data-dir DIR or --store URL"),
     ("checkpoint ls --restore 7 --data-dir d", "--restore goes with the command `check`"),
     ("check --restore latest", "add --data-dir DIR or --store URL"),
     ("check --restore newest --data-dir d", "it is latest or an epoch"),
@@ -556,7 +564,7 @@ fn help_teaches() {
     let text = long.to_string();
     let phrases = [
         "Price alerts on a live or recorded feed",
-        "Usage: bitcoin-alerts [run|graph|check|checkpoint] [OPTIONS]",
+        "Usage: bitcoin-alerts [run|graph|check|checkpoint|replay] [OPTIONS]",
         "Commands:\n  run         Run the application (the default)\n  graph       Print",
         "\n  checkpoint  Look at what",
         "\nApplication:\n",
