@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest};
+use crate::cluster::Progress;
 use crate::config::{Config, Durability, KeepJournal};
 use crate::data_dir::DataDir;
 use crate::ingest::{Begin, Point};
@@ -35,6 +36,14 @@ pub(crate) struct Durable {
     restored: Option<Restored>,
     desk: Desk,
     counters: Counters,
+}
+
+/// Who hears of checkpoints.
+pub(crate) struct Told {
+    /// Wakes the workers of this process.
+    pub(crate) wake: Box<dyn Fn() + Send>,
+    /// The supervisor, which does not count failures before a checkpoint against those after it.
+    pub(crate) progress: Progress,
 }
 
 /// What checkpoints remember of a program's input as a whole.
@@ -61,7 +70,7 @@ pub(crate) struct Found {
 }
 
 impl Durable {
-    /// Opens what an earlier start has left in `dir`. `wake` wakes the workers of this process.
+    /// Opens what an earlier start has left in `dir`.
     ///
     /// # Errors
     /// When it is damaged, or nothing can be made there.
@@ -72,7 +81,7 @@ impl Durable {
         workers: usize,
         stores: &Stores,
         counters: &Counters,
-        wake: impl Fn() + Send + 'static,
+        told: Told,
     ) -> Result<Arc<Self>> {
         let store = match config.store() {
             Some(url) => Store::open(url)?,
@@ -99,7 +108,8 @@ impl Durable {
             generation,
             workers,
             owned: Box::new(owned),
-            wake: Box::new(wake),
+            wake: told.wake,
+            progress: told.progress,
         };
         Ok(Arc::new(Self {
             dir,

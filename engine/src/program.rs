@@ -13,12 +13,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
 use crate::checkpoint::{self, Store};
-use crate::cluster::{self, Drain, Failures, Role};
+use crate::cluster::{self, Drain, Failures, Progress, Role};
 use crate::config::{
     self, Asked, CheckpointCommand, Command, Config, Durability, GraphFormat, Layout, Parsed,
 };
 use crate::data_dir::{DataDir, Seat};
-use crate::durable::Durable;
+use crate::durable::{Durable, Told};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
 use crate::metrics::Counters;
@@ -201,7 +201,7 @@ pub fn run_until(
     if let Some(data) = data_dir(config)? {
         data.take(Seat::Program, SEAT_WAIT)?;
         let generation = data.claim()?;
-        keep(config, data, generation, config.workers(), &mut setup)?;
+        keep(config, data, generation, config.workers(), Progress::default(), &mut setup)?;
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
@@ -240,13 +240,14 @@ fn keep(
     data: DataDir,
     generation: u64,
     workers: usize,
+    progress: Progress,
     setup: &mut Setup,
 ) -> Result<()> {
     let stores = plan(&setup.build, workers, setup.partitions)?.stores;
     let control = Arc::clone(&setup.control);
-    let wake = move || control.wake();
+    let told = Told { wake: Box::new(move || control.wake()), progress };
     let counters = &setup.counters;
-    let durable = Durable::open(config, data, generation, workers, &stores, counters, wake)?;
+    let durable = Durable::open(config, data, generation, workers, &stores, counters, told)?;
     setup.durable = Some(durable);
     Ok(())
 }
@@ -303,7 +304,8 @@ fn run_role(
             let Some(mesh) = member.connect()? else { return Ok(()) };
             if let Some(data) = data {
                 let workers = member.processes() * config.workers();
-                keep(config, data, mesh.generation, workers, &mut setup)?;
+                let progress = member.progress()?;
+                keep(config, data, mesh.generation, workers, progress, &mut setup)?;
             }
             drain.on_request(move || control.stop());
             let reported = failures.clone();

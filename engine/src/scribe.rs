@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::checkpoint::{Checkpointer, Rows, Store, TableSchema, TableWriter};
+use crate::cluster::Progress;
 use crate::snapshots::Part;
 use crate::{Error, Result};
 
@@ -85,6 +86,8 @@ pub(crate) struct Scribe {
     pub(crate) owned: Box<dyn Fn(usize) -> Range<u32> + Send>,
     /// Wakes the workers of this process.
     pub(crate) wake: Box<dyn Fn() + Send>,
+    /// Tells the supervisor that failures from now on are not those of before.
+    pub(crate) progress: Progress,
 }
 
 impl Scribe {
@@ -162,7 +165,10 @@ impl Scribing {
         }
         let parts = self.parts.remove(&boundary).unwrap_or_default();
         let outcome = match self.commit(boundary, parts) {
-            Ok(keep_from) => Outcome::Complete { boundary, keep_from },
+            Ok(keep_from) => {
+                self.scribe.progress.made();
+                Outcome::Complete { boundary, keep_from }
+            }
             Err(error) => {
                 tracing::error!("no checkpoint could be made, the one before stays: {error}");
                 Outcome::Failed
