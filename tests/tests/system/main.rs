@@ -7,6 +7,9 @@
 // Clippy's leave for tests ends at the functions that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod ledger;
+mod lives;
+mod producer;
 mod programs;
 mod run;
 mod sockets;
@@ -15,10 +18,14 @@ mod support;
 mod back_pressure;
 mod cluster_port;
 mod configuration;
+mod crashes;
 mod dead_letters;
+mod disk_full;
 mod idle;
 mod layouts;
 mod live;
 mod oracle;
 mod readme;
+mod rescale;
 mod shutdown;
+mod stopped;

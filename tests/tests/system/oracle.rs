@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::run::{Running, program};
 use crate::support::{Folder, LAYOUTS, assert_same};
 
-fn python(script: &str, arguments: &[String]) -> Vec<u8> {
+pub(crate) fn python(script: &str, arguments: &[String]) -> Vec<u8> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle").join(script);
     let output = Command::new("python3").arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -67,7 +67,7 @@ fn compare(prices: &[PathBuf], updates: &[PathBuf], scratch: &Folder) -> [usize;
     [&wanted, wanted_dead.as_bytes()].map(|lines| lines.iter().filter(|b| **b == b'\n').count())
 }
 
-fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> = entries
         .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix))

@@ -180,6 +180,11 @@ pub(crate) fn is_gone(pid: u32) -> bool {
     stat(pid).is_none_or(|fields| fields[0] == "Z")
 }
 
+/// The process that has started this one; none if it runs no more.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    stat(pid).filter(|fields| fields[0] != "Z")?[1].parse().ok()
+}
+
 /// The processor time that a process has used, in ticks of 10 ms.
 pub(crate) fn ticks(pid: u32) -> u64 {
     let fields = stat(pid).expect("the process runs");

@@ -135,6 +135,11 @@ impl Words {
         }
     }
 
+    /// How often each word came.
+    pub(crate) fn counts(&self) -> &BTreeMap<String, u64> {
+        &self.0
+    }
+
     pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
         let (mut words, mut output) = (Self::default(), String::new());
         lines.into_iter().for_each(|line| words.count(line, &mut output));
