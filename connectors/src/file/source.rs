@@ -186,7 +186,9 @@ impl FileReader {
 fn mark(position: &[u8], from: u64) -> Option<Mark> {
     let (index, bytes) = position.split_first_chunk::<8>()?;
     let bytes = u64::from_le_bytes(bytes.try_into().ok()?);
-    Some(Mark { index: u64::from_le_bytes(*index), bytes }).filter(|mark| mark.index <= from)
+    // At its very beginning a file may have a byte order mark and the names of columns.
+    Some(Mark { index: u64::from_le_bytes(*index), bytes })
+        .filter(|mark| mark.index <= from && mark.bytes > 0)
 }
 
 fn changed(what: &str, from: u64) -> Error {
