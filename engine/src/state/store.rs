@@ -94,12 +94,12 @@ pub struct Locked<'a, K, V> {
 }
 
 impl<'a, K: Key, V: Value> Locked<'a, K, V> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(store: &'a Store<K, V>) -> Self {
         Self { shelf: store.shelf.borrow_mut(), mark: Mark::default() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn row(&mut self, key: &K) -> Row<'_, V> {
         let Self { shelf, mark } = self;
         let Shelf { rows, changes, about } = &mut **shelf;
@@ -109,18 +109,12 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         };
         *mark = Mark::new(fresh);
         if changes.interval.is_on() {
-            if kept.slot.is_frozen(changes.interval) {
-                about.encode_early(changes, key, kept);
-            }
-            *mark = Mark::tracked(
-                fresh || kept.slot.is_gone(),
-                kept.slot.is_listed(changes.interval) && !kept.slot.is_gone(),
-            );
+            *mark = about.tracked(changes, key, kept, fresh);
         }
         Row::new(&mut kept.value, mark)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self, key: &K) {
         if self.mark.is_news() {
             self.shelf.settle(self.mark, key);
@@ -180,8 +174,24 @@ impl<K: Key, V: Value> About<K, V> {
         Ok(RowBytes { partition, key: key_bytes, sub_key: None, value })
     }
 
-    /// Encodes what `key` names of the frozen list, before it changes.
+    /// The mark of a row that is handed out while changes are noted; what is frozen of it is encoded
+    /// first. Apart from the path without, which stays short enough to be inlined.
     #[inline(never)]
+    fn tracked(
+        &mut self,
+        changes: &mut Changes<K>,
+        key: &K,
+        kept: &mut Kept<V>,
+        fresh: bool,
+    ) -> Mark {
+        if kept.slot.is_frozen(changes.interval) {
+            self.encode_early(changes, key, kept);
+        }
+        let gone = kept.slot.is_gone();
+        Mark::tracked(fresh || gone, kept.slot.is_listed(changes.interval) && !gone)
+    }
+
+    /// Encodes what `key` names of the frozen list, before it changes.
     fn encode_early(&mut self, changes: &mut Changes<K>, key: &K, kept: &mut Kept<V>) {
         let slot = kept.slot;
         kept.slot = slot.clean();

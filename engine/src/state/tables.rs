@@ -54,15 +54,15 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.store(self)
     }
-    #[inline]
+    #[inline(always)]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
         Locked::new(bound)
     }
-    #[inline]
+    #[inline(always)]
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Row<'a, V> {
         guard.row(key)
     }
-    #[inline]
+    #[inline(always)]
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
@@ -79,11 +79,11 @@ impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
     fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.store(self.0)
     }
-    #[inline]
+    #[inline(always)]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
         bound.shelf().borrow()
     }
-    #[inline]
+    #[inline(always)]
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> ReadRow<'a, V> {
         ReadRow::new(guard.get(key))
     }
@@ -101,15 +101,15 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.map_store(self)
     }
-    #[inline]
+    #[inline(always)]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
         LockedMap::new(bound)
     }
-    #[inline]
+    #[inline(always)]
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> MapRow<'a, S, V> {
         guard.row(key)
     }
-    #[inline]
+    #[inline(always)]
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
@@ -126,11 +126,11 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
     fn bind(self, stores: &mut Stores) -> Self::Bound {
         stores.map_store(self.0)
     }
-    #[inline]
+    #[inline(always)]
     fn lock(bound: &Self::Bound) -> Self::Guard<'_> {
         bound.shelf().borrow()
     }
-    #[inline]
+    #[inline(always)]
     fn rows<'a>(guard: &'a mut Self::Guard<'_>, key: &'a K) -> Self::Rows<'a> {
         ReadRow::new(guard.get(key))
     }
@@ -152,15 +152,15 @@ macro_rules! tuples {
             fn bind(self, _stores: &mut Stores) -> Self::Bound {
                 ($(self.$index.bind(_stores),)*)
             }
-            #[inline]
+            #[inline(always)]
             fn lock(_bound: &Self::Bound) -> Self::Guard<'_> {
                 ($($name::lock(&_bound.$index),)*)
             }
-            #[inline]
+            #[inline(always)]
             fn rows<'a>(_guard: &'a mut Self::Guard<'_>, _key: &'a Key_) -> Self::Rows<'a> {
                 ($($name::rows(&mut _guard.$index, _key),)*)
             }
-            #[inline]
+            #[inline(always)]
             fn settle(_guard: &mut Self::Guard<'_>, _key: &Key_) {
                 $($name::settle(&mut _guard.$index, _key);)*
             }
