@@ -96,10 +96,7 @@ impl Durable {
         progress: Progress,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Arc<Self>> {
-        let store = match config.store() {
-            Some(url) => Store::open(url)?,
-            None => Store::directory(&dir.checkpoints()),
-        };
+        let store = store(config, &dir)?;
         let restored = newest(&store, |manifest: &Manifest| manifest.generation <= generation)?;
         if let Some(restored) = &restored {
             let manifest = &restored.manifest;
@@ -153,10 +150,7 @@ impl Durable {
         span: Span,
         counters: &Counters,
     ) -> Result<Arc<Self>> {
-        let store = match config.store() {
-            Some(url) => Store::open(url)?,
-            None => Store::directory(&dir.checkpoints()),
-        };
+        let store = store(config, &dir)?;
         let mut restored = None;
         for id in Manifest::list(&store)? {
             let found = Restored::open(&store, id)?;
@@ -311,14 +305,13 @@ impl Durable {
         let known = self.position(source, partition);
         let reached = known.map(|known| known.next_offset);
         let lane = LaneName { source: source.to_string(), partition };
-        let journal = self.dir.journal();
-        let access = if self.keeps() { Access::Recover } else { Access::Look };
         if recorded && !self.keeps() {
             // It is read again.
             let begin = self.begin(known, at_boundary(known), source, partition);
             return Ok(Found { begin, lane, end: LaneEnd::default(), past: None });
         }
-        let past = LaneReader::open(&journal, &lane, self.from(), reached, access)?;
+        let access = if self.keeps() { Access::Recover } else { Access::Look };
+        let past = LaneReader::open(&self.dir.journal(), &lane, self.from(), reached, access)?;
         let end = past.end().clone();
         if end.position().last_epoch.is_some_and(|last| (last < RECORDED_EPOCHS) != recorded) {
             return Err(other_kind(source, recorded));
@@ -374,14 +367,14 @@ impl Durable {
 
     /// What a sink's connector is told when it is opened.
     pub(crate) fn sink_resume(&self, sink: &str) -> Result<Resume> {
+        if !self.keeps() {
+            return Ok(Resume::default());
+        }
         let known = self
             .restored
             .as_ref()
             .and_then(|restored| restored.manifest.sinks.iter().find(|known| known.name == sink));
         let position = known.map(|known| known.position.clone()).unwrap_or_default();
-        if !self.keeps() {
-            return Ok(Resume::default());
-        }
         let folder = self.folder(sink, "sink")?;
         Ok(Resume { from: 0, position, folder, generation: self.generation })
     }
@@ -395,6 +388,11 @@ impl Durable {
             .map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
         Ok(Some(folder))
     }
+}
+
+/// Where the checkpoints are.
+fn store(config: &Config, dir: &DataDir) -> Result<Store> {
+    Ok(Store::of_config(config)?.unwrap_or_else(|| Store::directory(&dir.checkpoints())))
 }
 
 /// A checkpoint with the names that its tables have in this program.

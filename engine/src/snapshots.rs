@@ -203,17 +203,15 @@ impl Snapshots {
                 Said::Outcome(outcome) => self.concluded(outcome),
             }
         }
-        let began = clock::instant();
-        let more = self.encode()?;
-        if more.is_some() {
+        let mut more = None;
+        if self.current.is_some() {
+            let began = clock::instant();
+            more = self.encode()?;
             let pause = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.pause.set(self.pause.get().max(pause));
+            self.finish();
         }
-        self.finish();
-        Ok(match (more, self.coordinate()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        })
+        Ok([more, self.coordinate()].into_iter().flatten().min())
     }
 
     /// Encodes some rows; gives how long to wait before the next, if there are any.

@@ -145,10 +145,7 @@ fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
         let mut park = None;
         while running.step(worker, park)? {
             let held_back = running.reading.borrow_mut().tell_held_back().then_some(HELD_BACK_PARK);
-            park = match (held_back, running.checkpoint()?) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
+            park = [held_back, running.checkpoint()?].into_iter().flatten().min();
         }
         running.tell_digests(setup)
     });

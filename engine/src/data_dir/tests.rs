@@ -1,3 +1,5 @@
+//! Whose a directory is, who uses it, and which start it is: with damage, races and the refusals' words.
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};

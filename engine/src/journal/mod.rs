@@ -1,3 +1,5 @@
+//! The durable log of what entered, with its epochs.
+//!
 #![doc = include_str!("../../docs/journal.md")]
 //! # In the code
 //!

@@ -182,7 +182,6 @@ impl<K: Key, S: SubKey, V: Value> MapShelf<K, S, V> {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "for digests")]
     fn live(&self) -> impl Iterator<Item = (&K, &S, &V)> {
         self.rows.iter().flat_map(|(key, entries)| {
             entries.iter().map(move |(sub_key, value)| (key, sub_key, value))

@@ -36,7 +36,6 @@ pub(crate) trait Snapshot {
     ///
     /// # Errors
     /// When a value cannot be encoded.
-    #[allow(dead_code, reason = "for `verify`, which compares tables by digests and rows")]
     fn digest(&self) -> Result<u64>;
     /// Shows all rows to `row`, in no order.
     ///

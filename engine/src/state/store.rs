@@ -321,7 +321,6 @@ impl<K: Key, V: Value> Snapshot for Store<K, V> {
 }
 
 /// The hash of a row's content: of its key's own bytes, and of the MessagePack of the rest.
-#[allow(dead_code, reason = "for digests")]
 pub(super) fn hash_row<K: Key, S: serde::Serialize, V: Value>(
     bytes: &mut Vec<u8>,
     key: &K,

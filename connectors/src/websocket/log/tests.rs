@@ -1,3 +1,5 @@
+//! A log against a plain list, with torn ends, damage and removal; not the sockets that it serves.
+
 use std::ops::Range;
 
 use proptest::prelude::*;
