@@ -7,30 +7,47 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Record;
+use crate::checkpoint::SinkPosition;
 use crate::pipeline::{Body, Merge};
-use crate::sink::{Outgoing, Sink, Taken, Writer};
+use crate::released::{Released, Tally};
+use crate::sink::{Encoder, Json, Outgoing, Sink, Taken, Writer};
 use crate::source::OpenContext;
 use crate::test_driver::Capture;
+use crate::trace::{Output, SinkTrace};
 use crate::{Result, Time};
+
+/// How a sink is opened, on the worker that owns it.
+pub(crate) struct Opening {
+    pub(crate) context: OpenContext,
+    /// The names of the sources.
+    pub(crate) sources: Arc<[String]>,
+    /// What stands in for it.
+    pub(crate) instead: Option<Instead>,
+    /// What comes of records before this is left out.
+    pub(crate) from: Option<Time>,
+    /// What it was given before, if that is counted.
+    pub(crate) released: Option<Released>,
+}
+
+/// What stands in for a sink.
+pub(crate) enum Instead {
+    /// Under a test driver.
+    Capture(Capture),
+    /// In a replay that is compared with another.
+    Trace(SinkTrace),
+}
 
 /// A sink whose record type only its own code knows.
 pub(crate) trait AnySink {
     fn describe(&self) -> String;
-    /// Opens it on the worker that owns it; into `capture` under a test driver. What comes of records
-    /// before `from` is left out.
-    fn open(
-        &mut self,
-        context: &OpenContext,
-        sources: Arc<[String]>,
-        capture: Option<Capture>,
-        from: Option<Time>,
-    ) -> Result<()>;
+    /// Opens it, or what stands in for it.
+    fn open(&mut self, opening: Opening) -> Result<()>;
     /// Keeps `body` until its epoch is delivered.
     fn stash(&mut self, epoch: u64, body: Body);
     /// Offers the records of `epoch` to the writer; again after [`Taken::Partly`].
     fn deliver(&mut self, epoch: u64) -> Result<Taken>;
     /// Makes durable what was delivered, and says where that ends; none: not yet.
-    fn position(&mut self) -> Result<Option<Vec<u8>>>;
+    fn position(&mut self, name: &str) -> Result<Option<SinkPosition>>;
     /// Nothing more will come.
     fn close(&mut self) -> Result<Taken>;
 }
@@ -38,10 +55,13 @@ pub(crate) trait AnySink {
 pub(crate) struct TypedSink<T> {
     sink: Box<dyn Sink<Item = T>>,
     writer: Option<Box<dyn Writer<T>>>,
+    /// In the place of the writer.
+    trace: Option<(SinkTrace, Box<dyn Encoder<T>>)>,
     waiting: BTreeMap<u64, Merge<T>>,
     outgoing: Outgoing<T>,
     written: Option<crate::metrics::Counter>,
     from: Option<Time>,
+    tally: Option<Tally>,
 }
 
 impl<T: Record> TypedSink<T> {
@@ -49,10 +69,28 @@ impl<T: Record> TypedSink<T> {
         Self {
             sink: Box::new(sink),
             writer: None,
+            trace: None,
             waiting: BTreeMap::new(),
             outgoing: Outgoing::new(Arc::from([])),
             written: None,
             from: None,
+            tally: None,
+        }
+    }
+
+    /// Tells of the records of `epoch` instead of writing them.
+    fn tell(&mut self, epoch: u64) {
+        let Self { trace: Some((trace, encoder)), outgoing, tally, .. } = self else { return };
+        let mut outputs = Vec::new();
+        while let Some((id, record)) = outgoing.peek() {
+            let mut frame = Vec::new();
+            let encoded = encoder.encode(id, record, &mut frame);
+            let frame = encoded.is_ok().then_some(frame);
+            outputs.push(Output { id: id.to_string(), time: id.origin.time(), frame });
+            outgoing.pop();
+        }
+        if let Some(tally) = tally.as_ref().filter(|_| !outputs.is_empty()) {
+            trace.delivered(epoch, outputs, tally.released);
         }
     }
 }
@@ -62,20 +100,22 @@ impl<T: Record> AnySink for TypedSink<T> {
         self.sink.describe()
     }
 
-    fn open(
-        &mut self,
-        context: &OpenContext,
-        sources: Arc<[String]>,
-        capture: Option<Capture>,
-        from: Option<Time>,
-    ) -> Result<()> {
+    fn open(&mut self, opening: Opening) -> Result<()> {
+        let Opening { context, sources, instead, from, released } = opening;
         self.from = from;
         self.outgoing = Outgoing::new(sources);
         self.written = Some(context.counters.counter("records"));
-        self.writer = Some(match capture {
-            Some(capture) => capture.writer(&context.name, self.sink.encoder()),
-            None => self.sink.open(context)?,
-        });
+        self.tally = released.map(Tally::from);
+        match instead {
+            None => self.writer = Some(self.sink.open(&context)?),
+            Some(Instead::Capture(capture)) => {
+                self.writer = Some(capture.writer(&context.name, self.sink.encoder()));
+            }
+            Some(Instead::Trace(trace)) => {
+                let encoder = self.sink.encoder().unwrap_or_else(|| Box::new(Json));
+                self.trace = Some((trace, encoder));
+            }
+        }
         Ok(())
     }
 
@@ -87,12 +127,18 @@ impl<T: Record> AnySink for TypedSink<T> {
         if let Some(mut merge) = self.waiting.remove(&epoch) {
             let from = self.from;
             merge.take_before(None, |record| {
+                if let Some(tally) = &mut self.tally {
+                    tally.add(&record.record);
+                }
                 if from.is_none_or(|from| record.origin.time() >= from) {
                     self.outgoing.records.push_back(record);
                 }
             });
         }
-        let Some(writer) = &mut self.writer else { return Ok(Taken::All) };
+        let Some(writer) = &mut self.writer else {
+            self.tell(epoch);
+            return Ok(Taken::All);
+        };
         let before = self.outgoing.len();
         let taken = writer.write(&mut self.outgoing)?;
         if let Some(written) = &self.written {
@@ -104,8 +150,13 @@ impl<T: Record> AnySink for TypedSink<T> {
         }
     }
 
-    fn position(&mut self) -> Result<Option<Vec<u8>>> {
-        self.writer.as_mut().map_or(Ok(Some(Vec::new())), |writer| writer.position())
+    fn position(&mut self, name: &str) -> Result<Option<SinkPosition>> {
+        let position = match &mut self.writer {
+            Some(writer) => writer.position()?,
+            None => Some(Vec::new()),
+        };
+        let released = self.tally.as_ref().map(|tally| tally.released);
+        Ok(position.map(|position| SinkPosition { name: name.to_string(), position, released }))
     }
 
     fn close(&mut self) -> Result<Taken> {

@@ -22,6 +22,7 @@ use crate::journal::{self, Access, Journal, Keep, LaneEnd, LaneName, LaneReader}
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
 use crate::pipeline::Placement;
+use crate::released::Released;
 use crate::scribe::{Desk, Scribe};
 use crate::source::{Nature, Resume};
 use crate::state::{Fate, Stores};
@@ -106,7 +107,8 @@ impl Durable {
         }
         let partitions = config.partitions();
         let writer = Writer { generation, program: config.program().to_string(), partitions };
-        let fence = dir.clone();
+        // The thread that writes may outlast the run that it writes for.
+        let fence = dir.unheld();
         let last =
             restored.as_ref().map(|restored| renamed(&restored.manifest, stores)).transpose()?;
         let checkpointer = Checkpointer::new(&store, writer, last)
@@ -140,17 +142,16 @@ impl Durable {
         }))
     }
 
-    /// Looks at what an earlier start has left in `dir`, which may be running: nothing is changed there.
+    /// The checkpoint from which a replay of `span` begins; none: where the journal begins.
     ///
     /// # Errors
-    /// When it is damaged.
-    pub(crate) fn look(
+    /// When there is none before the span, or it is damaged.
+    pub(crate) fn beginning(
         config: &Config,
-        dir: DataDir,
+        dir: &DataDir,
         span: Span,
-        counters: &Counters,
-    ) -> Result<Arc<Self>> {
-        let store = store(config, &dir)?;
+    ) -> Result<Option<Restored>> {
+        let store = store(config, dir)?;
         let mut restored = None;
         for id in Manifest::list(&store)? {
             let found = Restored::open(&store, id)?;
@@ -178,6 +179,20 @@ impl Durable {
                 found.manifest.id()
             )));
         }
+        Ok(restored)
+    }
+
+    /// Looks at what an earlier start has left in `dir`, which may be running: nothing is changed there.
+    /// Goes on from the checkpoint `restored`.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(crate) fn look(
+        config: &Config,
+        dir: DataDir,
+        (restored, span): (Option<Restored>, Span),
+        counters: &Counters,
+    ) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             aside: aside::read(&dir.aside())?,
             progress: Progress::default(),
@@ -261,29 +276,13 @@ impl Durable {
         for (_, table) in stores.snapshots() {
             table.track(partitions);
         }
-        let mut rewritten = BTreeSet::new();
-        let Some(restored) = &self.restored else { return Ok(rewritten) };
-        let tables = &restored.manifest.tables;
-        let schemas: Vec<_> = tables.iter().map(|table| table.schema.clone()).collect();
-        for (schema, fate) in schemas.iter().zip(stores.restore(&schemas)?) {
-            let Fate::Restored(restoring) = fate else {
-                if tells {
-                    tracing::info!("table `{}` is dropped, as the program declares", schema.name);
-                }
-                continue;
-            };
-            if tells {
-                for change in &restoring.changes {
-                    tracing::info!("{change}");
-                }
-            }
-            restored.rows(&schema.name, owned.clone(), |row| restoring.load(row))?;
-            if restoring.rewrites {
-                restoring.table.all();
-                rewritten.insert(restoring.table.schema().name);
-            }
-        }
-        Ok(rewritten)
+        let Some(restored) = &self.restored else { return Ok(BTreeSet::new()) };
+        load(restored, stores, owned, tells)
+    }
+
+    /// What a sink was given before this start, if that is known.
+    pub(crate) fn released(&self, sink: &str) -> Option<Released> {
+        released(self.restored.as_ref(), sink)
     }
 
     /// What is kept of the journal though no checkpoint needs it.
@@ -390,8 +389,55 @@ impl Durable {
     }
 }
 
+/// Loads the rows of a checkpoint that belong to the partitions `owned`; gives the tables of which the
+/// next checkpoint must have all. `tells` in the log what becomes of them.
+///
+/// # Errors
+/// When rows cannot be read, or are none of this program's.
+pub(crate) fn load(
+    restored: &Restored,
+    stores: &Stores,
+    owned: Range<u32>,
+    tells: bool,
+) -> Result<BTreeSet<String>> {
+    let mut rewritten = BTreeSet::new();
+    let tables = &restored.manifest.tables;
+    let schemas: Vec<_> = tables.iter().map(|table| table.schema.clone()).collect();
+    for (schema, fate) in schemas.iter().zip(stores.restore(&schemas)?) {
+        let Fate::Restored(restoring) = fate else {
+            if tells {
+                tracing::info!("table `{}` is dropped, as the program declares", schema.name);
+            }
+            continue;
+        };
+        if tells {
+            for change in &restoring.changes {
+                tracing::info!("{change}");
+            }
+        }
+        restored.rows(&schema.name, owned.clone(), |row| restoring.load(row))?;
+        if restoring.rewrites {
+            restoring.table.all();
+            rewritten.insert(restoring.table.schema().name);
+        }
+    }
+    Ok(rewritten)
+}
+
+/// What a sink was given before a boundary, if that is known.
+pub(crate) fn released(restored: Option<&Restored>, sink: &str) -> Option<Released> {
+    let Some(restored) = restored else { return Some(Released::default()) };
+    let known = restored.manifest.sinks.iter().find(|known| known.name == sink);
+    known.map_or(Some(Released::default()), |known| known.released)
+}
+
+/// Whether what a checkpoint has is within a replay that ends where `span` does.
+pub(crate) fn ends_before(manifest: &Manifest, span: Span) -> bool {
+    span.to.is_none_or(|to| Span { from: Some(to), to: None }.may_begin_at(manifest))
+}
+
 /// Where the checkpoints are.
-fn store(config: &Config, dir: &DataDir) -> Result<Store> {
+pub(crate) fn store(config: &Config, dir: &DataDir) -> Result<Store> {
     Ok(Store::of_config(config)?.unwrap_or_else(|| Store::directory(&dir.checkpoints())))
 }
 

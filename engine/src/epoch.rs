@@ -138,6 +138,11 @@ pub(crate) struct Flow {
     bytes: usize,
 }
 
+/// Every epoch before the one that is given is finished, on all workers.
+pub(crate) fn finished_before(finished: &ProbeHandle<u64>) -> u64 {
+    finished.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX)
+}
+
 impl Flow {
     pub(crate) fn new(limits: FlowLimits, finished: ProbeHandle<u64>) -> Self {
         Self { limits, finished, in_flight: VecDeque::new(), records: 0, bytes: 0 }
@@ -160,7 +165,7 @@ impl Flow {
 
     /// Every epoch before the one that is given is finished, on all workers.
     pub(crate) fn finished_before(&self) -> u64 {
-        self.finished.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX)
+        finished_before(&self.finished)
     }
 
     /// Whether an epoch of `volume` may grow further.

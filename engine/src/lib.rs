@@ -105,6 +105,7 @@ pub mod checkpoint;
 pub mod clock;
 #[doc(hidden)]
 pub mod cluster;
+mod compare;
 mod computation;
 pub mod config;
 #[doc(hidden)]
@@ -134,6 +135,7 @@ mod plan;
 mod program;
 mod reading;
 mod record;
+mod released;
 mod restorable;
 mod scribe;
 pub mod sink;
@@ -143,10 +145,12 @@ mod state;
 mod stream;
 mod test_driver;
 mod time;
+mod trace;
 mod worker;
 
 pub use crate::app::{App, Order};
 pub use crate::cluster::Drain;
+pub use crate::compare::{Difference, Verified};
 pub use crate::computation::{Computation, Context, Random, SideOutput};
 pub use crate::dead_letter::DeadLetter;
 pub use crate::durable::Span;
@@ -154,7 +158,7 @@ pub use crate::error::{Error, Result};
 pub use crate::key::Key;
 pub use crate::origin::{LANES_MAX, Origin, PATH_LEVELS_MAX, Path, RecordId};
 pub use crate::pipeline::{Chain, Identity};
-pub use crate::program::{main, replay, run, run_until};
+pub use crate::program::{main, replay, run, run_until, verify};
 pub use crate::record::Record;
 pub use crate::state::{
     AnyTable, Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse,

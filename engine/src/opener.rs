@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use timely::scheduling::SyncActivator;
 
-use crate::delivery::AnySink;
+use crate::delivery::{AnySink, Instead, Opening};
 use crate::durable::{Durable, Found};
 use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, Point, open_context};
 use crate::journal::{LaneEnd, LaneName, LanePosition};
@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::reading::{OwnLane, Reading};
 use crate::source::{Nature, Waker};
 use crate::test_driver::Harness;
+use crate::trace::{SinkTrace, Trace};
 use crate::{Error, LANES_MAX, Result};
 
 /// What is needed to open connectors on one worker.
@@ -27,6 +28,8 @@ pub(crate) struct Opener {
     pub(crate) harness: Option<Harness>,
     /// With a data directory.
     pub(crate) durable: Option<Arc<Durable>>,
+    /// In a replay that is compared with another: takes the place of sinks.
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 /// How many partitions each source has, and whether all input is recorded.
@@ -149,20 +152,32 @@ impl Opener {
         Ok(())
     }
 
-    /// Opens a sink that this worker owns.
+    /// Opens a sink that this worker owns, the one of that index.
     pub(crate) fn open_sink(
         &self,
+        index: usize,
         name: &str,
         sink: &mut dyn AnySink,
         plan: &Plan,
         waker: Waker,
     ) -> Result<()> {
-        let mut context = open_context(name, waker, &self.counters);
+        let mut opening = Opening {
+            context: open_context(name, waker, &self.counters),
+            sources: plan.source_names.get().cloned().unwrap_or_else(|| [].into()),
+            instead: self.harness.as_ref().map(|harness| Instead::Capture(harness.capture())),
+            from: None,
+            released: None,
+        };
         if let Some(durable) = &self.durable {
-            context.resume = durable.sink_resume(name)?;
+            let counted = durable.keeps() || self.trace.is_some();
+            opening.context.resume = durable.sink_resume(name)?;
+            opening.from = durable.span().from;
+            opening.released = durable.released(name).filter(|_| counted);
         }
-        let names = plan.source_names.get().cloned().unwrap_or_else(|| [].into());
-        let from = self.durable.as_ref().and_then(|durable| durable.span().from);
-        sink.open(&context, names, self.harness.as_ref().map(Harness::capture), from)
+        if let Some(trace) = &self.trace {
+            let sink = u16::try_from(index).unwrap_or(u16::MAX);
+            opening.instead = Some(Instead::Trace(SinkTrace { trace: Arc::clone(trace), sink }));
+        }
+        sink.open(opening)
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: an application is drawn and checked once before anything is opened; whatever goes
 //! wrong ends the program with one error that says what to do, and an exit code.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,9 @@ use timely::communication::Hooks;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::draw;
-use crate::checkpoint::{self, Store};
+use crate::checkpoint::{self, Restored, Store};
 use crate::cluster::{self, Drain, Failures, Progress, Role};
+use crate::compare::{self, Verified};
 use crate::config::{
     self, Asked, CheckpointCommand, Command, Config, Durability, GraphFormat, Layout, Parsed,
     Restore,
@@ -72,6 +75,9 @@ where
     let ended = match command {
         Command::Run => return run_program(&config, build),
         Command::Replay { span } => return run_replay(&config, span, build),
+        Command::Verify { span } => return run_verify(&config, span, build),
+        Command::Diff { span, against } => return run_diff(&config, span, build, &against),
+        Command::Trace { span } => return run_trace(&config, span, build),
         Command::Check { restore: Some(which) } => return check_restore(&config, &build, which),
         Command::Check { restore: None } => drawing(&config, &build).map(|graph| graph.to_text()),
         Command::Graph { format } => drawing(&config, &build).map(|graph| match format {
@@ -83,7 +89,7 @@ where
     match ended {
         Ok(text) => {
             // A reader that went away (`graph | head`) is no reason to fail.
-            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error),
@@ -107,8 +113,7 @@ fn check_restore(config: &Config, build: &Build, which: Restore) -> ExitCode {
         .and_then(|plan| {
             let graph = Graph::of_plan(config.program(), &plan).to_text();
             let text = graph.as_bytes();
-            std::io::Write::write_all(&mut out, text)
-                .map_err(|e| Error::io("standard output", e))?;
+            out.write_all(text).map_err(|e| Error::io("standard output", e))?;
             restorable::check(config, &plan, which, &mut out)
         });
     drop(out);
@@ -138,7 +143,7 @@ fn drawing(config: &Config, build: &Build) -> Result<Graph> {
     Ok(Graph::of_plan(config.program(), &plan))
 }
 
-fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {
+pub(crate) fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {
     let placement = Placement::new(partitions, workers, 0, 0..workers);
     draw(placement, Counters::default(), |app| build(app))?.into_plan()
 }
@@ -252,6 +257,49 @@ pub fn replay(
     replay_build(config, span, Arc::new(build))
 }
 
+/// Whether the application is a pure function of what an earlier start of it has journaled in the
+/// data directory of `config`: replays it on 1, 2 and 4 workers at once, and compares every row that
+/// changed and every record that a sink was given with each other, and at the boundaries of checkpoints
+/// with what the program had when it ran. As [`replay`], it touches nothing that is live.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::prelude::*;
+/// use anabranch::{Span, sink, source};
+///
+/// const COUNTS: Table<u8, u64> = Table::new("counts");
+///
+/// fn count(app: &App) -> Result<()> {
+///     let numbers = (0..1000).map(|i| (Time::from_nanos(i), i)).collect();
+///     app.source("numbers", source::memory(vec![numbers].into()))
+///         .key_by(|number| (number % 7) as u8)
+///         .compute("count", COUNTS, |_, mut count, out| {
+///             *count += 1;
+///             out.emit(*count);
+///         })
+///         .sink("counts", sink::null());
+///     Ok(())
+/// }
+///
+/// let path = std::env::temp_dir().join(format!("anabranch-verify-{}", std::process::id()));
+/// let config = Config::from_flags(["--data-dir", &path.to_string_lossy()])?;
+/// anabranch::run(&config, count)?;
+/// let verified = anabranch::verify(&config, Span::default(), count)?;
+/// assert_eq!((verified.outputs, verified.difference), (1000, None));
+/// # std::fs::remove_dir_all(&path).unwrap();
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`replay`].
+pub fn verify(
+    config: &Config,
+    span: Span,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Verified> {
+    compare::verify_build(config, span, Arc::new(build))
+}
+
 fn run_replay(config: &Config, span: Span, build: Build) -> ExitCode {
     let replayed = log::start(config.log(), None).and_then(|()| replay_build(config, span, build));
     match replayed {
@@ -263,21 +311,76 @@ fn run_replay(config: &Config, span: Span, build: Build) -> ExitCode {
     }
 }
 
+/// Prints whether the application is a pure function of its journal.
+fn run_verify(config: &Config, span: Span, build: Build) -> ExitCode {
+    let verified =
+        log::start(config.log(), None).and_then(|()| compare::verify_build(config, span, build));
+    match verified {
+        Ok(verified) => {
+            // A reader that went away changes nothing about what was found.
+            let _ = writeln!(std::io::stdout(), "{verified}");
+            same_or_not(verified.difference.is_none())
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Prints what this program would release and another would not, and the other way round.
+fn run_diff(config: &Config, span: Span, build: Build, against: &Path) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let against = (against, compare::arguments(std::env::args_os()));
+    let compared = log::start(config.log(), None)
+        .and_then(|()| compare::diff(config, span, build, against, &mut out));
+    match compared {
+        Ok(same) => same_or_not(same),
+        Err(error) => looked_at(Err(error)),
+    }
+}
+
+/// Tells another program, which compares itself with this one, what is released.
+fn run_trace(config: &Config, span: Span, build: Build) -> ExitCode {
+    let traced = log::start(config.log(), None)
+        .and_then(|()| compare::trace(config, span, build, std::io::stdout()));
+    looked_at(traced)
+}
+
+/// As `diff` and `cmp` end: 1 if there are differences.
+fn same_or_not(same: bool) -> ExitCode {
+    if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn replay_build(config: &Config, span: Span, build: Build) -> Result<Counters> {
+    let data = left_data(config)?;
     drawing(config, &build)?;
-    let path = config.data_dir().filter(|path| path.join("format.json").exists());
-    let Some(path) = path else {
-        return Err(Error::Usage(
-            "replay needs --data-dir with a directory that a run of this program has left"
-                .to_string(),
-        ));
-    };
-    let counters = Counters::default();
-    let mut setup = setup(config, build, &counters);
-    let data = DataDir::open(path, config.program(), config.partitions())?;
-    setup.durable = Some(Durable::look(config, data, span, &counters)?);
+    let start = (Durable::beginning(config, &data, span)?, span);
+    let setup = looking(config, build, &data, start)?;
+    let counters = setup.counters.clone();
     run_alone(setup, worker_config(config))?;
     Ok(counters)
+}
+
+/// The data directory that a run has left.
+pub(crate) fn left_data(config: &Config) -> Result<DataDir> {
+    let Some(path) = config.data_dir() else {
+        return Err(Error::Usage(
+            "add --data-dir with a directory that a run of this program has left".to_string(),
+        ));
+    };
+    DataDir::left(path, config.program(), config.partitions())
+}
+
+/// What the workers of a replay need to know, which begins at `restored` and looks at what was left in
+/// `data`.
+pub(crate) fn looking(
+    config: &Config,
+    build: Build,
+    data: &DataDir,
+    start: (Option<Restored>, Span),
+) -> Result<Setup> {
+    let counters = Counters::default();
+    let mut setup = setup(config, build, &counters);
+    setup.durable = Some(Durable::look(config, data.clone(), start, &counters)?);
+    Ok(setup)
 }
 
 fn setup(config: &Config, build: Build, counters: &Counters) -> Setup {
@@ -294,6 +397,7 @@ fn setup(config: &Config, build: Build, counters: &Counters) -> Setup {
         counters: counters.clone(),
         control: Arc::default(),
         durable: None,
+        trace: None,
         test: None,
     }
 }
@@ -322,7 +426,7 @@ fn keep(
     Ok(())
 }
 
-fn worker_config(config: &Config) -> WorkerConfig {
+pub(crate) fn worker_config(config: &Config) -> WorkerConfig {
     WorkerConfig::default().idle_spin(config.idle_spin())
 }
 
@@ -399,7 +503,7 @@ fn run_role(
 }
 
 /// Runs the workers of a program that is one process.
-fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
+pub(crate) fn run_alone(setup: Setup, config: WorkerConfig) -> Result<()> {
     let workers = setup.workers_per_process;
     let builders = cluster::allocators_within(workers, Hooks::default());
     let control = Arc::clone(&setup.control);

@@ -250,7 +250,7 @@ mod tests {
                 next_offset: 8,
                 ..SourcePosition::default()
             });
-            part.sinks.push(SinkPosition { name: "out".into(), position: vec![] });
+            part.sinks.push(SinkPosition { name: "out".into(), ..SinkPosition::default() });
             let writer = Writer { generation: 1, program: "counts".into(), partitions: 8 };
             Checkpointer::new(&store, writer, None)
                 .commit(epoch, vec![part], serde_json::Value::Null)

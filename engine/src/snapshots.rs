@@ -148,10 +148,10 @@ impl Snapshots {
     }
 
     /// A sink has released every record before `boundary`, and none after it.
-    pub(crate) fn sink_reached(&mut self, boundary: u64, name: &str, position: Vec<u8>) {
+    pub(crate) fn sink_reached(&mut self, boundary: u64, reached: SinkPosition) {
         let current = self.current(boundary);
         current.sinks_left = current.sinks_left.saturating_sub(1);
-        current.part.part.sinks.push(SinkPosition { name: name.to_string(), position });
+        current.part.part.sinks.push(reached);
     }
 
     /// Sets a record aside on which user code panicked.

@@ -118,6 +118,7 @@ impl TestDriverBuilder {
             limits: FlowLimits { records: 1 << 16, bytes: 1 << 26, epochs: 64 },
             counters: counters.clone(),
             durable: None,
+            trace: None,
             control: Arc::clone(&control),
             test: Some((harness.clone(), Arc::clone(&baton))),
         };

@@ -21,7 +21,7 @@ use timely::worker::Worker;
 use crate::app::{App, draw};
 use crate::dataflow::{Assembly, Topology, assemble};
 use crate::durable::Durable;
-use crate::epoch::{Flow, FlowLimits, Signal};
+use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
 use crate::fault::Fault;
 use crate::metrics::Counters;
 use crate::opener::{Inputs, Opener};
@@ -30,6 +30,7 @@ use crate::reading::{Mode, Reading};
 use crate::snapshots::{Durability, Ends, Snapshots};
 use crate::state::Stores;
 use crate::test_driver::{Baton, Harness};
+use crate::trace::Trace;
 use crate::{Error, Result};
 
 /// The builder function: draws the application on an [`App`].
@@ -47,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) control: Arc<Control>,
     /// With a data directory.
     pub(crate) durable: Option<Arc<Durable>>,
+    /// In a replay that is compared with another.
+    pub(crate) trace: Option<Arc<Trace>>,
     /// Under a test driver.
     pub(crate) test: Option<(Harness, Arc<Baton>)>,
 }
@@ -112,6 +115,7 @@ pub(crate) struct Running {
     heard: Rc<RefCell<Vec<(usize, Signal)>>>,
     signals: Option<SignalHandle>,
     durability: Option<Durability>,
+    trace: Option<Arc<Trace>>,
     fault: Fault,
     control: Arc<Control>,
     index: usize,
@@ -206,12 +210,26 @@ impl Running {
                 counters: setup.counters.clone(),
                 harness,
                 durable: setup.durable.clone(),
+                trace: setup.trace.clone(),
             },
+            tables: setup.trace.as_ref().and_then(|trace| trace.of_tables(&stores)),
             snapshots: durability.as_ref().map(|durability| Rc::clone(&durability.snapshots)),
         };
         worker.dataflow_named("anabranch", |scope| assemble(scope, assembly));
         let control = Arc::clone(&setup.control);
-        Ok(Self { reading, heard, signals, durability, fault, control, index, finished, stores })
+        let trace = setup.trace.clone();
+        Ok(Self {
+            reading,
+            heard,
+            signals,
+            durability,
+            trace,
+            fault,
+            control,
+            index,
+            finished,
+            stores,
+        })
     }
 
     /// Steps the worker once, parking for at most `park` (`None`: until woken) if there is nothing
@@ -220,6 +238,9 @@ impl Running {
         let alive = worker.step_or_park(park);
         if let Some(fault) = self.fault.take() {
             return Err(fault);
+        }
+        if let Some(trace) = &self.trace {
+            trace.complete(finished_before(&self.finished))?;
         }
         if self.control.abort.load(Ordering::SeqCst) {
             return Err(Error::Cluster("another worker of this process failed".to_string()));

@@ -232,7 +232,7 @@ fn export_table(
 }
 
 /// MessagePack as JSON; none if it is none.
-fn unpack(mut bytes: &[u8]) -> Option<Value> {
+pub(crate) fn unpack(mut bytes: &[u8]) -> Option<Value> {
     let value = rmpv::decode::read_value(&mut bytes).ok()?;
     bytes.is_empty().then(|| to_json(value))
 }

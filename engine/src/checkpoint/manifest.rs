@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 
 use super::file::digest;
 use super::{Entry, FileMeta, Store, TableSchema};
+use crate::released::Released;
 use crate::{Error, Result, Time};
 
 /// The format of manifests that this program writes.
@@ -132,6 +133,10 @@ pub struct SinkPosition {
     /// What it wants to be told when it goes on from here.
     #[serde(default, with = "base64_bytes")]
     pub position: Vec<u8>,
+    /// What it was given since the application's first start; none if a version of the engine wrote
+    /// this that did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Released>,
 }
 
 mod base64_bytes {

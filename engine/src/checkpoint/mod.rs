@@ -21,8 +21,9 @@ mod store;
 mod tests;
 mod writer;
 
-pub(crate) use commands::find;
+pub use crate::released::Released;
 pub use commands::run;
+pub(crate) use commands::{find, unpack};
 pub use file::{BLOCK_BYTES, FILE_BYTES, FileHeader, FileKind, FileMeta, TableFile, TableWriter};
 pub use manifest::{CheckpointId, HASH, Manifest, SinkPosition, SourcePosition, TableEntry};
 pub use restore::{Restored, newest, verify};

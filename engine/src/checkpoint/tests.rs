@@ -210,7 +210,7 @@ fn parts_that_do_not_fit_are_refused() {
     let mut refused = |epoch, parts: Vec<WorkerPart>| {
         run.checkpointer.commit(epoch, parts, null.clone()).unwrap_err().to_string()
     };
-    let sink = || SinkPosition { name: "out".into(), position: vec![1] };
+    let sink = || SinkPosition { name: "out".into(), position: vec![1], ..SinkPosition::default() };
     let part = |sinks| WorkerPart { sinks, ..WorkerPart::default() };
     let twice = refused(90, vec![part(vec![sink()]), part(vec![sink()])]);
     assert!(twice.contains("two workers tell the position"), "{twice}");

@@ -28,6 +28,7 @@ pub(super) const TABLE: &str = "anabranch::table";
 pub(super) const RESTORE: &str = "anabranch::restore";
 pub(super) const FROM: &str = "anabranch::from";
 pub(super) const TO: &str = "anabranch::to";
+pub(super) const AGAINST: &str = "anabranch::against";
 pub(super) const CONFIG: &str = "config";
 const HELP: &str = "anabranch::help";
 const VERSION: &str = "anabranch::version";
@@ -40,6 +41,10 @@ pub(super) enum Word {
     Check,
     Checkpoint,
     Replay,
+    Verify,
+    Diff,
+    #[value(hide = true)]
+    Trace,
     #[value(hide = true)]
     Help,
 }
@@ -252,7 +257,7 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .value_name("TIME")
                 .value_parser(clap::value_parser!(Time))
                 .help_heading("Durability")
-                .help("Where replay begins, as in 2026-05-01T09:00:00Z [default: all there is]"),
+                .help("Where a replay begins, as in 2026-05-01T09:00:00Z [default: all there is]"),
         )
         .arg(
             Arg::new(TO)
@@ -260,7 +265,15 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .value_name("TIME")
                 .value_parser(clap::value_parser!(Time))
                 .help_heading("Durability")
-                .help("Before which moment replay ends [default: all there is]"),
+                .help("Before which moment a replay ends [default: all there is]"),
+        )
+        .arg(
+            Arg::new(AGAINST)
+                .long("against")
+                .value_name("PROGRAM")
+                .value_parser(clap::builder::PathBufValueParser::new())
+                .help_heading("Durability")
+                .help("The program that diff compares this one with, as built before an edit"),
         )
         .arg(switch(HELP, 'h', "help", ArgAction::Help, "Explain the options (--help: at length)"))
         .arg(switch(VERSION, 'V', "version", ArgAction::Version, "Print the version"))

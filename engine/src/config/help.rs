@@ -10,7 +10,7 @@ use clap::Command;
 use super::layers;
 
 /// The commands, each with what it does.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("run", "Run the application (the default)"),
     ("graph", "Print the application as a graph: mermaid, dot or json; runs nothing"),
     ("check", "Build the application and print its tables, pipelines and connectors; runs nothing"),
@@ -23,6 +23,12 @@ const COMMANDS: [(&str, &str); 5] = [
         "replay",
         "Replay what was journaled in --data-dir, at full speed; touches nothing that is live",
     ),
+    (
+        "verify",
+        "Replay on 1, 2 and 4 workers, compare with each other and with what was recorded, and show \
+         the first difference",
+    ),
+    ("diff", "Replay through this program and --against another, and show which outputs differ"),
 ];
 
 /// Adds to `command`, which has all its options, the text around them.
@@ -45,7 +51,9 @@ pub(super) fn explain(command: Command, program: &str) -> Command {
     };
     command
         .version(version)
-        .override_usage(format!("{program} [run|graph|check|checkpoint|replay] [OPTIONS]"))
+        .override_usage(format!(
+            "{program} [run|graph|check|checkpoint|replay|verify|diff] [OPTIONS]"
+        ))
         .help_template(template)
         .after_help(short)
         .after_long_help(long)

@@ -76,7 +76,7 @@ pub enum CheckpointCommand {
 }
 
 /// What a program does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Runs the application.
     Run,
@@ -93,6 +93,24 @@ pub enum Command {
     /// Replays what was journaled, touching nothing that is live: see [`replay`](crate::replay).
     Replay {
         /// What of it (`--from`, `--to`).
+        span: Span,
+    },
+    /// Replays on several numbers of workers and compares: see [`verify`](crate::verify).
+    Verify {
+        /// What of the journal (`--from`, `--to`).
+        span: Span,
+    },
+    /// Replays through this program and another, and prints which outputs differ.
+    Diff {
+        /// What of the journal (`--from`, `--to`).
+        span: Span,
+        /// The other program (`--against`).
+        against: PathBuf,
+    },
+    /// Replays, and tells a program that compares itself with this one what is released.
+    #[doc(hidden)]
+    Trace {
+        /// What of the journal (`--from`, `--to`).
         span: Span,
     },
 }

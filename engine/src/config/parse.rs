@@ -4,7 +4,7 @@
 //! before it, so that an option means the same wherever it comes from.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::FromArgMatches as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -98,14 +98,23 @@ pub fn parse_any<O: clap::Args>(
     }
     let from = matches.remove_one::<Time>(args::FROM);
     let span = Span { from, to: matches.remove_one::<Time>(args::TO) };
-    if span != Span::default() && word != Word::Replay {
-        return Err(usage(&mut command, "--from and --to go with the command `replay`"));
+    let replays = matches!(word, Word::Replay | Word::Verify | Word::Diff | Word::Trace);
+    if span != Span::default() && !replays {
+        let what = "--from and --to go with the commands `replay`, `verify` and `diff`";
+        return Err(usage(&mut command, what));
+    }
+    let against = matches.remove_one::<PathBuf>(args::AGAINST);
+    if against.is_some() != (word == Word::Diff) {
+        let what = "`diff` and --against go together: diff --against PROGRAM";
+        return Err(usage(&mut command, what));
     }
     let args = Args::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
     let looks = match word {
         Word::Checkpoint => Some("checkpoint"),
         Word::Check => restore.map(|_| "check --restore"),
-        Word::Replay => Some("replay"),
+        Word::Replay | Word::Trace => Some("replay"),
+        Word::Verify => Some("verify"),
+        Word::Diff => Some("diff"),
         _ => None,
     };
     let of_checkpoint = checkpoint(&mut matches, word).map_err(|e| usage(&mut command, &e))?;
@@ -118,6 +127,9 @@ pub fn parse_any<O: clap::Args>(
         Word::Graph => Command::Graph { format: format.unwrap_or(GraphFormat::Mermaid) },
         Word::Check => Command::Check { restore },
         Word::Replay => Command::Replay { span },
+        Word::Verify => Command::Verify { span },
+        Word::Diff => Command::Diff { span, against: against.unwrap_or_default() },
+        Word::Trace => Command::Trace { span },
         Word::Run | Word::Checkpoint | Word::Help => Command::Run,
     };
     Ok(Asked::Program(Parsed { command, config, options }))

@@ -135,6 +135,11 @@ fn the_three_commands_take_flags_before_and_after() {
             "replay --prices file:x --data-dir d -w 4 --from 1970-01-01T00:00:01Z",
             Command::Replay { span: Span { from: Some(Time::from_millis(1000)), to: None } },
         ),
+        ("verify --prices file:x --data-dir d -w 4", Command::Verify { span: Span::default() }),
+        (
+            "diff --prices file:x --data-dir d --against old/x -w 4",
+            Command::Diff { span: Span::default(), against: "old/x".into() },
+        ),
     ];
     let trial = Trial::new("commands");
     for (line, command) in table {
@@ -388,7 +393,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("--data-dir d checkpoint show --table x", "goes with the command `checkpoint export`"),
     ("checkpoint ls", "add --data-dir DIR or --store URL"),
     ("--restore latest --data-dir d", "--restore goes with the command `check`"),
-    ("--from 1970-01-01T00:00:01Z", "--from and --to go with the command `replay`"),
+    (
+        "--from 1970-01-01T00:00:01Z",
+        "--from and --to go with the commands `replay`, `verify` and `diff`",
+    ),
+    ("diff --data-dir d", "`diff` and --against go together"),
+    ("verify --data-dir d --against x", "`diff` and --against go together"),
+    ("verify", "add --data-dir DIR or --store URL"),
     ("replay --to yesterday --data-dir d", "invalid value 'yesterday' for '--to <TIME>'"),
     ("replay", "add --data-dir DIR or --store URL"),
     ("checkpoint ls --restore 7 --data-dir d", "--restore goes with the command `check`"),
@@ -564,7 +575,7 @@ fn help_teaches() {
     let text = long.to_string();
     let phrases = [
         "Price alerts on a live or recorded feed",
-        "Usage: bitcoin-alerts [run|graph|check|checkpoint|replay] [OPTIONS]",
+        "Usage: bitcoin-alerts [run|graph|check|checkpoint|replay|verify|diff] [OPTIONS]",
         "Commands:\n  run         Run the application (the default)\n  graph       Print",
         "\n  checkpoint  Look at what",
         "\nApplication:\n",

@@ -86,6 +86,11 @@ impl DataDir {
         }
     }
 
+    /// Whether a program runs on the directory.
+    pub(crate) fn is_used(&self) -> Result<bool> {
+        Ok(self.first_held("")?.is_some())
+    }
+
     /// The refusal of a directory that `holder` uses.
     pub(crate) fn in_use(&self, holder: &str) -> Error {
         Error::Cluster(format!(
@@ -144,14 +149,14 @@ impl DataDir {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(prefix) && name.ends_with(".lock") {
+            if name.starts_with(prefix) && name.ends_with("lock") {
                 found.push(entry.path());
             }
         }
         found.sort();
         for path in found {
             let failed = |e| Error::io(format!("locking {}", path.display()), e);
-            let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+            let file = OpenOptions::new().read(true).open(&path).map_err(failed)?;
             // Shared: two that look do not take each other for a holder.
             match file.try_lock_shared() {
                 Ok(()) => {}

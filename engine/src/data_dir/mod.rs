@@ -104,6 +104,28 @@ impl DataDir {
         check(path, &Format { format: FORMAT, program, partitions, hash })
     }
 
+    /// Opens the directory that a run has left at `path`, of this program or of one that it is compared
+    /// with, to look at; makes and holds nothing.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    pub(crate) fn left(path: &Path, program: &str, partitions: u32) -> Result<Self> {
+        let text = read(&path.join("format.json"))?.unwrap_or_default();
+        let known = serde_json::from_str::<Format>(&text).ok().map(|known| known.program);
+        let program = known.unwrap_or_else(|| program.to_owned());
+        Self::look(path, &program, partitions)?;
+        let (path, held) = (path.to_owned(), Mutex::default());
+        Ok(Self(Arc::new(Inner { path, program, held })))
+    }
+
+    /// The same directory, for one that does not keep what is held of it: its places are free when this
+    /// one is gone.
+    pub(crate) fn unheld(&self) -> Self {
+        let Inner { path, program, .. } = &*self.0;
+        let (path, program) = (path.clone(), program.clone());
+        Self(Arc::new(Inner { path, program, held: Mutex::default() }))
+    }
+
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.0.path

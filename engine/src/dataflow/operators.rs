@@ -24,6 +24,7 @@ use crate::reading::Reading;
 use crate::sink::Taken;
 use crate::snapshots::Snapshots;
 use crate::state::{Port, apply_open};
+use crate::trace::TableTrace;
 use crate::{Error, Order, Result};
 
 type Parcels = CapacityContainerBuilder<Vec<Parcel>>;
@@ -39,6 +40,8 @@ pub(crate) struct Assembly {
     pub(crate) opener: Opener,
     /// With a data directory.
     pub(crate) snapshots: Option<Rc<RefCell<Snapshots>>>,
+    /// In a replay of which rows are compared.
+    pub(crate) tables: Option<TableTrace>,
 }
 
 /// How durability reaches the operators: by two streams that leave the one that reads the sources.
@@ -128,10 +131,13 @@ fn open(frontiers: &[MutableAntichain<u64>], epoch: u64) -> bool {
 
 /// Builds the operators of `assembly` in `scope`.
 pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
-    let Assembly { mut plan, topology, reading, finished, fault, opener, snapshots } = assembly;
+    let Assembly { mut plan, topology, reading, finished, fault, opener, snapshots, tables } =
+        assembly;
     let mut durability = None;
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
     let mut ends = Vec::new();
+    // A boundary between epochs, or what one has done, is there only in order.
+    let in_order = plan.order == Order::Deterministic || opener.durable.is_some();
     let order = topology.order.clone();
     let mut sinks: Vec<Option<SinkPlan>> = plan.sinks.drain(..).map(Some).collect();
     let mut relays: Vec<Option<Relay>> = plan.relays.drain(..).map(Some).collect();
@@ -151,8 +157,10 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 merge(scope, inputs, index, relay, &topology, &plan, &fault)
             }
             Operator::Group(index) => {
+                let (watched, durability) = (tables.clone(), durability.clone());
+                let after = After { in_order, durability, watched };
                 let (end, outputs) =
-                    group(scope, inputs, index, &topology, &mut plan, durability.clone(), &fault);
+                    group(scope, inputs, index, &topology, &mut plan, after, &fault);
                 ends.push(end);
                 outputs
             }
@@ -160,10 +168,9 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 if let Some(sink) = sinks.get_mut(index).and_then(Option::take) {
                     let own = plan.placement.sink_worker(index) == plan.placement.this_worker();
                     let opener = own.then_some(&opener);
-                    let durability = durability.clone();
-                    ends.push(sink_operator(
-                        scope, inputs, sink, opener, &plan, durability, &fault,
-                    ));
+                    let after = After { in_order, durability: durability.clone(), watched: None };
+                    let sink = (index, sink);
+                    ends.push(sink_operator(scope, inputs, sink, opener, &plan, after, &fault));
                 }
                 Vec::new()
             }
@@ -294,6 +301,14 @@ fn merge<'s>(
     streams
 }
 
+/// What a group or a sink does beside handling records.
+struct After<'s> {
+    /// Whether an epoch is applied when it is complete.
+    in_order: bool,
+    durability: Option<Durability<'s>>,
+    watched: Option<TableTrace>,
+}
+
 /// The operator of a group of tables.
 fn group<'s>(
     scope: Scope<'s, u64>,
@@ -301,9 +316,10 @@ fn group<'s>(
     index: usize,
     topology: &Topology,
     plan: &mut Plan,
-    durability: Option<Durability<'s>>,
+    after: After<'s>,
     fault: &Fault,
 ) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
+    let After { in_order, durability, watched } = after;
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -324,8 +340,6 @@ fn group<'s>(
         ports.push(port.port);
     }
     let computations = computations.join(" or ");
-    // A checkpoint needs the boundary between epochs.
-    let at_once = plan.order == Order::Arrival && checkpoints.is_none();
     let count = 1 + outputs.outputs.len();
     let names = Rc::clone(&plan.source_names);
     let fault = fault.clone();
@@ -350,7 +364,7 @@ fn group<'s>(
                     snapshots.borrow_mut().group_reached(boundary, &tables);
                 }
                 let Some(epoch) = held.epochs.keys().next().copied() else { break };
-                if !at_once && open(frontiers, epoch) {
+                if in_order && open(frontiers, epoch) {
                     break;
                 }
                 for port in &mut ports {
@@ -368,6 +382,11 @@ fn group<'s>(
                     let error = panic.while_applying(&ports, names.get(), &computations, set_aside);
                     return fault.report(error);
                 }
+                if let Some(watched) = &watched
+                    && let Err(error) = watched.applied(epoch, |table| tables.contains(table))
+                {
+                    return fault.report(error);
+                }
                 if let Some(capabilities) = held.epochs.remove(&epoch) {
                     outputs.ship(&capabilities, 1);
                 }
@@ -381,14 +400,14 @@ fn group<'s>(
 fn sink_operator<'s>(
     scope: Scope<'s, u64>,
     streams: Vec<ParcelStream<'s>>,
-    sink: SinkPlan,
+    (index, sink): (usize, SinkPlan),
     opener: Option<&Opener>,
     plan: &Plan,
-    durability: Option<Durability<'s>>,
+    after: After<'s>,
     fault: &Fault,
 ) -> ParcelStream<'s> {
     let SinkPlan { name, mut sink } = sink;
-    let order = plan.order;
+    let After { in_order, durability, .. } = after;
     let mut builder = OperatorBuilder::new(format!("sink {name}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -399,13 +418,12 @@ fn sink_operator<'s>(
         let durable = builder.new_input(durability.durable, Pipeline);
         (durable, builder.new_input(durability.marks, to_worker), durability.snapshots)
     });
-    let in_order = order == Order::Deterministic || checkpoints.is_some();
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let fault = fault.clone();
     if let Some(opener) = opener {
         let address = builder.operator_info().address.to_vec();
         let waker = opener.waker(scope.worker().sync_activator_for(address));
-        if let Err(error) = opener.open_sink(&name, &mut *sink, plan, waker) {
+        if let Err(error) = opener.open_sink(index, &name, &mut *sink, plan, waker) {
             fault.report(error);
         }
     }
@@ -431,9 +449,9 @@ fn sink_operator<'s>(
                 if let Some((.., snapshots)) = &checkpoints {
                     boundary = boundary.or_else(|| marked.reached(&held, frontiers));
                     if let Some(reached) = boundary.filter(|_| is_open) {
-                        match guarded(&fault, &name, || sink.position()) {
+                        match guarded(&fault, &name, || sink.position(&name)) {
                             Some(Some(position)) => {
-                                snapshots.borrow_mut().sink_reached(reached, &name, position);
+                                snapshots.borrow_mut().sink_reached(reached, position);
                             }
                             Some(None) => return true,
                             None => return false,

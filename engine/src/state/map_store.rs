@@ -317,6 +317,13 @@ impl<K: Key, S: SubKey, V: Value> Snapshot for MapStore<K, S, V> {
         Ok(())
     }
 
+    fn speak_message_pack(&self) {
+        let MapShelf { key, notes, .. } = &mut *self.shelf.borrow_mut();
+        *key = Form::of(Codec::MessagePack);
+        notes.sub_key = Form::of(Codec::MessagePack);
+        notes.value = Form::of(Codec::MessagePack);
+    }
+
     fn migrates_from(&self) -> Option<String> {
         self.shelf.borrow().migration.as_ref().map(|migration| migration.from.clone())
     }

@@ -41,8 +41,10 @@ pub(crate) trait Snapshot {
     ///
     /// # Errors
     /// When a value cannot be encoded, and those of `row`.
-    #[allow(dead_code, reason = "for `verify`, which compares tables by digests and rows")]
     fn each(&self, row: &mut dyn FnMut(RowBytes<'_>) -> Result<()>) -> Result<()>;
+    /// From now on `encode` and `each` give MessagePack, whatever the codec: bytes that can be compared
+    /// and shown. For replays, which write no checkpoint.
+    fn speak_message_pack(&self);
     /// The type of values that `app.migrated` reads for this table, if it was declared.
     fn migrates_from(&self) -> Option<String>;
 }

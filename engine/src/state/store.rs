@@ -315,6 +315,11 @@ impl<K: Key, V: Value> Snapshot for Store<K, V> {
         Ok(())
     }
 
+    fn speak_message_pack(&self) {
+        let about = &mut self.shelf.borrow_mut().about;
+        (about.key, about.value) = (Form::of(Codec::MessagePack), Form::of(Codec::MessagePack));
+    }
+
     fn migrates_from(&self) -> Option<String> {
         self.shelf.borrow().about.migration.as_ref().map(|migration| migration.from.clone())
     }

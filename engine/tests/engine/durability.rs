@@ -20,17 +20,17 @@ fn mix(hash: u64, value: u64) -> u64 {
     hash.wrapping_mul(31).wrapping_add(value)
 }
 
-/// A folder for one test, removed when it ends.
-struct Folder(std::path::PathBuf, &'static str);
+/// A folder for one test, removed when it ends, and what is kept of its journal.
+pub(crate) struct Folder(pub(crate) std::path::PathBuf, pub(crate) &'static str);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("anabranch-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Self(path, "needed")
     }
 
-    fn config(&self, workers: usize) -> Config {
+    pub(crate) fn config(&self, workers: usize) -> Config {
         let (folder, workers) = (self.0.to_str().unwrap(), workers.to_string());
         let flags = ["-w", &workers, "--data-dir", folder, "--checkpoint-interval", "10ms"];
         Config::from_flags(flags.into_iter().chain(["--keep-journal", self.1])).unwrap()

@@ -15,3 +15,4 @@ mod seeds;
 mod steps;
 mod support;
 mod time;
+mod verification;

@@ -28,6 +28,8 @@ pub(crate) struct Memory<T> {
     pub(crate) bytes: usize,
     /// How many records were read so far, over all partitions.
     pub(crate) read: Arc<AtomicUsize>,
+    /// When the last record of a partition may come; at once without it.
+    pub(crate) last_when: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl<T> Memory<T> {
@@ -38,13 +40,19 @@ impl<T> Memory<T> {
             nature: Nature::Recorded,
             bytes: 8,
             read: Arc::default(),
+            last_when: None,
         }
     }
 }
 
 impl<T> Clone for Memory<T> {
     fn clone(&self) -> Self {
-        Self { partitions: Arc::clone(&self.partitions), read: Arc::clone(&self.read), ..*self }
+        Self {
+            partitions: Arc::clone(&self.partitions),
+            read: Arc::clone(&self.read),
+            last_when: self.last_when.clone(),
+            ..*self
+        }
     }
 }
 
@@ -83,7 +91,9 @@ impl<T: Record + Sync> Reader<T> for MemoryReader<T> {
         let records = &self.of.partitions[self.partition];
         for _ in 0..1 + self.calls * self.of.piece % 1009 {
             let Some((stamp, record)) = records.get(self.next) else { return Ok(Progress::End) };
-            if intake.is_full() {
+            let waits = self.next + 1 == records.len()
+                && self.of.last_when.as_ref().is_some_and(|when| !when());
+            if waits || intake.is_full() {
                 return Ok(Progress::Ready);
             }
             intake.frame(self.next as u64, stamp.map(Time::from_nanos), self.of.bytes);

@@ -17,6 +17,7 @@ mod support;
 
 mod back_pressure;
 mod cluster_port;
+mod comparing;
 mod configuration;
 mod crashes;
 mod dead_letters;

@@ -68,7 +68,7 @@ fn kept() -> Memory {
             next_offset: 8,
             ..Default::default()
         });
-        part.sinks.push(SinkPosition { name: "out".into(), position: vec![1, 2] });
+        part.sinks.push(SinkPosition { name: "out".into(), position: vec![1, 2], released: None });
         checkpointer.commit(epoch, vec![part], serde_json::Value::Null).unwrap();
     }
     memory

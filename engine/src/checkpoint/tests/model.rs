@@ -11,6 +11,7 @@ use super::super::compact::Compacted;
 use super::super::*;
 use super::memory::Memory;
 use crate::Result;
+use crate::released::Released;
 
 pub(super) const PARTITIONS: u32 = 16;
 
@@ -153,7 +154,11 @@ impl Run {
             if worker == 0 {
                 let source = SourcePosition { source: "in".into(), ..SourcePosition::default() };
                 part.sources.push(SourcePosition { next_offset: self.epoch, ..source });
-                part.sinks.push(SinkPosition { name: "out".into(), position: vec![0, 255] });
+                part.sinks.push(SinkPosition {
+                    name: "out".into(),
+                    position: vec![0, 255],
+                    released: Some(Released { records: 1, digest: 2 }),
+                });
             }
             for name in ["map", "plain"] {
                 let schema = schema(name);
