@@ -6,19 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::aside::{self, Aside};
-use crate::checkpoint::{Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest};
+use crate::checkpoint::{
+    Checkpointer, Manifest, Restored, Retention, SourcePosition, Store, Writer, newest,
+};
 use crate::cluster::Progress;
-use crate::config::{Config, Durability, KeepJournal};
+use crate::config::{Config, Durability};
 use crate::data_dir::DataDir;
 use crate::ingest::{Begin, Point};
-use crate::journal::{self, Access, Journal, Keep, LaneEnd, LaneName, LaneReader};
+use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
 use crate::pipeline::Placement;
@@ -33,7 +35,6 @@ pub(crate) struct Durable {
     generation: u64,
     durability: Durability,
     interval: Duration,
-    keep: Keep,
     restored: Option<Restored>,
     /// None if this only looks at what an earlier start has left.
     desk: Option<Desk>,
@@ -110,7 +111,8 @@ impl Durable {
         let last =
             restored.as_ref().map(|restored| renamed(&restored.manifest, stores)).transpose()?;
         let checkpointer = Checkpointer::new(&store, writer, last)
-            .fenced_by(move || lost_place(&fence, generation));
+            .fenced_by(move || lost_place(&fence, generation))
+            .keeping(Retention::new(config.keep_journal(), &dir.journal())?);
         let owned = move |worker| Placement::owned(partitions as usize, workers, worker);
         let scribe = Scribe {
             store,
@@ -128,12 +130,6 @@ impl Durable {
             durability: config.durability(),
             span: Span::default(),
             interval: config.checkpoint_interval(),
-            keep: match config.keep_journal() {
-                KeepJournal::Needed => Keep::Needed,
-                KeepJournal::Age(age) => Keep::For(age),
-                KeepJournal::Size(bytes) => Keep::Bytes(bytes),
-                KeepJournal::Forever => Keep::Forever,
-            },
             restored,
             desk: Some(scribe.start()?),
             counters: counters.scoped("checkpoints"),
@@ -164,7 +160,7 @@ impl Durable {
         // that is before it can be replayed.
         if let Some(found) = &restored
             && !span.may_begin_at(&found.manifest)
-            && (is_recorded(&found.manifest) || has_beginning(&dir.journal())?)
+            && (is_recorded(&found.manifest) || journal::has_beginning(&dir.journal())?)
         {
             restored = None;
         } else if let (Some(from), Some(found)) = (span.from, &restored)
@@ -185,7 +181,6 @@ impl Durable {
             dir,
             durability: config.durability(),
             interval: config.checkpoint_interval(),
-            keep: Keep::Forever,
             restored,
             desk: None,
             span,
@@ -284,11 +279,6 @@ impl Durable {
             }
         }
         Ok(rewritten)
-    }
-
-    /// What is kept of the journal though no checkpoint needs it.
-    pub(crate) fn keep(&self) -> Keep {
-        self.keep
     }
 
     /// Where a partition goes on.
@@ -427,13 +417,6 @@ fn applied(manifest: &Manifest) -> Option<Entry> {
 
 fn is_recorded(manifest: &Manifest) -> bool {
     applied(manifest).is_some()
-}
-
-/// Whether a journal has everything from its first epoch on.
-fn has_beginning(journal: &Path) -> Result<bool> {
-    let lanes = journal::lanes(journal)?;
-    let whole = |lane| LaneReader::open(journal, lane, 0, None, Access::Look).is_ok();
-    Ok(lanes.iter().all(whole))
 }
 
 pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {

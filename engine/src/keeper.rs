@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::checkpoint::SourcePosition;
 use crate::durable::Applied;
 use crate::ingest::{Brought, Past, Point, Volume};
-use crate::journal::{FrameHead, Journal, Keep, Kind, LaneReader};
+use crate::journal::{FrameHead, Journal, Kind, LaneReader};
 use crate::origin::Entry;
 use crate::reading::OwnLane;
 use crate::{Result, Time};
@@ -19,8 +19,6 @@ use crate::{Result, Time};
 pub(crate) struct Keeper {
     /// None if this only looks at what an earlier start has kept.
     journal: Option<Journal>,
-    /// What is kept of it though no checkpoint needs it.
-    keep: Keep,
     lanes: Vec<KeptLane>,
     /// What was journaled and is to be replayed first.
     past: Vec<Option<PastLane>>,
@@ -86,7 +84,6 @@ impl Keeper {
     /// they are now.
     pub(crate) fn new(
         mut journal: Option<Journal>,
-        keep: Keep,
         lanes: Vec<KeptLane>,
         past: Vec<Option<PastLane>>,
         places: Places,
@@ -97,7 +94,7 @@ impl Keeper {
         }
         let known = lanes.iter().filter_map(|lane| lane.last_epoch).max();
         let known = known.map_or(places.boundary, |last| last + 1);
-        Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0, known }
+        Self { journal, lanes, past, places: VecDeque::from([places]), told: 0, known }
     }
 
     /// No earlier run had read anything here at this epoch or after it.
@@ -260,10 +257,10 @@ impl Keeper {
         }
     }
 
-    /// No checkpoint before the boundary `epoch` is kept.
+    /// The journal is needed from the boundary `epoch` on.
     pub(crate) fn forget_before(&mut self, epoch: u64) {
         if let Some(journal) = &mut self.journal {
-            journal.drop_before(epoch, self.keep);
+            journal.drop_before(epoch);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Said {
 /// How a checkpoint ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
-    /// It is there; none before `keep_from` is kept.
+    /// It is there; none before `keep_from` is kept, and the journal from there on.
     Complete { boundary: u64, keep_from: u64 },
     /// It is not, and why was logged.
     Failed,
@@ -180,8 +180,8 @@ impl Scribing {
         }
         parts.sort_by_key(|part| part.worker);
         let parts = parts.into_iter().map(|part| part.part).collect();
-        let manifest = self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
-        Ok(manifest.parent.map_or(0, |parent| parent.epoch))
+        self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
+        Ok(self.scribe.checkpointer.journal_from())
     }
 
     fn reply(&self, worker: usize, said: Said) {

@@ -10,11 +10,11 @@
 //! and names the file and the offset.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::Error;
 
 mod commit;
+mod extent;
 mod frame;
 mod reader;
 mod segment;
@@ -24,6 +24,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use extent::{Extent, has_beginning};
 pub(crate) use frame::{FrameHead, Kind};
 pub(crate) use reader::{Access, LaneEnd, LaneReader};
 pub(crate) use segment::{LaneName, LanePosition, lanes};
@@ -36,19 +37,6 @@ pub enum Durability {
     Async,
     /// When the disk has it.
     Sync,
-}
-
-/// Which segments are kept though no checkpoint needs them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// None.
-    Needed,
-    /// Those that were written to within that time.
-    For(Duration),
-    /// The newest, up to so many bytes, those that are needed included.
-    Bytes(u64),
-    /// All.
-    Forever,
 }
 
 /// A refusal, with what can be done.

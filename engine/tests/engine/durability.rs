@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use anabranch::checkpoint::{Manifest, Store};
 use anabranch::config::Config;
 use anabranch::prelude::*;
 use anabranch::sink::{Guarantee, Outgoing, Sink, Taken, Writer};
@@ -269,6 +270,67 @@ fn a_replay_releases_what_was_released_on_any_number_of_workers() {
             assert_eq!(again.is_empty(), wanted.is_empty(), "{context}");
         }
     }
+}
+
+/// Counts long texts.
+fn counted(
+    app: &App,
+    input: &Memory<String>,
+    released: impl Sink<Item = (i64, u64)>,
+) -> Result<()> {
+    app.source("numbers", input.clone())
+        .key_by(|number: &String| number.len() as u8)
+        .compute("count", HASHES, |_, mut count, out: &mut Context<'_, (i64, u64)>| {
+            *count += 1;
+            out.emit((out.now().as_nanos(), *count));
+        })
+        .sink("released", released);
+    Ok(())
+}
+
+/// A journal that lost its beginning can be replayed from where it begins now.
+#[test]
+fn a_journal_is_kept_with_the_checkpoint_to_replay_it_from() {
+    let mut folder = Folder::new("middle");
+    folder.1 = "4MiB";
+    // Each of 1 KiB, as the journal has it.
+    let records = (0..60_000).map(|n: u64| (None, format!("{n:01024}"))).collect();
+    let input = Memory { nature: Nature::Live, ..Memory::new(vec![records]) };
+    let mut released = Released::<(i64, u64)>::new();
+    let segments = folder.0.join("journal/numbers/0");
+    let begins = || {
+        let names = std::fs::read_dir(&segments).unwrap().map(|it| it.unwrap().file_name());
+        names.min().is_some_and(|name| name.to_str().unwrap().starts_with("00000000000000000000-"))
+    };
+    let store = Store::directory(&folder.0.join("checkpoints"));
+    // Until the beginning is dropped, and there are checkpoints that only a replay needs.
+    let mut kept = Vec::new();
+    while released.len() == 0 || begins() || kept.len() < 3 {
+        assert!(released.len() < 60_000, "it is never dropped: {kept:?}");
+        released.full = released.len() + 2_000;
+        released.drain = Drain::default();
+        let (config, drain, of) = (folder.config(2), released.drain.clone(), released.clone());
+        let input = input.clone();
+        let build = move |app: &App| counted(app, &input, of.clone());
+        bounded(move || run_until(&config, build, &drain).unwrap());
+        kept = Manifest::list(&store).unwrap();
+    }
+    let lines = released.lines();
+    let oldest = i64::try_from(kept.last().unwrap().epoch).unwrap();
+    assert!(time(&lines[0]) < oldest, "{oldest} is not in the middle");
+    let replayed = |from: i64| {
+        let span = Span { from: Some(Time::from_nanos(from)), to: None };
+        let (config, lines, input) = (folder.config(3), Lines::default(), input.clone());
+        let of = lines.clone();
+        let build = move |app: &App| counted(app, &input, of.sink());
+        bounded(move || replay(&config, span, build)).map(|_| lines.take())
+    };
+    let again = replayed(oldest).unwrap();
+    let wanted: Vec<_> = lines.iter().filter(|line| time(line) >= oldest).collect();
+    assert!(wanted.len() > 1_000, "{}", wanted.len());
+    assert!(again.lines().eq(wanted), "{} lines", again.lines().count());
+    let refused = replayed(oldest - 1).unwrap_err().to_string();
+    assert!(refused.contains("does not go back to"), "{refused}");
 }
 
 #[test]
