@@ -176,7 +176,7 @@ impl Scribing {
             let whole = parts.into_iter().filter(|part| part.failed.is_none());
             let tables = whole.flat_map(|part| part.part.tables).collect();
             self.scribe.checkpointer.carry(tables)?;
-            return Err(Error::Checkpoint(failed));
+            return Err(Error::Data(failed));
         }
         parts.sort_by_key(|part| part.worker);
         let parts = parts.into_iter().map(|part| part.part).collect();

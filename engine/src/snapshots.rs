@@ -327,13 +327,13 @@ fn unchanged(table: &dyn Snapshot, rewritten: &BTreeSet<String>) -> TablePart {
 /// The bytes of a part, on its way to the worker that collects them.
 pub(crate) fn to_bytes(part: &Part) -> Result<Vec<u8>> {
     serde_json::to_vec(part)
-        .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+        .map_err(|e| Error::Data(format!("a worker's part of a checkpoint: {e}")))
 }
 
 /// The part in these bytes.
 pub(crate) fn of_bytes(bytes: &[u8]) -> Result<Part> {
     serde_json::from_slice(bytes)
-        .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+        .map_err(|e| Error::Data(format!("a worker's part of a checkpoint: {e}")))
 }
 
 type PartHandle = InputHandle<u64, CapacityContainerBuilder<Vec<Vec<u8>>>>;

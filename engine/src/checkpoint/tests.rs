@@ -136,7 +136,7 @@ fn the_fence_is_asked_before_the_manifest_and_before_each_removal() {
     let mut run = Run::new(&memory.store(), 1, None);
     let asked = Arc::clone(&left);
     run.checkpointer = run.checkpointer.fenced_by(move || match asked.load(Ordering::Relaxed) {
-        0 => Err(crate::Error::Checkpoint("fenced off".into())),
+        0 => Err(crate::Error::Data("fenced off".into())),
         n => {
             asked.store(n - 1, Ordering::Relaxed);
             Ok(())

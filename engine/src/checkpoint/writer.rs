@@ -160,7 +160,7 @@ impl Checkpointer {
         if let Err(error) = self.clean(id, before) {
             tracing::warn!("old checkpoints are not removed: {error}; trying again later");
         }
-        self.last.as_ref().ok_or_else(|| Error::Checkpoint(format!("{id} is forgotten")))
+        self.last.as_ref().ok_or_else(|| Error::Data(format!("{id} is forgotten")))
     }
 
     /// Remembers what workers brought to a checkpoint that did not come about: the next one says
@@ -180,7 +180,7 @@ impl Checkpointer {
                     known.files.extend(part.files);
                 }
                 Some(_) => {
-                    return Err(Error::Checkpoint(format!(
+                    return Err(Error::Data(format!(
                         "the workers do not agree on what the table `{name}` is; this is a mistake \
                          of the engine"
                     )));
@@ -207,7 +207,7 @@ impl Checkpointer {
         let passed = |place| hit(place).map_err(|e| Error::io(&*name, e));
         passed("checkpoint::manifest")?;
         if !self.store.put_if_absent(&path, &manifest.encode()?)? {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "{name} is there already, but was not written by this process: another one runs as \
                  generation {}; stop one of them",
                 self.writer.generation
@@ -263,7 +263,7 @@ impl Checkpointer {
         let Some(handle) = self.running.take_if(|handle| wait || handle.is_finished()) else {
             return;
         };
-        let panicked = |_| Err(Error::Checkpoint("the thread panicked".into()));
+        let panicked = |_| Err(Error::Data("the thread panicked".into()));
         self.took(handle.join().unwrap_or_else(panicked));
     }
 
@@ -281,7 +281,7 @@ impl Checkpointer {
                 last.generation < generation || last.generation == generation && last.epoch < epoch;
             if !is_next || last.partitions != partitions {
                 let id = CheckpointId { generation, epoch };
-                return Err(Error::Checkpoint(format!(
+                return Err(Error::Data(format!(
                     "{id} with {partitions} partitions cannot follow {} with {}",
                     last.id(),
                     last.partitions
@@ -294,7 +294,7 @@ impl Checkpointer {
             |pair| matches!(pair, [a, b] if (&a.source, a.partition) == (&b.source, b.partition)),
         ) || sinks.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
         if twice {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "two workers tell the position of one source partition or sink at epoch {epoch}"
             )));
         }
@@ -334,8 +334,8 @@ impl Checkpointer {
         (self.fence)()?;
         match Manifest::list(&self.store)?.first() {
             Some(newest) if newest.generation > self.writer.generation => {
-                Err(Error::Checkpoint(format!(
-                    "generation {} has lost its place: there is {newest}; this process ends",
+                Err(Error::Replaced(format!(
+                    "generation {} has lost its place: there is {newest}; this one ends",
                     self.writer.generation
                 )))
             }
@@ -363,7 +363,7 @@ impl Checkpointer {
                     known.insert(id, manifest);
                 }
                 // Damaged, and not one of those that count.
-                Err(Error::Checkpoint(_)) if id < this && Some(id) != before => old.push(id),
+                Err(Error::Data(_)) if id < this && Some(id) != before => old.push(id),
                 Err(error) => return Err(error),
             }
         }

@@ -41,7 +41,7 @@ pub enum Durability {
 
 /// A refusal, with what can be done.
 fn refused(path: &Path, at: u64, what: &str, remedy: &str) -> Error {
-    Error::Journal(format!(
+    Error::Data(format!(
         "the journal segment {} cannot be used, offset {at}: {what}; {remedy}",
         path.display()
     ))

@@ -121,11 +121,11 @@ impl Journal {
         let limits = self.limits;
         let generation = self.generation;
         let Some(to) = self.lanes.get_mut(lane) else {
-            return Err(Error::Journal(format!("the journal has no lane {lane}")));
+            return Err(Error::Data(format!("the journal has no lane {lane}")));
         };
         let wrong = |why: &str| {
             let LaneName { source, partition } = &to.name;
-            Err(Error::Journal(format!("partition {partition} of source `{source}`: {why}")))
+            Err(Error::Data(format!("partition {partition} of source `{source}`: {why}")))
         };
         if let Some(why) = to.position.refuses(&head) {
             return wrong(&why);
@@ -328,7 +328,7 @@ impl Lane {
 fn begin(root: &Path, generation: u64, name: LaneName, end: LaneEnd) -> Result<(Lane, LaneFile)> {
     let folder = name.folder(root);
     if name.source.len() > SOURCE_MAX || end.position.position.len() > POSITION_MAX {
-        return Err(Error::Journal(format!(
+        return Err(Error::Data(format!(
             "source `{}` cannot be journaled: its name or its position is too long",
             name.source
         )));
@@ -336,7 +336,7 @@ fn begin(root: &Path, generation: u64, name: LaneName, end: LaneEnd) -> Result<(
     segment::create_folder(root, &folder)?;
     let newest = segment::list(&folder)?.into_iter().map(|(name, _)| name).max();
     if let Some(newest) = newest.filter(|newest| newest.generation >= generation) {
-        return Err(Error::Journal(format!(
+        return Err(Error::Data(format!(
             "generation {generation} cannot go on with the journal: {} was begun by generation {}, \
              which is not older; end this program if another one took its place",
             folder.join(newest.file()).display(),
