@@ -111,7 +111,7 @@ impl Durable {
         let last =
             restored.as_ref().map(|restored| renamed(&restored.manifest, stores)).transpose()?;
         let checkpointer = Checkpointer::new(&store, writer, last)
-            .fenced_by(move || lost_place(&fence, generation))
+            .fenced_by(move || fence.check_place(generation))
             .keeping(Retention::new(config.keep_journal(), &dir.journal())?);
         let owned = move |worker| Placement::owned(partitions as usize, workers, worker);
         let scribe = Scribe {
@@ -426,16 +426,6 @@ pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {
         "the program's input {now}, but source `{source}` of the data directory has input that \
          {then}: start the program with sources as they were, or with another --data-dir"
     ))
-}
-
-fn lost_place(dir: &DataDir, generation: u64) -> Result<()> {
-    if dir.is_current(generation)? {
-        return Ok(());
-    }
-    Err(Error::Cluster(format!(
-        "generation {generation} has lost its place in {}: a later one has begun",
-        dir.path().display()
-    )))
 }
 
 /// The partitions that a worker owns.

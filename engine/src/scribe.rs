@@ -23,6 +23,8 @@ pub(crate) enum Work {
     End(Box<Part>),
     /// To the one that assembles: the part of a worker, with its files.
     Part(Box<Part>),
+    /// To the one that assembles: to see whether this generation still has its place.
+    Place,
 }
 
 /// What the thread says to a worker.
@@ -31,6 +33,8 @@ pub(crate) enum Said {
     Written(Box<Part>),
     /// How the checkpoint ended; to the worker that says when they are made.
     Outcome(Outcome),
+    /// To the same: a later generation has this one's place, in words.
+    Replaced(String),
 }
 
 /// How a checkpoint ended.
@@ -126,6 +130,11 @@ impl Scribing {
                 }
                 Work::End(part) => self.end(*part),
                 Work::Part(part) => self.assemble(*part),
+                Work::Place => match self.scribe.checkpointer.check_fence() {
+                    Err(Error::Replaced(by)) => self.reply(0, Said::Replaced(by)),
+                    // What cannot be read now is asked again before anything is committed.
+                    Ok(()) | Err(_) => {}
+                },
             }
         }
     }
@@ -162,6 +171,7 @@ impl Scribing {
         let parts = self.parts.remove(&boundary).unwrap_or_default();
         let outcome = match self.commit(boundary, parts) {
             Ok(keep_from) => Outcome::Complete { boundary, keep_from },
+            Err(Error::Replaced(by)) => return self.reply(0, Said::Replaced(by)),
             Err(error) => {
                 tracing::error!("no checkpoint could be made, the one before stays: {error}");
                 Outcome::Failed

@@ -329,9 +329,14 @@ impl Checkpointer {
         })
     }
 
+    /// Asks whether this generation still has its place.
+    pub(crate) fn check_fence(&self) -> Result<()> {
+        (self.fence)()
+    }
+
     /// Whether this generation may still write.
     fn check_place(&self) -> Result<()> {
-        (self.fence)()?;
+        self.check_fence()?;
         match Manifest::list(&self.store)?.first() {
             Some(newest) if newest.generation > self.writer.generation => {
                 Err(Error::Replaced(format!(
