@@ -324,8 +324,7 @@ fn group<'s>(
         ports.push(port.port);
     }
     let computations = computations.join(" or ");
-    // A checkpoint needs the boundary between epochs.
-    let at_once = plan.order == Order::Arrival && checkpoints.is_none();
+    let at_once = plan.order == Order::Arrival;
     let count = 1 + outputs.outputs.len();
     let names = Rc::clone(&plan.source_names);
     let fault = fault.clone();
