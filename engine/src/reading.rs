@@ -279,7 +279,8 @@ impl Reading {
                 self.done |= live && !keeper.keeps();
                 return Ok(!self.done);
             }
-            if self.stopping {
+            // What was journaled was accepted, so a program that is to end completes it first.
+            if self.stopping && !keeper.keeps() {
                 self.done = true;
                 return Ok(false);
             }

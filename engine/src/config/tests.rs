@@ -594,6 +594,7 @@ fn help_teaches() {
         "BITCOIN_ALERTS_PRICES",
         "NO_COLOR",
         "Configuration file:\n",
+        "Exit codes:\n",
         "workers = 4",
     ];
     let mut at = 0;
