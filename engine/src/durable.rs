@@ -19,7 +19,7 @@ use crate::checkpoint::{
 use crate::cluster::Progress;
 use crate::config::{Config, Durability};
 use crate::data_dir::DataDir;
-use crate::ingest::{Begin, Point};
+use crate::ingest::{Begin, Kept, Point};
 use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
@@ -235,11 +235,8 @@ impl Durable {
         if !self.keeps() {
             return Ok(None);
         }
-        let durability = match self.durability {
-            Durability::Sync => journal::Durability::Sync,
-            Durability::Async | Durability::Off => journal::Durability::Async,
-        };
-        Journal::start(&self.dir.journal(), self.generation, durability, wake, lanes).map(Some)
+        let (folder, generation) = (self.dir.journal(), self.generation);
+        Journal::start(&folder, generation, self.durability, wake, lanes).map(Some)
     }
 
     /// Loads the rows that a worker owns; gives the tables of which the next checkpoint must have all.
@@ -330,8 +327,8 @@ impl Durable {
         let of_this = |aside: &&Aside| aside.source == source && aside.partition == partition;
         let aside = self.aside.iter().filter(of_this);
         let aside = aside.map(|aside| (aside.offset, aside.reason.clone())).collect();
-        let (journaled, looks) = (self.keeps(), !self.keeps());
-        Begin { point, applied, aside, journaled, looks }
+        let kept = if self.keeps() { Kept::Anew } else { Kept::Already };
+        Begin { point, applied, aside, kept }
     }
 
     fn position(&self, source: &str, partition: u32) -> Option<&SourcePosition> {

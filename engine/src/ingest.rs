@@ -112,10 +112,19 @@ pub(crate) struct Begin {
     pub(crate) applied: Option<Entry>,
     /// Offsets of frames that were set aside, and why: they become dead letters.
     pub(crate) aside: BTreeMap<u64, String>,
-    /// Whether live frames are to be kept for the journal.
-    pub(crate) journaled: bool,
-    /// Live: only what was journaled is read; the source itself is not touched.
-    pub(crate) looks: bool,
+    pub(crate) kept: Kept,
+}
+
+/// What the journal has to do with a live partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// There is none.
+    #[default]
+    Nothing,
+    /// What is read is to be kept there.
+    Anew,
+    /// Only what it has is read; the source itself is not touched.
+    Already,
 }
 
 /// How much was handed on.
@@ -171,7 +180,7 @@ impl<S: Source> AnySource for TypedSource<S> {
     fn open(&self, lane: LaneContext, feed: Option<Feed>) -> Result<Box<dyn Lane>> {
         let reader = match feed {
             Some(feed) => feed.reader(self.source.decoder()),
-            None if lane.begin.looks && self.source.nature() == Nature::Live => {
+            None if lane.begin.kept == Kept::Already && self.source.nature() == Nature::Live => {
                 crate::source::journaled(self.source.decoder())
             }
             None => self.source.open(lane.partition, &lane.open)?,
@@ -238,7 +247,8 @@ impl<T: Record> TypedLane<T> {
         let chunk_start = context.begin.point.clone();
         intake.from = chunk_start.next;
         intake.set_last_time(chunk_start.last_time);
-        intake.log = (context.begin.journaled && nature == Nature::Live).then(FrameLog::default);
+        let logs = context.begin.kept == Kept::Anew && nature == Nature::Live;
+        intake.log = logs.then(FrameLog::default);
         Self {
             next: chunk_start.next,
             taken_down: 0,

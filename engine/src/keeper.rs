@@ -122,52 +122,38 @@ impl Keeper {
         Ok(any)
     }
 
-    /// Recorded: journals how far each partition was handed on with `epoch`, which ended at `fence`.
-    pub(crate) fn keep_recorded(
-        &mut self,
-        epoch: u64,
-        fence: Entry,
-        lanes: &mut [OwnLane],
-    ) -> Result<()> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        for (index, (kept, own)) in self.lanes.iter_mut().zip(lanes.iter_mut()).enumerate() {
-            if kept.last_epoch.is_some_and(|last| last >= epoch) {
-                // An earlier run has got further than its last checkpoint.
-                continue;
-            }
-            let Point { next, position, .. } = own.lane.point();
-            let next = next.max(kept.next);
-            let head = FrameHead {
-                epoch,
-                time: fence.time,
-                first: kept.next,
-                next,
-                frames: 0,
-                kind: Kind::Range,
-                fence: fence.position,
-            };
-            journal.append(index, head, Some(&position), &[])?;
-            *kept = KeptLane { next, last_epoch: Some(epoch) };
-        }
-        Ok(())
-    }
-
-    /// No input before epoch `at` follows on this worker; recorded input of the last epoch ended at
-    /// `applied`. Every sink and group, of all workers, has finished what is before `finished`.
+    /// No input before epoch `at` follows on this worker. Recorded input of the last epoch ended at
+    /// `applied`, which is journaled with how far each partition was handed on. Every sink and group, of
+    /// all workers, has finished what is before `finished`.
     pub(crate) fn close(
         &mut self,
         at: u64,
         applied: Option<Entry>,
         finished: u64,
         lanes: &[OwnLane],
-    ) {
-        let Some(journal) = &mut self.journal else { return };
+    ) -> Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let points: Vec<_> = lanes.iter().map(|own| own.lane.point()).collect();
+        if let Some(fence) = applied {
+            let epoch = at.saturating_sub(1);
+            for (index, (kept, point)) in self.lanes.iter_mut().zip(&points).enumerate() {
+                // An earlier run may have got further than its last checkpoint.
+                if kept.last_epoch.is_none_or(|last| last < epoch) {
+                    let next = point.next.max(kept.next);
+                    let (first, time, fence) = (kept.next, fence.time, fence.position);
+                    let kind = Kind::Range;
+                    let head = FrameHead { epoch, time, first, next, frames: 0, kind, fence };
+                    journal.append(index, head, Some(&point.position), &[])?;
+                    *kept = KeptLane { next, last_epoch: Some(epoch) };
+                }
+            }
+        }
         journal.commit(at);
-        let points = lanes.iter().map(|own| own.lane.point()).collect();
         self.places.push_back(Places { boundary: at, applied, points });
         while self.places.get(1).is_some_and(|next| next.boundary <= finished) {
             self.places.pop_front();
         }
+        Ok(())
     }
 
     /// Where the partitions were when every epoch before `boundary` and none after it had been read.

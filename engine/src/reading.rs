@@ -295,17 +295,16 @@ impl Reading {
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
-            self.close(None);
+            self.close(None)?;
         }
         self.activate();
         Ok(false)
     }
 
     /// No input before `at` follows here; recorded input of the last epoch ended at `applied`.
-    fn close(&mut self, applied: Option<Entry>) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.close(self.at, applied, self.flow.finished_before(), &self.lanes);
-        }
+    fn close(&mut self, applied: Option<Entry>) -> Result<()> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        keeper.close(self.at, applied, self.flow.finished_before(), &self.lanes)
     }
 
     fn advance_live(&mut self, epoch_max: Duration, mut ship: impl FnMut(u64, u64)) -> Result<()> {
@@ -315,7 +314,7 @@ impl Reading {
             } else if self.ticks.seen() > self.at {
                 self.at = self.ticks.seen();
                 ship(self.at, self.at);
-                self.close(None);
+                self.close(None)?;
             }
             return Ok(());
         }
@@ -339,12 +338,12 @@ impl Reading {
             ship(tick, tick + 1);
             self.at = tick + 1;
             self.flow.enter(tick, total.records, total.bytes);
-            self.close(None);
+            self.close(None)?;
             self.tell(Signal::Tick(self.at));
         } else if self.ticks.seen() > self.at {
             self.at = self.ticks.seen();
             ship(self.at, self.at);
-            self.close(None);
+            self.close(None)?;
         }
         if more || self.lanes.iter().all(|lane| lane.ended) {
             self.activate();
@@ -408,10 +407,7 @@ impl Reading {
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
-            if let Some(keeper) = &mut self.keeper {
-                keeper.keep_recorded(epoch, end, &mut self.lanes)?;
-            }
-            self.close(Some(end));
+            self.close(Some(end))?;
         }
         if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
             self.done = true;

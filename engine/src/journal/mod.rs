@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use crate::Error;
+use crate::config::Durability;
 
 mod commit;
 mod extent;
@@ -29,15 +30,6 @@ pub(crate) use frame::{FrameHead, Kind};
 pub(crate) use reader::{Access, LaneEnd, LaneReader};
 pub(crate) use segment::{LaneName, LanePosition, lanes};
 pub(crate) use writer::Journal;
-
-/// When what came in counts as kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// When the operating system has it: it survives the end of the program, not a power cut.
-    Async,
-    /// When the disk has it.
-    Sync,
-}
 
 /// A refusal, with what can be done.
 fn refused(path: &Path, at: u64, what: &str, remedy: &str) -> Error {
