@@ -231,7 +231,7 @@ fn a_record_that_was_set_aside_costs_one_start_without_a_pause() {
     let dir = Dir::new();
     // A pause would outlast the test.
     let settings = [("CLUSTER_TEST_PAUSE_MS", "3600000"), ("CLUSTER_TEST_RESTARTS", "1")];
-    let mut supervisor = start_with(&dir, 2, &settings);
+    let supervisor = start_with(&dir, 2, &settings);
     for generation in 1..4 {
         up(&dir, 2, generation);
         publish(&dir.path("aside-1"), &format!("prices-0-{generation}"));
@@ -270,7 +270,7 @@ fn remains(mut supervisor: Process, why: &str) {
 fn a_signal_in_a_pause_says_what_remains() {
     for name in ["TERM", "INT"] {
         let dir = Dir::new();
-        let mut supervisor = start_with(&dir, 2, &[("CLUSTER_TEST_PAUSE_MS", "3600000")]);
+        let supervisor = start_with(&dir, 2, &[("CLUSTER_TEST_PAUSE_MS", "3600000")]);
         signal("KILL", up(&dir, 2, 1)[0]);
         until("a pause", || supervisor.errors().contains("restart 1 of").then_some(()));
         signal(name, supervisor.pid());
