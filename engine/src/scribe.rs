@@ -130,11 +130,12 @@ impl Scribing {
                 }
                 Work::End(part) => self.end(*part),
                 Work::Part(part) => self.assemble(*part),
-                Work::Place => match self.scribe.checkpointer.check_fence() {
-                    Err(Error::Replaced(by)) => self.reply(0, Said::Replaced(by)),
+                Work::Place => {
                     // What cannot be read now is asked again before anything is committed.
-                    Ok(()) | Err(_) => {}
-                },
+                    if let Err(Error::Replaced(by)) = self.scribe.checkpointer.check_fence() {
+                        self.reply(0, Said::Replaced(by));
+                    }
+                }
             }
         }
     }

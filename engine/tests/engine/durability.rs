@@ -319,6 +319,8 @@ fn a_journal_is_kept_with_the_checkpoint_to_replay_it_from() {
         let input = input.clone();
         let build = move |app: &App| counted(app, &input, of.clone());
         bounded(move || run_until(&config, build, &drain).unwrap());
+        // The thread that writes checkpoints may have one to finish; it holds the directory as long.
+        std::fs::File::open(folder.0.join("lock")).unwrap().lock().unwrap();
         kept = Manifest::list(&store).unwrap();
     }
     let lines = released.lines();
