@@ -26,7 +26,8 @@ pub enum Order {
     #[default]
     Deterministic,
     /// Records as they arrive, at once: a little faster, and the output depends on the timing of
-    /// workers.
+    /// workers. With a data directory it is [`Deterministic`](Self::Deterministic) all the same, which
+    /// the log says: what is replayed after a crash must give what it gave before.
     Arrival,
 }
 

@@ -6,19 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::aside::{self, Aside};
-use crate::checkpoint::{Checkpointer, Manifest, Restored, SourcePosition, Store, Writer, newest};
+use crate::checkpoint::{
+    Checkpointer, Manifest, Restored, Retention, SourcePosition, Store, Writer, newest,
+};
 use crate::cluster::Progress;
-use crate::config::{Config, Durability, KeepJournal};
+use crate::config::{Config, Durability};
 use crate::data_dir::DataDir;
-use crate::ingest::{Begin, Point};
-use crate::journal::{self, Access, Journal, Keep, LaneEnd, LaneName, LaneReader};
+use crate::ingest::{Begin, Kept, Point};
+use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
 use crate::pipeline::Placement;
@@ -34,7 +36,6 @@ pub(crate) struct Durable {
     generation: u64,
     durability: Durability,
     interval: Duration,
-    keep: Keep,
     restored: Option<Restored>,
     /// None if this only looks at what an earlier start has left.
     desk: Option<Desk>,
@@ -112,7 +113,8 @@ impl Durable {
         let last =
             restored.as_ref().map(|restored| renamed(&restored.manifest, stores)).transpose()?;
         let checkpointer = Checkpointer::new(&store, writer, last)
-            .fenced_by(move || lost_place(&fence, generation));
+            .fenced_by(move || fence.check_place(generation))
+            .keeping(Retention::new(config.keep_journal(), &dir.journal())?);
         let owned = move |worker| Placement::owned(partitions as usize, workers, worker);
         let scribe = Scribe {
             store,
@@ -130,12 +132,6 @@ impl Durable {
             durability: config.durability(),
             span: Span::default(),
             interval: config.checkpoint_interval(),
-            keep: match config.keep_journal() {
-                KeepJournal::Needed => Keep::Needed,
-                KeepJournal::Age(age) => Keep::For(age),
-                KeepJournal::Size(bytes) => Keep::Bytes(bytes),
-                KeepJournal::Forever => Keep::Forever,
-            },
             restored,
             desk: Some(scribe.start()?),
             counters: counters.scoped("checkpoints"),
@@ -165,7 +161,7 @@ impl Durable {
         // that is before it can be replayed.
         if let Some(found) = &restored
             && !span.may_begin_at(&found.manifest)
-            && (is_recorded(&found.manifest) || has_beginning(&dir.journal())?)
+            && (is_recorded(&found.manifest) || journal::has_beginning(&dir.journal())?)
         {
             restored = None;
         } else if let (Some(from), Some(found)) = (span.from, &restored)
@@ -200,7 +196,6 @@ impl Durable {
             dir,
             durability: config.durability(),
             interval: config.checkpoint_interval(),
-            keep: Keep::Forever,
             restored,
             desk: None,
             span,
@@ -255,11 +250,8 @@ impl Durable {
         if !self.keeps() {
             return Ok(None);
         }
-        let durability = match self.durability {
-            Durability::Sync => journal::Durability::Sync,
-            Durability::Async | Durability::Off => journal::Durability::Async,
-        };
-        Journal::start(&self.dir.journal(), self.generation, durability, wake, lanes).map(Some)
+        let (folder, generation) = (self.dir.journal(), self.generation);
+        Journal::start(&folder, generation, self.durability, wake, lanes).map(Some)
     }
 
     /// Loads the rows that a worker owns; gives the tables of which the next checkpoint must have all.
@@ -283,11 +275,6 @@ impl Durable {
     /// What a sink was given before this start, if that is known.
     pub(crate) fn released(&self, sink: &str) -> Option<Released> {
         released(self.restored.as_ref(), sink)
-    }
-
-    /// What is kept of the journal though no checkpoint needs it.
-    pub(crate) fn keep(&self) -> Keep {
-        self.keep
     }
 
     /// Where a partition goes on.
@@ -339,8 +326,8 @@ impl Durable {
         let of_this = |aside: &&Aside| aside.source == source && aside.partition == partition;
         let aside = self.aside.iter().filter(of_this);
         let aside = aside.map(|aside| (aside.offset, aside.reason.clone())).collect();
-        let (journaled, looks) = (self.keeps(), !self.keeps());
-        Begin { point, applied, aside, journaled, looks }
+        let kept = if self.keeps() { Kept::Anew } else { Kept::Already };
+        Begin { point, applied, aside, kept }
     }
 
     fn position(&self, source: &str, partition: u32) -> Option<&SourcePosition> {
@@ -475,13 +462,6 @@ fn is_recorded(manifest: &Manifest) -> bool {
     applied(manifest).is_some()
 }
 
-/// Whether a journal has everything from its first epoch on.
-fn has_beginning(journal: &Path) -> Result<bool> {
-    let lanes = journal::lanes(journal)?;
-    let whole = |lane| LaneReader::open(journal, lane, 0, None, Access::Look).is_ok();
-    Ok(lanes.iter().all(whole))
-}
-
 pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {
     let [now, then] = ["brings its times (files, generators)", "is stamped when it is read"];
     let (now, then) = if recorded { (now, then) } else { (then, now) };
@@ -489,16 +469,6 @@ pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {
         "the program's input {now}, but source `{source}` of the data directory has input that \
          {then}: start the program with sources as they were, or with another --data-dir"
     ))
-}
-
-fn lost_place(dir: &DataDir, generation: u64) -> Result<()> {
-    if dir.is_current(generation)? {
-        return Ok(());
-    }
-    Err(Error::Cluster(format!(
-        "generation {generation} has lost its place in {}: a later one has begun",
-        dir.path().display()
-    )))
 }
 
 /// The partitions that a worker owns.

@@ -25,9 +25,10 @@ pub enum Error {
     /// The cluster could not be formed, or lost a process.
     #[error("{0}")]
     Cluster(String),
-    /// The journal is damaged, or was not used as it must be.
+    /// A later start has taken this one's place in the data directory: this one can commit nothing any
+    /// more, and ends.
     #[error("{0}")]
-    Journal(String),
+    Replaced(String),
     /// User code panicked while it handled the record of that origin.
     #[error("{0}")]
     Panic(String),
@@ -40,16 +41,11 @@ pub enum Error {
         /// The record's source, partition and offset.
         origin: String,
     },
-    /// What is kept in a data directory or a checkpoint is damaged, or made by another program or
-    /// version: starting again does not help, see the message (exit code 3).
+    /// What is kept (a journal, a checkpoint, rows of a table) is damaged, or made by another program or
+    /// version, or could not be written as it must be: the message names the file; starting again does
+    /// not help (exit code 3).
     #[error("{0}")]
     Data(String),
-    /// A checkpoint could not be written or read, or is not what was written.
-    #[error("{0}")]
-    Checkpoint(String),
-    /// Rows of a table could not be kept or restored.
-    #[error("{0}")]
-    State(String),
     /// A file or a socket failed.
     #[error("{what}: {source}")]
     Io {
@@ -71,7 +67,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Application(_) => 2,
-            Self::Data(_) | Self::Journal(_) | Self::Checkpoint(_) | Self::State(_) => 3,
+            Self::Data(_) => 3,
             _ => 1,
         }
     }

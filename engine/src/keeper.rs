@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::checkpoint::SourcePosition;
 use crate::durable::Applied;
 use crate::ingest::{Brought, Past, Point, Volume};
-use crate::journal::{FrameHead, Journal, Keep, Kind, LaneReader};
+use crate::journal::{FrameHead, Journal, Kind, LaneReader};
 use crate::origin::Entry;
 use crate::reading::OwnLane;
 use crate::{Result, Time};
@@ -19,8 +19,6 @@ use crate::{Result, Time};
 pub(crate) struct Keeper {
     /// None if this only looks at what an earlier start has kept.
     journal: Option<Journal>,
-    /// What is kept of it though no checkpoint needs it.
-    keep: Keep,
     lanes: Vec<KeptLane>,
     /// What was journaled and is to be replayed first.
     past: Vec<Option<PastLane>>,
@@ -86,7 +84,6 @@ impl Keeper {
     /// they are now.
     pub(crate) fn new(
         mut journal: Option<Journal>,
-        keep: Keep,
         lanes: Vec<KeptLane>,
         past: Vec<Option<PastLane>>,
         places: Places,
@@ -97,7 +94,7 @@ impl Keeper {
         }
         let known = lanes.iter().filter_map(|lane| lane.last_epoch).max();
         let known = known.map_or(places.boundary, |last| last + 1);
-        Self { journal, keep, lanes, past, places: VecDeque::from([places]), told: 0, known }
+        Self { journal, lanes, past, places: VecDeque::from([places]), told: 0, known }
     }
 
     /// No earlier run had read anything here at this epoch or after it.
@@ -125,52 +122,38 @@ impl Keeper {
         Ok(any)
     }
 
-    /// Recorded: journals how far each partition was handed on with `epoch`, which ended at `fence`.
-    pub(crate) fn keep_recorded(
-        &mut self,
-        epoch: u64,
-        fence: Entry,
-        lanes: &mut [OwnLane],
-    ) -> Result<()> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        for (index, (kept, own)) in self.lanes.iter_mut().zip(lanes.iter_mut()).enumerate() {
-            if kept.last_epoch.is_some_and(|last| last >= epoch) {
-                // An earlier run has got further than its last checkpoint.
-                continue;
-            }
-            let Point { next, position, .. } = own.lane.point();
-            let next = next.max(kept.next);
-            let head = FrameHead {
-                epoch,
-                time: fence.time,
-                first: kept.next,
-                next,
-                frames: 0,
-                kind: Kind::Range,
-                fence: fence.position,
-            };
-            journal.append(index, head, Some(&position), &[])?;
-            *kept = KeptLane { next, last_epoch: Some(epoch) };
-        }
-        Ok(())
-    }
-
-    /// No input before epoch `at` follows on this worker; recorded input of the last epoch ended at
-    /// `applied`. Every sink and group, of all workers, has finished what is before `finished`.
+    /// No input before epoch `at` follows on this worker. Recorded input of the last epoch ended at
+    /// `applied`, which is journaled with how far each partition was handed on. Every sink and group, of
+    /// all workers, has finished what is before `finished`.
     pub(crate) fn close(
         &mut self,
         at: u64,
         applied: Option<Entry>,
         finished: u64,
         lanes: &[OwnLane],
-    ) {
-        let Some(journal) = &mut self.journal else { return };
+    ) -> Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let points: Vec<_> = lanes.iter().map(|own| own.lane.point()).collect();
+        if let Some(fence) = applied {
+            let epoch = at.saturating_sub(1);
+            for (index, (kept, point)) in self.lanes.iter_mut().zip(&points).enumerate() {
+                // An earlier run may have got further than its last checkpoint.
+                if kept.last_epoch.is_none_or(|last| last < epoch) {
+                    let next = point.next.max(kept.next);
+                    let (first, time, fence) = (kept.next, fence.time, fence.position);
+                    let kind = Kind::Range;
+                    let head = FrameHead { epoch, time, first, next, frames: 0, kind, fence };
+                    journal.append(index, head, Some(&point.position), &[])?;
+                    *kept = KeptLane { next, last_epoch: Some(epoch) };
+                }
+            }
+        }
         journal.commit(at);
-        let points = lanes.iter().map(|own| own.lane.point()).collect();
         self.places.push_back(Places { boundary: at, applied, points });
         while self.places.get(1).is_some_and(|next| next.boundary <= finished) {
             self.places.pop_front();
         }
+        Ok(())
     }
 
     /// Where the partitions were when every epoch before `boundary` and none after it had been read.
@@ -260,10 +243,10 @@ impl Keeper {
         }
     }
 
-    /// No checkpoint before the boundary `epoch` is kept.
+    /// The journal is needed from the boundary `epoch` on.
     pub(crate) fn forget_before(&mut self, epoch: u64) {
         if let Some(journal) = &mut self.journal {
-            journal.drop_before(epoch, self.keep);
+            journal.drop_before(epoch);
         }
     }
 }

@@ -146,7 +146,7 @@ impl Opener {
         let journal = durable.journal(kept.journaled, move || woken.wake())?;
         let from = durable.from();
         let places = Places { boundary: from, applied: kept.applied, points: kept.points };
-        let keeper = Keeper::new(journal, durable.keep(), kept.lanes, kept.past, places);
+        let keeper = Keeper::new(journal, kept.lanes, kept.past, places);
         reading.keep(keeper, from);
         reading.end_at(durable.span().to);
         Ok(())

@@ -247,8 +247,7 @@ pub fn run_until(
 /// workers, unless a computation is not deterministic.
 ///
 /// # Errors
-/// As [`run`]; [`Error::Usage`] without a data directory, [`Error::Journal`] or
-/// [`Error::Checkpoint`] if what is there is damaged.
+/// As [`run`]; [`Error::Usage`] without a data directory, [`Error::Data`] if what is there is damaged.
 pub fn replay(
     config: &Config,
     span: Span,

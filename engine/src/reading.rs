@@ -3,6 +3,8 @@
 //! Invariant: every record leaves in exactly one epoch, which is closed only when no record of it
 //! can follow; no more is read than may be in flight.
 
+mod recorded;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use timely::scheduling::Activator;
 
 use crate::checkpoint::SourcePosition;
 use crate::epoch::{Fences, Flow, Signal, Ticks};
-use crate::ingest::{Filled, Lane, Volume};
+use crate::ingest::{Lane, Volume};
 use crate::keeper::Keeper;
 use crate::origin::Entry;
 use crate::source::Progress;
@@ -279,7 +281,8 @@ impl Reading {
                 self.done |= live && !keeper.keeps();
                 return Ok(!self.done);
             }
-            if self.stopping {
+            // What was journaled was accepted, so a program that is to end completes it first.
+            if self.stopping && !keeper.keeps() {
                 self.done = true;
                 return Ok(false);
             }
@@ -294,17 +297,16 @@ impl Reading {
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
-            self.close(None);
+            self.close(None)?;
         }
         self.activate();
         Ok(false)
     }
 
     /// No input before `at` follows here; recorded input of the last epoch ended at `applied`.
-    fn close(&mut self, applied: Option<Entry>) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.close(self.at, applied, self.flow.finished_before(), &self.lanes);
-        }
+    fn close(&mut self, applied: Option<Entry>) -> Result<()> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        keeper.close(self.at, applied, self.flow.finished_before(), &self.lanes)
     }
 
     fn advance_live(&mut self, epoch_max: Duration, mut ship: impl FnMut(u64, u64)) -> Result<()> {
@@ -314,7 +316,7 @@ impl Reading {
             } else if self.ticks.seen() > self.at {
                 self.at = self.ticks.seen();
                 ship(self.at, self.at);
-                self.close(None);
+                self.close(None)?;
             }
             return Ok(());
         }
@@ -338,12 +340,12 @@ impl Reading {
             ship(tick, tick + 1);
             self.at = tick + 1;
             self.flow.enter(tick, total.records, total.bytes);
-            self.close(None);
+            self.close(None)?;
             self.tell(Signal::Tick(self.at));
         } else if self.ticks.seen() > self.at {
             self.at = self.ticks.seen();
             ship(self.at, self.at);
-            self.close(None);
+            self.close(None)?;
         }
         if more || self.lanes.iter().all(|lane| lane.ended) {
             self.activate();
@@ -372,90 +374,6 @@ impl Reading {
         Ok((more, total))
     }
 
-    fn advance_recorded(&mut self, mut ship: impl FnMut(u64, u64)) -> Result<()> {
-        let mut more = if self.stopping { false } else { self.fill_lanes()? };
-        for turn in 0.. {
-            if self.stopping {
-                // Until all have said where they stopped, to go on could be to go too far.
-                let Some(last) = self.furthest_stop() else { break };
-                if last <= self.at {
-                    self.done = true;
-                    return Ok(());
-                }
-            }
-            if !self.flow.admits() {
-                self.stalled = true;
-                break;
-            }
-            if turn == EPOCHS_A_TURN {
-                break;
-            }
-            let Some((epoch, end)) = self.fences.next() else { break };
-            if let Some(until) = self.until.filter(|until| end.time >= *until) {
-                let before = Time::from_nanos(until.as_nanos().saturating_sub(1));
-                self.emit_lanes(Entry { time: before, position: u64::MAX });
-                ship(epoch, epoch + 1);
-                self.done = true;
-                self.tell_done();
-                return Ok(());
-            }
-            if end.position == u64::MAX {
-                self.last_cut = Some((end.time, epoch));
-            }
-            let volume = self.emit_lanes(end);
-            more = true;
-            ship(epoch, epoch + 1);
-            self.at = epoch + 1;
-            self.flow.enter(epoch, volume.records, volume.bytes);
-            if let Some(keeper) = &mut self.keeper {
-                keeper.keep_recorded(epoch, end, &mut self.lanes)?;
-            }
-            self.close(Some(end));
-        }
-        if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
-            self.done = true;
-            self.tell_done();
-        } else if more && !self.stalled {
-            self.activate();
-        }
-        Ok(())
-    }
-
-    /// Reads ahead in every partition; gives whether there is more to read at once.
-    fn fill_lanes(&mut self) -> Result<bool> {
-        let mut more = false;
-        for index in 0..self.lanes.len() {
-            self.current = Some(index);
-            while let Some(own) = self.lanes.get_mut(index).filter(|own| !own.ended) {
-                let lane = own.index;
-                match own.lane.fill()? {
-                    Filled::Chunk(entry) => self.announce(Signal::Fence { lane, entry }),
-                    Filled::More => {
-                        more = true;
-                        break;
-                    }
-                    Filled::Enough | Filled::Idle => break,
-                    Filled::End => {
-                        own.ended = true;
-                        self.announce(Signal::End { lane });
-                    }
-                }
-            }
-        }
-        Ok(more)
-    }
-
-    fn emit_lanes(&mut self, end: Entry) -> Volume {
-        let mut total = Volume::default();
-        for (index, own) in self.lanes.iter_mut().enumerate() {
-            self.current = Some(index);
-            let volume = own.lane.emit(end);
-            total.records += volume.records;
-            total.bytes += volume.bytes;
-        }
-        total
-    }
-
     /// Whether this worker has nothing left to read itself, and goes on only to mark the boundaries of
     /// checkpoints while others read.
     fn follows(&mut self) -> bool {
@@ -471,18 +389,6 @@ impl Reading {
         if !std::mem::replace(&mut self.told_done, true) {
             self.tell(Signal::Done { worker: self.worker, epoch: self.at });
         }
-    }
-
-    /// Where the furthest of all stopped, once all have said it: they go up to there, so that no
-    /// epoch is cut in two.
-    fn furthest_stop(&self) -> Option<u64> {
-        let stops: Option<Vec<u64>> = self.stops.values().copied().collect();
-        stops?.into_iter().max()
-    }
-
-    fn announce(&mut self, signal: Signal) {
-        self.fences.publish(signal);
-        self.tell(signal);
     }
 
     fn tell(&mut self, signal: Signal) {

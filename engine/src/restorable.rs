@@ -36,7 +36,7 @@ pub(crate) fn check(
     let manifest = &restored.manifest;
     print(out, &format!("\nRestore: {}\n", heading(manifest)))?;
     if manifest.partitions != config.partitions() {
-        return Err(Error::Checkpoint(format!(
+        return Err(Error::Data(format!(
             "{} has tables of {} partitions, which are fixed for good: start with --partitions {}",
             manifest.id(),
             manifest.partitions,
@@ -54,7 +54,7 @@ pub(crate) fn check(
 fn open(store: &Store, which: Restore) -> Result<Restored> {
     match which {
         Restore::Latest => newest(store, |_| true)?.ok_or_else(|| {
-            Error::Checkpoint(format!(
+            Error::Data(format!(
                 "there is no checkpoint in {} yet: a start has nothing to load but what the journal \
                  has",
                 store.name("")

@@ -23,6 +23,8 @@ pub(crate) enum Work {
     End(Box<Part>),
     /// To the one that assembles: the part of a worker, with its files.
     Part(Box<Part>),
+    /// To the one that assembles: to see whether this generation still has its place.
+    Place,
 }
 
 /// What the thread says to a worker.
@@ -31,12 +33,14 @@ pub(crate) enum Said {
     Written(Box<Part>),
     /// How the checkpoint ended; to the worker that says when they are made.
     Outcome(Outcome),
+    /// To the same: a later generation has this one's place, in words.
+    Replaced(String),
 }
 
 /// How a checkpoint ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
-    /// It is there; none before `keep_from` is kept.
+    /// It is there; none before `keep_from` is kept, and the journal from there on.
     Complete { boundary: u64, keep_from: u64 },
     /// It is not, and why was logged.
     Failed,
@@ -126,6 +130,12 @@ impl Scribing {
                 }
                 Work::End(part) => self.end(*part),
                 Work::Part(part) => self.assemble(*part),
+                Work::Place => {
+                    // What cannot be read now is asked again before anything is committed.
+                    if let Err(Error::Replaced(by)) = self.scribe.checkpointer.check_fence() {
+                        self.reply(0, Said::Replaced(by));
+                    }
+                }
             }
         }
     }
@@ -162,6 +172,7 @@ impl Scribing {
         let parts = self.parts.remove(&boundary).unwrap_or_default();
         let outcome = match self.commit(boundary, parts) {
             Ok(keep_from) => Outcome::Complete { boundary, keep_from },
+            Err(Error::Replaced(by)) => return self.reply(0, Said::Replaced(by)),
             Err(error) => {
                 tracing::error!("no checkpoint could be made, the one before stays: {error}");
                 Outcome::Failed
@@ -176,12 +187,12 @@ impl Scribing {
             let whole = parts.into_iter().filter(|part| part.failed.is_none());
             let tables = whole.flat_map(|part| part.part.tables).collect();
             self.scribe.checkpointer.carry(tables)?;
-            return Err(Error::Checkpoint(failed));
+            return Err(Error::Data(failed));
         }
         parts.sort_by_key(|part| part.worker);
         let parts = parts.into_iter().map(|part| part.part).collect();
-        let manifest = self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
-        Ok(manifest.parent.map_or(0, |parent| parent.epoch))
+        self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
+        Ok(self.scribe.checkpointer.journal_from())
     }
 
     fn reply(&self, worker: usize, said: Said) {

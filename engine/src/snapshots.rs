@@ -87,6 +87,8 @@ struct Current {
 struct Coordinator {
     interval: Duration,
     last: Instant,
+    /// When it was asked last whether this generation still has its place.
+    asked: Instant,
     /// Whether one is being made.
     busy: bool,
     /// The boundary of the last one.
@@ -107,6 +109,7 @@ impl Snapshots {
         let coordinator = (worker == 0).then(|| Coordinator {
             interval: durable.interval(),
             last: clock::instant(),
+            asked: clock::instant(),
             busy: false,
             done: durable.from(),
             told_progress: false,
@@ -201,6 +204,7 @@ impl Snapshots {
                     out.push(*part);
                 }
                 Said::Outcome(outcome) => self.concluded(outcome),
+                Said::Replaced(by) => return Err(Error::Replaced(by)),
             }
         }
         let mut more = None;
@@ -211,7 +215,7 @@ impl Snapshots {
             self.pause.set(self.pause.get().max(pause));
             self.finish();
         }
-        Ok([more, self.coordinate()].into_iter().flatten().min())
+        Ok([more, self.ask_place(), self.coordinate()].into_iter().flatten().min())
     }
 
     /// Encodes some rows; gives how long to wait before the next, if there are any.
@@ -252,6 +256,20 @@ impl Snapshots {
             self.current = None;
             (self.whole, self.lost) = (false, false);
         }
+    }
+
+    /// On the worker that says when: whether or not there is anything to commit, lets the thread see from
+    /// time to time whether this generation still has its place. Gives how long that is.
+    fn ask_place(&mut self) -> Option<Duration> {
+        let coordinator = self.coordinator.as_mut()?;
+        let left = coordinator.interval.saturating_sub(coordinator.asked.elapsed());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        coordinator.asked = clock::instant();
+        // If there is no room it is committing, and asks by itself.
+        let _ = self.desk.say(Work::Place);
+        Some(coordinator.interval)
     }
 
     /// On the worker that says when: asks for the next checkpoint when it is time. Gives how long that
@@ -327,13 +345,13 @@ fn unchanged(table: &dyn Snapshot, rewritten: &BTreeSet<String>) -> TablePart {
 /// The bytes of a part, on its way to the worker that collects them.
 pub(crate) fn to_bytes(part: &Part) -> Result<Vec<u8>> {
     serde_json::to_vec(part)
-        .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+        .map_err(|e| Error::Data(format!("a worker's part of a checkpoint: {e}")))
 }
 
 /// The part in these bytes.
 pub(crate) fn of_bytes(bytes: &[u8]) -> Result<Part> {
     serde_json::from_slice(bytes)
-        .map_err(|e| Error::Checkpoint(format!("a worker's part of a checkpoint: {e}")))
+        .map_err(|e| Error::Data(format!("a worker's part of a checkpoint: {e}")))
 }
 
 type PartHandle = InputHandle<u64, CapacityContainerBuilder<Vec<Vec<u8>>>>;

@@ -133,7 +133,7 @@ impl TableTrace {
             }
             let mut rows = Rows::default();
             if !table.begin() || !table.encode(usize::MAX, &mut rows)? {
-                return Err(Error::State(format!("changes of table `{name}` are not noted")));
+                return Err(Error::Data(format!("changes of table `{name}` are not noted")));
             }
             if !rows.is_empty() {
                 let mut inner = self.trace.lock();

@@ -31,7 +31,7 @@ use crate::snapshots::{Durability, Ends, Snapshots};
 use crate::state::Stores;
 use crate::test_driver::{Baton, Harness};
 use crate::trace::Trace;
-use crate::{Error, Result};
+use crate::{Error, Order, Result};
 
 /// The builder function: draws the application on an [`App`].
 pub(crate) type Build = Arc<dyn Fn(&App) -> Result<()> + Send + Sync>;
@@ -181,6 +181,16 @@ impl Running {
         let reading = Rc::new(RefCell::new(reading));
         let fault = Fault::default();
         let stores = std::mem::take(&mut plan.stores);
+        if setup.durable.is_some() && plan.order == Order::Arrival {
+            // A checkpoint needs the boundary between epochs, and a replay the order that was.
+            plan.order = Order::Deterministic;
+            if index == 0 {
+                tracing::info!(
+                    "with a data directory records are applied in order, though the application asks \
+                     for the order of arrival: what is replayed must give what it gave before"
+                );
+            }
+        }
         let durability = match &setup.durable {
             None => None,
             Some(durable) => {

@@ -53,7 +53,7 @@ fn print(out: &mut dyn Write, text: &str) -> Result<()> {
 fn some(store: &Store) -> Result<Vec<CheckpointId>> {
     let ids = Manifest::list(store)?;
     if ids.is_empty() {
-        return Err(Error::Checkpoint(format!("there is no checkpoint in {}", store.name(""))));
+        return Err(Error::Data(format!("there is no checkpoint in {}", store.name(""))));
     }
     Ok(ids)
 }
@@ -63,7 +63,7 @@ pub(crate) fn find(store: &Store, epoch: Option<u64>) -> Result<CheckpointId> {
     let mut ids = some(store)?.into_iter();
     let found = ids.find(|id| epoch.is_none_or(|epoch| id.epoch == epoch));
     found.ok_or_else(|| {
-        Error::Checkpoint(format!(
+        Error::Data(format!(
             "there is no checkpoint {} in {}; `checkpoint ls` lists those there are",
             epoch.unwrap_or_default(),
             store.name("")
@@ -156,7 +156,7 @@ fn verify_all(store: &Store, ids: &[CheckpointId], out: &mut dyn Write) -> Resul
     if damaged > 0 {
         out.flush().map_err(wrote)?;
         let all = ids.len();
-        return Err(Error::Checkpoint(format!("{damaged} of {all} checkpoints cannot be loaded")));
+        return Err(Error::Data(format!("{damaged} of {all} checkpoints cannot be loaded")));
     }
     Ok(())
 }
@@ -169,7 +169,7 @@ fn export(
 ) -> Result<()> {
     if let Some(name) = only.filter(|name| manifest.table(name).is_none()) {
         let names: Vec<&str> = manifest.tables.iter().map(|it| it.schema.name.as_str()).collect();
-        return Err(Error::Checkpoint(format!(
+        return Err(Error::Data(format!(
             "{} has no table `{name}`; it has: {}",
             manifest.id(),
             names.join(", ")
@@ -196,7 +196,7 @@ fn export(
         return Ok(());
     }
     out.flush().map_err(wrote)?;
-    Err(Error::Checkpoint(unreadable.join("; ")))
+    Err(Error::Data(unreadable.join("; ")))
 }
 
 /// The rows of a table by partition and key, a range of partitions in memory at a time.
@@ -212,7 +212,7 @@ fn export_table(
             let Some(value) = value else { continue };
             let read = |what: &str, bytes: &[u8]| {
                 unpack(bytes).ok_or_else(|| {
-                    Error::Checkpoint(format!(
+                    Error::Data(format!(
                         "a {what} of the table `{name}` in partition {partition} is not MessagePack"
                     ))
                 })

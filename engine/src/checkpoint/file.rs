@@ -167,7 +167,7 @@ impl TableWriter {
                 }
                 row => {
                     let (of, name) = (&self.header.partitions, &self.header.schema.name);
-                    return Err(Error::Checkpoint(format!(
+                    return Err(Error::Data(format!(
                         "a row of the table `{name}` is not of the partitions {of:?}: {row:?}; \
                          this is a mistake of the engine"
                     )));
@@ -280,9 +280,7 @@ impl TableFile {
     pub fn read(store: &Store, meta: &FileMeta) -> Result<Self> {
         let name = store.name(&meta.path);
         let bytes = store.get(&meta.path, meta.bytes)?.ok_or_else(|| {
-            Error::Checkpoint(format!(
-                "{name} is missing; the checkpoint that names it cannot be loaded"
-            ))
+            Error::Data(format!("{name} is missing; the checkpoint that names it cannot be loaded"))
         })?;
         if bytes.len() as u64 != meta.bytes {
             let (is, was) = (bytes.len(), meta.bytes);
@@ -307,7 +305,7 @@ impl TableFile {
         }
         let version = at.u32()?;
         if version != VERSION {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "{name} has version {version}, but this program reads version {VERSION}: start the \
                  program that wrote it, or a newer one"
             )));
@@ -382,7 +380,7 @@ impl TableFile {
 }
 
 fn damaged(name: &str, at: usize, what: &str) -> Error {
-    Error::Checkpoint(format!("{name} is damaged at byte {at}: {what}"))
+    Error::Data(format!("{name} is damaged at byte {at}: {what}"))
 }
 
 /// A place in a file.

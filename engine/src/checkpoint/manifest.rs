@@ -184,7 +184,7 @@ impl Manifest {
     /// # Errors
     /// When it has no form as JSON.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let wrong = |e| Error::Checkpoint(format!("a manifest cannot be written: {e}"));
+        let wrong = |e| Error::Data(format!("a manifest cannot be written: {e}"));
         let manifest = serde_json::value::to_raw_value(self).map_err(wrong)?;
         let xxh3 = digest(manifest.get().as_bytes());
         serde_json::to_vec(&Sealed { xxh3, manifest: &manifest }).map_err(wrong)
@@ -195,7 +195,7 @@ impl Manifest {
     /// # Errors
     /// When it is not what was written, or was written by a newer program.
     pub fn decode(name: &str, text: &[u8]) -> Result<Self> {
-        let damaged = |what: &str| Error::Checkpoint(format!("{name} is damaged: {what}"));
+        let damaged = |what: &str| Error::Data(format!("{name} is damaged: {what}"));
         let sealed: Sealed<'_> =
             serde_json::from_slice(text).map_err(|e| damaged(&e.to_string()))?;
         if digest(sealed.manifest.get().as_bytes()) != sealed.xxh3 {
@@ -210,7 +210,7 @@ impl Manifest {
         let Version { version } =
             serde_json::from_str(text).map_err(|e| damaged(&e.to_string()))?;
         if version != VERSION {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "{name} has version {version}, but this program reads version {VERSION}: start the \
                  program that wrote it, or a newer one"
             )));
@@ -225,11 +225,11 @@ impl Manifest {
     pub fn load(store: &Store, id: CheckpointId) -> Result<Self> {
         let (path, name) = (id.path(), store.name(&id.path()));
         let text = store.get(&path, BYTES_MAX)?;
-        let text = text.ok_or_else(|| Error::Checkpoint(format!("{name} is missing")))?;
+        let text = text.ok_or_else(|| Error::Data(format!("{name} is missing")))?;
         let manifest = Self::decode(&name, &text)?;
         if manifest.id() != id {
             let of = manifest.id();
-            return Err(Error::Checkpoint(format!("{name} is damaged: it is that of {of}")));
+            return Err(Error::Data(format!("{name} is damaged: it is that of {of}")));
         }
         Ok(manifest)
     }

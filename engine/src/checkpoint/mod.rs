@@ -15,6 +15,7 @@ mod local;
 mod manifest;
 mod remote;
 mod restore;
+mod retention;
 mod rows;
 mod store;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use commands::{find, unpack};
 pub use file::{BLOCK_BYTES, FILE_BYTES, FileHeader, FileKind, FileMeta, TableFile, TableWriter};
 pub use manifest::{CheckpointId, HASH, Manifest, SinkPosition, SourcePosition, TableEntry};
 pub use restore::{Restored, newest, verify};
+pub(crate) use retention::Retention;
 pub use rows::{Codec, RowBytes, Rows, TableSchema};
 pub use store::{Entry, Store};
 pub use writer::{Checkpointer, TablePart, WorkerPart, Writer};

@@ -49,7 +49,7 @@ pub fn newest(store: &Store, accept: impl Fn(&Manifest) -> bool) -> Result<Optio
     }
     match broken {
         None => Ok(None),
-        Some((id, error)) => Err(Error::Checkpoint(format!(
+        Some((id, error)) => Err(Error::Data(format!(
             "no checkpoint in {} can be loaded; the newest is {id}: {error}. Bring back a copy of \
              these files, or start anew with another --data-dir",
             store.name("")
@@ -70,7 +70,7 @@ pub fn verify(store: &Store, manifest: &Manifest) -> Result<()> {
             Ok(())
         })?;
         if rows != file.rows {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "{} has {rows} rows of its partitions, but its manifest names {}",
                 store.name(&file.path),
                 file.rows

@@ -179,7 +179,7 @@ impl Store {
         let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if path.is_empty() || !inside {
             let name = self.name(path);
-            return Err(Error::Checkpoint(format!("`{name}` leads out of the store: refused")));
+            return Err(Error::Data(format!("`{name}` leads out of the store: refused")));
         }
         let mut pause = self.pause;
         let mut tried = 1;

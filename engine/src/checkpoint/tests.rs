@@ -136,7 +136,7 @@ fn the_fence_is_asked_before_the_manifest_and_before_each_removal() {
     let mut run = Run::new(&memory.store(), 1, None);
     let asked = Arc::clone(&left);
     run.checkpointer = run.checkpointer.fenced_by(move || match asked.load(Ordering::Relaxed) {
-        0 => Err(crate::Error::Checkpoint("fenced off".into())),
+        0 => Err(crate::Error::Data("fenced off".into())),
         n => {
             asked.store(n - 1, Ordering::Relaxed);
             Ok(())
@@ -161,20 +161,55 @@ fn the_fence_is_asked_before_the_manifest_and_before_each_removal() {
 }
 
 #[test]
-fn checkpoints_that_are_asked_for_are_kept_whole() {
+fn checkpoints_that_a_kept_journal_needs_are_kept_whole() {
     let memory = Memory::new(Failing::Never, false);
+    let folder = std::env::temp_dir().join(format!("anabranch-retention-{}", std::process::id()));
+    let lane = folder.join("words").join("0");
+    std::fs::create_dir_all(&lane).unwrap();
+    // One segment an epoch, of 100 bytes; the first is not the beginning.
+    for epoch in 1..1000 {
+        let name = format!("{epoch:020}-0000000001.seg");
+        std::fs::write(lane.join(name), [1; 100]).unwrap();
+    }
     let mut run = Run::new(&memory.store(), 1, None);
-    run.checkpointer = run.checkpointer.keeping(|manifest| manifest.epoch % 3 == 0);
+    let keep = crate::config::KeepJournal::Size(990 * 100);
+    run.checkpointer = run.checkpointer.keeping(Retention::new(keep, &folder).unwrap());
     for step in model::random_steps(3, 400) {
         run.step(step).unwrap();
     }
+    std::fs::remove_dir_all(&folder).unwrap();
     let ids = Manifest::list(&memory.store()).unwrap();
-    let odd = ids.iter().filter(|id| id.epoch % 3 != 0).count();
-    assert!(ids.len() > 4 && odd <= 2, "{ids:?}");
+    let (newest, oldest) = (ids[0].epoch, ids[ids.len() - 1].epoch);
+    assert!(newest > 20 && (10..20).contains(&oldest), "{ids:?}");
+    assert_eq!(run.checkpointer.journal_from(), oldest);
     for id in ids {
         verify(&memory.store(), &Manifest::load(&memory.store(), id).unwrap()).unwrap();
     }
 }
+
+#[test]
+fn a_checkpoint_of_another_history_is_not_kept() {
+    let memory = Memory::new(Failing::Never, false);
+    let journal = std::env::temp_dir().join("anabranch-no-journal");
+    let for_long = || Retention::new(crate::config::KeepJournal::Age(YEAR), &journal).unwrap();
+    let checkpoint = |run: &mut Run| run.step(Step::Checkpoint { workers: 1 }).unwrap();
+    let mut old = Run::new(&memory.store(), 1, None);
+    old.checkpointer = old.checkpointer.keeping(for_long());
+    (0..3).for_each(|_| checkpoint(&mut old));
+    let ids = Manifest::list(&memory.store()).unwrap();
+    // The next one goes on from the one before the newest, as if that had been written too late.
+    let restored = Restored::open(&memory.store(), ids[1]).unwrap();
+    let mut new = Run::resumed(&memory.store(), 2, Some(&restored));
+    new.checkpointer = new.checkpointer.keeping(for_long());
+    (0..3).for_each(|_| checkpoint(&mut new));
+    let left = Manifest::list(&memory.store()).unwrap();
+    assert!(!left.contains(&ids[0]) && left.contains(&ids[2]), "{left:?} of {ids:?}");
+    for id in left {
+        verify(&memory.store(), &Manifest::load(&memory.store(), id).unwrap()).unwrap();
+    }
+}
+
+const YEAR: std::time::Duration = std::time::Duration::from_hours(24 * 365);
 
 #[test]
 fn a_table_that_is_replaced_or_not_named_any_more_leaves_nothing() {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: the files first, then the manifest, then what is old: its manifest before its files.
 //! So at any moment there is a checkpoint that can be loaded once there was one, and no manifest
-//! names a file that was removed. This one and the one it was made from are kept. Nothing of a later
-//! generation is touched.
+//! names a file that was removed. This one and the one it was made from are kept, and those that
+//! [`Retention`] keeps. Nothing of a later generation is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::compact::{self, Compacted, Compaction};
 use super::manifest::{HASH, VERSION};
+use super::retention::{Old, Retention};
 use super::{
     CheckpointId, FileHeader, FileKind, FileMeta, Manifest, SinkPosition, SourcePosition, Store,
     TableEntry, TableSchema, file,
@@ -56,15 +57,17 @@ pub struct Writer {
 }
 
 type Fence = Box<dyn Fn() -> Result<()> + Send>;
-type Keep = Box<dyn Fn(&Manifest) -> bool + Send>;
 
 /// Makes the checkpoints of one generation: one of these in the whole cluster.
 pub struct Checkpointer {
     store: Store,
     writer: Writer,
     last: Option<Manifest>,
+    /// The one that this generation went on from: later ones of earlier generations are none of ours.
+    began_from: Option<CheckpointId>,
     fence: Fence,
-    keep: Keep,
+    retention: Retention,
+    journal_from: u64,
     /// Manifests that were read and do not change, so that they are read once.
     known: BTreeMap<CheckpointId, Manifest>,
     /// What the next checkpoint has to say beside its own parts.
@@ -83,9 +86,11 @@ impl Checkpointer {
         Self {
             store: store.clone(),
             writer,
+            began_from: last.as_ref().map(Manifest::id),
             last,
             fence: Box::new(|| Ok(())),
-            keep: Box::new(|_| false),
+            retention: Retention::needed(),
+            journal_from: 0,
             known: BTreeMap::new(),
             carried: BTreeMap::new(),
             compactions: 0,
@@ -103,11 +108,16 @@ impl Checkpointer {
         self
     }
 
-    /// Keeps, beside the two newest, the old checkpoints that `keep` takes.
+    /// Keeps, beside the two newest, the old checkpoints that `retention` says.
     #[must_use]
-    pub fn keeping(mut self, keep: impl Fn(&Manifest) -> bool + Send + 'static) -> Self {
-        self.keep = Box::new(keep);
+    pub(crate) fn keeping(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
+    }
+
+    /// The journal is needed from this boundary on: no checkpoint before it is there any more.
+    pub(crate) fn journal_from(&self) -> u64 {
+        self.journal_from
     }
 
     /// The newest checkpoint: restored or made.
@@ -150,7 +160,7 @@ impl Checkpointer {
         if let Err(error) = self.clean(id, before) {
             tracing::warn!("old checkpoints are not removed: {error}; trying again later");
         }
-        self.last.as_ref().ok_or_else(|| Error::Checkpoint(format!("{id} is forgotten")))
+        self.last.as_ref().ok_or_else(|| Error::Data(format!("{id} is forgotten")))
     }
 
     /// Remembers what workers brought to a checkpoint that did not come about: the next one says
@@ -170,7 +180,7 @@ impl Checkpointer {
                     known.files.extend(part.files);
                 }
                 Some(_) => {
-                    return Err(Error::Checkpoint(format!(
+                    return Err(Error::Data(format!(
                         "the workers do not agree on what the table `{name}` is; this is a mistake \
                          of the engine"
                     )));
@@ -197,7 +207,7 @@ impl Checkpointer {
         let passed = |place| hit(place).map_err(|e| Error::io(&*name, e));
         passed("checkpoint::manifest")?;
         if !self.store.put_if_absent(&path, &manifest.encode()?)? {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "{name} is there already, but was not written by this process: another one runs as \
                  generation {}; stop one of them",
                 self.writer.generation
@@ -253,7 +263,7 @@ impl Checkpointer {
         let Some(handle) = self.running.take_if(|handle| wait || handle.is_finished()) else {
             return;
         };
-        let panicked = |_| Err(Error::Checkpoint("the thread panicked".into()));
+        let panicked = |_| Err(Error::Data("the thread panicked".into()));
         self.took(handle.join().unwrap_or_else(panicked));
     }
 
@@ -271,7 +281,7 @@ impl Checkpointer {
                 last.generation < generation || last.generation == generation && last.epoch < epoch;
             if !is_next || last.partitions != partitions {
                 let id = CheckpointId { generation, epoch };
-                return Err(Error::Checkpoint(format!(
+                return Err(Error::Data(format!(
                     "{id} with {partitions} partitions cannot follow {} with {}",
                     last.id(),
                     last.partitions
@@ -284,7 +294,7 @@ impl Checkpointer {
             |pair| matches!(pair, [a, b] if (&a.source, a.partition) == (&b.source, b.partition)),
         ) || sinks.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
         if twice {
-            return Err(Error::Checkpoint(format!(
+            return Err(Error::Data(format!(
                 "two workers tell the position of one source partition or sink at epoch {epoch}"
             )));
         }
@@ -319,13 +329,18 @@ impl Checkpointer {
         })
     }
 
+    /// Asks whether this generation still has its place.
+    pub(crate) fn check_fence(&self) -> Result<()> {
+        (self.fence)()
+    }
+
     /// Whether this generation may still write.
     fn check_place(&self) -> Result<()> {
-        (self.fence)()?;
+        self.check_fence()?;
         match Manifest::list(&self.store)?.first() {
             Some(newest) if newest.generation > self.writer.generation => {
-                Err(Error::Checkpoint(format!(
-                    "generation {} has lost its place: there is {newest}; this process ends",
+                Err(Error::Replaced(format!(
+                    "generation {} has lost its place: there is {newest}; this one ends",
                     self.writer.generation
                 )))
             }
@@ -336,9 +351,8 @@ impl Checkpointer {
     /// Removes what neither `this` checkpoint, nor the one `before`, nor one that is to be kept
     /// needs.
     fn clean(&mut self, this: CheckpointId, before: Option<CheckpointId>) -> Result<()> {
-        let mut kept: BTreeSet<String> = BTreeSet::new();
         let mut known = BTreeMap::new();
-        let mut old = Vec::new();
+        let (mut old, mut ours) = (Vec::new(), Vec::new());
         for id in Manifest::list(&self.store)? {
             let manifest = match self.known.remove(&id) {
                 Some(manifest) => Ok(manifest),
@@ -346,22 +360,30 @@ impl Checkpointer {
             };
             match manifest {
                 Ok(manifest) => {
-                    if id >= this || Some(id) == before || (self.keep)(&manifest) {
-                        kept.extend(manifest.files().map(|file| file.path.clone()));
-                        known.insert(id, manifest);
-                    } else {
+                    if id <= this && self.is_ours(id, ours.last()) {
+                        ours.push(Old { id, time: manifest.time });
+                    } else if id < this {
                         old.push(id);
                     }
+                    known.insert(id, manifest);
                 }
                 // Damaged, and not one of those that count.
-                Err(Error::Checkpoint(_)) if id < this && Some(id) != before => old.push(id),
+                Err(Error::Data(_)) if id < this && Some(id) != before => old.push(id),
                 Err(error) => return Err(error),
             }
         }
+        ours.reverse();
+        let decided = self.retention.decide(&ours, clock::now())?;
+        let ours = ours.into_iter().map(|it| it.id);
+        old.extend(ours.filter(|id| *id < this && !decided.checkpoints.contains(id)));
+        known.retain(|id, _| !old.contains(id));
+        let files = known.values().flat_map(Manifest::files);
+        let kept: BTreeSet<String> = files.map(|file| file.path.clone()).collect();
         self.known = known;
         for id in old {
             self.delete(&id.path())?;
         }
+        self.journal_from = decided.journal_from;
         for entry in self.store.list(file::FOLDER)? {
             // What is being written for the next checkpoint has a later epoch.
             let is_old = file::made_for(&entry.path)
@@ -372,6 +394,14 @@ impl Checkpointer {
             }
         }
         Ok(())
+    }
+
+    /// Whether a checkpoint is one of those that led to the present one, of which `next` is the oldest
+    /// that was found yet. An earlier generation that wrote after it had lost its place wrote another
+    /// history.
+    fn is_ours(&self, id: CheckpointId, next: Option<&Old>) -> bool {
+        (id.generation == self.writer.generation || Some(id) <= self.began_from)
+            && next.is_none_or(|next| id.epoch < next.id.epoch)
     }
 
     fn delete(&self, path: &str) -> Result<()> {

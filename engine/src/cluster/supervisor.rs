@@ -52,11 +52,13 @@ impl Supervisor {
     /// second ends this process at once, and with it its children.
     ///
     /// With a data directory, processes that fail are started again, all together: after a pause
-    /// that grows, and not for ever. See [`Restarts`](super::Restarts).
+    /// that grows, and not for ever. See [`Restarts`](super::Restarts). Then success means that all
+    /// that was ever accepted there is completed.
     ///
     /// # Errors
     /// When a child cannot be started, or one has failed: the first cause, in one line. By then
-    /// all children have ended. With a data directory, when starting again cannot help or has not.
+    /// all children have ended. With a data directory, when starting again cannot help or has not; also
+    /// when it was asked to drain while none of them computed, and the journal may have more to complete.
     pub fn run(self) -> Result<()> {
         let (tell, events) = sync_channel(1024);
         let signalled = tell.clone();
@@ -91,23 +93,29 @@ impl Supervisor {
         watch.until_all_ended(events)
     }
 
-    /// Start after start, until one ends well, or the wish to drain ends them all.
+    /// Start after start, until one ends well, or the wish to drain ends them all. It ends well when all
+    /// that was accepted is completed, by whichever start: before processes compute, or between two
+    /// starts, nobody completes anything.
     fn again_and_again(
         &self,
         data: &DataDir,
         tell: &SyncSender<Event>,
         events: &Receiver<Event>,
     ) -> Result<()> {
+        // Of this supervisor's starts none is in it.
+        let before = data.current()?;
         if !self.take_place(data, events)? {
-            return Ok(());
+            return not_begun(data, before);
         }
         let mut row = Row::new(&self.limits.restarts);
-        let mut used = None;
+        let (mut last, mut used) = (None, None);
         for start in 0.. {
-            let ended = match self.generation(data, used, events) {
-                Ok(None) => return Ok(()),
+            let ended = match self.generation(data, last, used, events) {
+                Ok(None) => return not_begun(data, before),
+                Err(replaced @ Error::Replaced(_)) => return Err(replaced),
                 Ok(Some(generation)) => {
                     tracing::info!("generation {generation} starts");
+                    last = Some(generation);
                     let ended = self.once(start, generation, tell, events);
                     if ended.as_ref().is_ok_and(|ended| ended.formed) {
                         used = Some(generation);
@@ -118,7 +126,9 @@ impl Supervisor {
             };
             // What keeps a start from beginning is a failure like one after it.
             let ended = ended.unwrap_or_else(|error| Ended::before_it_began(&error));
-            let Some(cause) = ended.cause else { return Ok(()) };
+            let Some(cause) = ended.cause else {
+                return if ended.formed { Ok(()) } else { not_begun(data, before.max(start)) };
+            };
             if ended.drained {
                 return Err(in_kind(&cause));
             }
@@ -128,14 +138,14 @@ impl Supervisor {
                 Next::Start { after, attempt: 0 } => {
                     tracing::warn!("{told}; its record was set aside, starting again in {after:?}");
                     if drained(events, after) {
-                        return Ok(());
+                        return Err(remains(data, &told));
                     }
                 }
                 Next::Start { after, attempt } => {
                     let limit = self.limits.restarts.limit;
                     tracing::warn!("{told}; restart {attempt} of at most {limit} in {after:?}");
                     if drained(events, after) {
-                        return Ok(());
+                        return Err(remains(data, &told));
                     }
                 }
             }
@@ -165,15 +175,18 @@ impl Supervisor {
         }
     }
 
-    /// The generation of the next start; none if asked to drain meanwhile. `used` was that of an
-    /// earlier one, and is none of a later.
+    /// The generation of the next start; none if asked to drain meanwhile. `last` was that of the
+    /// start before; `used` that of an earlier one, and is none of a later.
     fn generation(
         &self,
         data: &DataDir,
+        last: Option<u64>,
         used: Option<u64>,
         events: &Receiver<Event>,
     ) -> Result<Option<u64>> {
         if self.process.is_none_or(|process| process == 0) {
+            // Nobody else takes one as long as this program has its place.
+            last.map_or(Ok(()), |last| data.check_place(last))?;
             return data.claim().map(Some);
         }
         // If it is an old one, some process of the newer refuses this one, which then looks again.
@@ -191,6 +204,23 @@ impl Supervisor {
             ))),
         }
     }
+}
+
+/// What is said when it is asked to end before anything was computed. `before` is not 0 if there was a
+/// start that may have left something.
+fn not_begun(data: &DataDir, before: u64) -> Result<()> {
+    match before {
+        0 => Ok(()),
+        _ => Err(remains(data, "no process had begun to compute")),
+    }
+}
+
+fn remains(data: &DataDir, why: &str) -> Error {
+    Error::Cluster(format!(
+        "{why}; then it was asked to end: what was accepted and is not completed remains in the journal \
+         in {}, and the next start completes it",
+        data.path().display()
+    ))
 }
 
 impl Ended {

@@ -73,7 +73,7 @@ impl Contents {
 
 /// The rows that changed in an epoch, with what they are since.
 pub(super) fn rows(step: &Step) -> Result<Vec<(RowKey, Option<Vec<u8>>)>> {
-    let malformed = |_| Error::State("a replay told of a row that has no end".to_string());
+    let malformed = |_| Error::Data("a replay told of a row that has no end".to_string());
     let mut found = Vec::new();
     for (table, bytes) in &step.rows {
         for row in Rows::read(bytes) {

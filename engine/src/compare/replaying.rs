@@ -110,9 +110,6 @@ fn within(name: &str, error: &Error) -> Error {
     match error {
         Error::Panic(_) | Error::SetAside { .. } => Error::Panic(text),
         Error::Data(_) => Error::Data(text),
-        Error::Journal(_) => Error::Journal(text),
-        Error::Checkpoint(_) => Error::Checkpoint(text),
-        Error::State(_) => Error::State(text),
         Error::Usage(_) => Error::Usage(text),
         _ => Error::Cluster(text),
     }

@@ -71,7 +71,7 @@ pub(crate) fn trace(
 }
 
 fn bytes(value: &impl Serialize) -> Result<Vec<u8>> {
-    postcard::to_stdvec(value).map_err(|e| Error::State(format!("what a replay released: {e}")))
+    postcard::to_stdvec(value).map_err(|e| Error::Data(format!("what a replay released: {e}")))
 }
 
 /// Reads such a stream.

@@ -151,7 +151,8 @@ pub(super) struct Args {
 
     /// What is kept of the journal, as in 24h, 10GB or forever [default: needed]
     ///
-    /// needed keeps what the checkpoints need. What is kept beyond can be replayed.
+    /// needed keeps what the two newest checkpoints need. What is kept beyond can be replayed: some older
+    /// checkpoints are kept with it, at most 20. A size is that of the whole program.
     #[arg(long, value_name = "LIMIT", help_heading = "Durability", value_parser = keep_journal)]
     pub(super) keep_journal: Option<KeepJournal>,
 

@@ -104,9 +104,14 @@ fn teach(command: &Command, program: &str, long: bool) -> String {
          ANABRANCH_LOG, the application's as {own_variable}. NO_COLOR turns colours off.\n\
          \n{}  --config FILE names a TOML file whose keys are the long names of the options:\n\n      \
          workers = 4\n      epoch = \"1ms\"\n      quiet = true\n\n  A flag goes before the \
-         environment, the environment before the file, the file before the\n  default.\n",
+         environment, the environment before the file, the file before the\n  default.\n\
+         \n{}  0  all that was accepted is completed\n  \
+         1  something failed while it ran; with --data-dir the next start goes on from there\n  \
+         2  an option or the application is wrong\n  \
+         3  what is kept in --data-dir is damaged, or not this program's\n",
         heading("Environment"),
-        heading("Configuration file")
+        heading("Configuration file"),
+        heading("Exit codes")
     );
     text
 }

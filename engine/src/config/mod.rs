@@ -147,15 +147,17 @@ pub enum Durability {
     Sync,
 }
 
-/// What is kept of the journal.
+/// What is kept of the journal, and with it the checkpoints from which it can be replayed: one at or
+/// before its begin, and so many after it that the begin can move on in steps of a 16th of the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepJournal {
-    /// What the kept checkpoints need.
+    /// What the two newest checkpoints need.
     #[default]
     Needed,
     /// At least what entered in the last so much time.
     Age(Duration),
-    /// At least the last so many bytes.
+    /// The newest, at most so many bytes of the whole program, on all workers of all processes; unless the
+    /// two newest checkpoints need more.
     Size(u64),
     /// All of it.
     Forever,

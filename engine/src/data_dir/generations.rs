@@ -9,10 +9,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::locks::host_name;
-use super::{DataDir, sync_directory};
+use super::{DataDir, read, sync_directory};
 use crate::{Error, Result, clock};
 
 /// How many numbers are tried when others start at the same time.
@@ -21,11 +21,11 @@ const TRIES: u64 = 100;
 const KEPT: u64 = 100;
 
 /// What a generation's file says.
-#[derive(Serialize)]
-struct Generation<'a> {
+#[derive(Serialize, Deserialize)]
+struct Generation {
     generation: u64,
-    program: &'a str,
-    version: &'a str,
+    program: String,
+    version: String,
     pid: u32,
     host: String,
     time: String,
@@ -79,6 +79,35 @@ impl DataDir {
         Ok(!exists(generation.saturating_add(1))? && exists(generation)?)
     }
 
+    /// As [`is_current`](Self::is_current), in words.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] if a later generation has begun, with who it is; as `is_current`.
+    pub(crate) fn check_place(&self, generation: u64) -> Result<()> {
+        if self.is_current(generation)? {
+            return Ok(());
+        }
+        let (newest, path) = (self.current()?, self.path().display());
+        let taken = match newest > generation {
+            true => format!("generation {newest} has begun{}", self.claimed_by(newest)),
+            false => format!("its file in {} is gone", self.generations().display()),
+        };
+        Err(Error::Replaced(format!(
+            "generation {generation} has lost its place in {path}: {taken}; this one ends, and leaves \
+             everything to it"
+        )))
+    }
+
+    /// Who took a generation, as far as its file says it.
+    fn claimed_by(&self, generation: u64) -> String {
+        let text = read(&file(&self.generations(), generation)).ok().flatten();
+        let says = text.and_then(|text| serde_json::from_str(&text).ok());
+        says.map(|Generation { program, pid, host, time, .. }| {
+            format!(" (`{program}`, pid {pid} on {host}, at {time})")
+        })
+        .unwrap_or_default()
+    }
+
     /// Whether it could be made: false if it exists.
     fn make(&self, folder: &Path, generation: u64) -> Result<bool> {
         let path = file(folder, generation);
@@ -91,8 +120,8 @@ impl DataDir {
         };
         let says = Generation {
             generation,
-            program: &self.0.program,
-            version: env!("CARGO_PKG_VERSION"),
+            program: self.0.program.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             host: host_name(),
             time: clock::now().to_string(),

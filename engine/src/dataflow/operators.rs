@@ -136,8 +136,6 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     let mut durability = None;
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
     let mut ends = Vec::new();
-    // A boundary between epochs, or what one has done, is there only in order.
-    let in_order = plan.order == Order::Deterministic || opener.durable.is_some();
     let order = topology.order.clone();
     let mut sinks: Vec<Option<SinkPlan>> = plan.sinks.drain(..).map(Some).collect();
     let mut relays: Vec<Option<Relay>> = plan.relays.drain(..).map(Some).collect();
@@ -157,8 +155,7 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 merge(scope, inputs, index, relay, &topology, &plan, &fault)
             }
             Operator::Group(index) => {
-                let (watched, durability) = (tables.clone(), durability.clone());
-                let after = After { in_order, durability, watched };
+                let after = After { durability: durability.clone(), watched: tables.clone() };
                 let (end, outputs) =
                     group(scope, inputs, index, &topology, &mut plan, after, &fault);
                 ends.push(end);
@@ -168,9 +165,10 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 if let Some(sink) = sinks.get_mut(index).and_then(Option::take) {
                     let own = plan.placement.sink_worker(index) == plan.placement.this_worker();
                     let opener = own.then_some(&opener);
-                    let after = After { in_order, durability: durability.clone(), watched: None };
-                    let sink = (index, sink);
-                    ends.push(sink_operator(scope, inputs, sink, opener, &plan, after, &fault));
+                    let (sink, durability) = ((index, sink), durability.clone());
+                    ends.push(sink_operator(
+                        scope, inputs, sink, opener, &plan, durability, &fault,
+                    ));
                 }
                 Vec::new()
             }
@@ -301,10 +299,8 @@ fn merge<'s>(
     streams
 }
 
-/// What a group or a sink does beside handling records.
+/// What a group does beside applying records.
 struct After<'s> {
-    /// Whether an epoch is applied when it is complete.
-    in_order: bool,
     durability: Option<Durability<'s>>,
     watched: Option<TableTrace>,
 }
@@ -319,7 +315,7 @@ fn group<'s>(
     after: After<'s>,
     fault: &Fault,
 ) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
-    let After { in_order, durability, watched } = after;
+    let After { durability, watched } = after;
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -340,6 +336,7 @@ fn group<'s>(
         ports.push(port.port);
     }
     let computations = computations.join(" or ");
+    let at_once = plan.order == Order::Arrival;
     let count = 1 + outputs.outputs.len();
     let names = Rc::clone(&plan.source_names);
     let fault = fault.clone();
@@ -364,7 +361,7 @@ fn group<'s>(
                     snapshots.borrow_mut().group_reached(boundary, &tables);
                 }
                 let Some(epoch) = held.epochs.keys().next().copied() else { break };
-                if in_order && open(frontiers, epoch) {
+                if !at_once && open(frontiers, epoch) {
                     break;
                 }
                 for port in &mut ports {
@@ -403,11 +400,11 @@ fn sink_operator<'s>(
     (index, sink): (usize, SinkPlan),
     opener: Option<&Opener>,
     plan: &Plan,
-    after: After<'s>,
+    durability: Option<Durability<'s>>,
     fault: &Fault,
 ) -> ParcelStream<'s> {
     let SinkPlan { name, mut sink } = sink;
-    let After { in_order, durability, .. } = after;
+    let at_once = plan.order == Order::Arrival;
     let mut builder = OperatorBuilder::new(format!("sink {name}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -460,7 +457,7 @@ fn sink_operator<'s>(
                     boundary = None;
                 }
                 let Some(epoch) = held.epochs.keys().next().copied() else { break };
-                if in_order && open(frontiers, epoch) {
+                if !at_once && open(frontiers, epoch) {
                     return true;
                 }
                 match guarded(&fault, &name, || sink.deliver(epoch)) {

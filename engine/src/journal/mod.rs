@@ -10,11 +10,12 @@
 //! and names the file and the offset.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::Error;
+use crate::config::Durability;
 
 mod commit;
+mod extent;
 mod frame;
 mod reader;
 mod segment;
@@ -24,36 +25,15 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use extent::{Extent, has_beginning};
 pub(crate) use frame::{FrameHead, Kind};
 pub(crate) use reader::{Access, LaneEnd, LaneReader};
 pub(crate) use segment::{LaneName, LanePosition, lanes};
 pub(crate) use writer::Journal;
 
-/// When what came in counts as kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// When the operating system has it: it survives the end of the program, not a power cut.
-    Async,
-    /// When the disk has it.
-    Sync,
-}
-
-/// Which segments are kept though no checkpoint needs them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// None.
-    Needed,
-    /// Those that were written to within that time.
-    For(Duration),
-    /// The newest, up to so many bytes, those that are needed included.
-    Bytes(u64),
-    /// All.
-    Forever,
-}
-
 /// A refusal, with what can be done.
 fn refused(path: &Path, at: u64, what: &str, remedy: &str) -> Error {
-    Error::Journal(format!(
+    Error::Data(format!(
         "the journal segment {} cannot be used, offset {at}: {what}; {remedy}",
         path.display()
     ))

@@ -16,7 +16,7 @@ use super::segment::{
 };
 use super::tail::{self, Tail};
 use crate::failpoint::hit;
-use crate::{Error, Result, Time};
+use crate::{Error, Result};
 
 /// What a reader may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,6 @@ pub(super) struct Kept {
     pub(super) last_epoch: u64,
     /// From this epoch on everything is in this segment and later ones.
     pub(super) whole_from: u64,
-    pub(super) bytes: u64,
-    /// When it was last written to.
-    pub(super) closed: Time,
 }
 
 /// A frame, as it is in the reader.
@@ -114,7 +111,7 @@ impl LaneReader {
             }
         }
         let links = chain(&folder, lane, &found, from_epoch)?;
-        let end = LaneEnd { segments: kept(&folder, lane, &found, &links)?, ..LaneEnd::default() };
+        let end = LaneEnd { segments: kept(&folder, lane, &found, &links), ..LaneEnd::default() };
         let start = links.first().map(|link| link.header.position.clone()).unwrap_or_default();
         let mut reader = Self {
             links: links.clone().into(),
@@ -372,22 +369,10 @@ fn chain(
 }
 
 /// All segments, for those who drop some. Of those that are not read only the names are known.
-fn kept(
-    folder: &Path,
-    lane: &LaneName,
-    found: &[(SegmentName, u64)],
-    links: &[Link],
-) -> Result<Vec<Kept>> {
+fn kept(folder: &Path, lane: &LaneName, found: &[(SegmentName, u64)], links: &[Link]) -> Vec<Kept> {
     let mut kept = Vec::with_capacity(found.len());
-    for (index, (name, bytes)) in found.iter().enumerate() {
+    for (index, (name, _)) in found.iter().enumerate() {
         let path = folder.join(name.file());
-        let failed = |e| Error::io(format!("reading the journal segment {}", path.display()), e);
-        let changed = match fs::metadata(&path).and_then(|known| known.modified()) {
-            // Another process drops it while this one looks.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            changed => changed.map_err(failed)?,
-        };
-        let since = changed.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let link = links.iter().find(|link| link.header.name == *name);
         let whole_from = match link {
             Some(link) => link.header.whole_from(),
@@ -402,11 +387,9 @@ fn kept(
             name: *name,
             last_epoch: found.get(index + 1).map_or(u64::MAX, |(next, _)| next.first_epoch),
             whole_from,
-            bytes: *bytes,
-            closed: Time::ZERO.after(since),
         });
     }
-    Ok(kept)
+    kept
 }
 
 /// Cuts what is torn.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use super::Durability;
 use super::commit::{Batch, Committer, LaneFile, Piece, Shared, Trouble};
 use super::frame::{self, FrameHead, PAYLOAD_MAX, POSITION_MAX, Place};
 use super::reader::{Kept, LaneEnd};
 use super::segment::{self, Header, LaneName, LanePosition, Prior, SOURCE_MAX, SegmentName};
-use super::{Durability, Keep};
-use crate::{Error, Result, Time, clock};
+use crate::{Error, Result};
 
 /// A segment that has more is ended with its epoch.
 const SEGMENT_MAX: u64 = 64 << 20;
@@ -121,11 +121,11 @@ impl Journal {
         let limits = self.limits;
         let generation = self.generation;
         let Some(to) = self.lanes.get_mut(lane) else {
-            return Err(Error::Journal(format!("the journal has no lane {lane}")));
+            return Err(Error::Data(format!("the journal has no lane {lane}")));
         };
         let wrong = |why: &str| {
             let LaneName { source, partition } = &to.name;
-            Err(Error::Journal(format!("partition {partition} of source `{source}`: {why}")))
+            Err(Error::Data(format!("partition {partition} of source `{source}`: {why}")))
         };
         if let Some(why) = to.position.refuses(&head) {
             return wrong(&why);
@@ -215,43 +215,15 @@ impl Journal {
         self.hand_over();
     }
 
-    /// Drops segments all of whose frames are before `epoch`, as far as `keep` lets them go. From the
-    /// epoch that is returned on everything is still there, in all lanes of this journal.
-    pub(crate) fn drop_before(&mut self, epoch: u64, keep: Keep) -> u64 {
-        let now = clock::now();
-        let mut total: u64 =
-            self.lanes.iter().flat_map(|lane| &lane.segments).map(|s| s.bytes).sum();
-        // Of those that may go in their lanes, the one that ends first is the next to go.
-        let next = |lanes: &[Lane]| {
-            let front = |(index, lane): (usize, &Lane)| {
-                let [front, _, ..] = lane.segments.as_slice() else { return None };
-                (front.last_epoch < epoch).then_some((front.last_epoch, index))
-            };
-            lanes.iter().enumerate().filter_map(front).min()
-        };
-        let mut held = Vec::new();
-        while let Some((_, index)) = next(&self.lanes) {
-            let Some(lane) = self.lanes.get_mut(index) else { break };
-            let Some(front) = lane.segments.first() else { break };
-            let go = match keep {
-                Keep::Needed => true,
-                Keep::For(time) => front.closed.after(time) < now,
-                Keep::Bytes(most) => total > most,
-                Keep::Forever => false,
-            };
-            if go {
-                let gone = lane.segments.remove(0);
-                total -= gone.bytes;
-                self.batch.remove.push((index, gone.name));
-            } else {
-                // Nothing of this lane may go; the others may still.
-                held.push((index, std::mem::take(&mut lane.segments)));
-            }
-        }
-        for (index, segments) in held {
-            if let Some(lane) = self.lanes.get_mut(index) {
-                lane.segments = segments;
-            }
+    /// Drops segments all of whose frames are before `epoch`. From the epoch that is returned on
+    /// everything is still there, in all lanes of this journal.
+    pub(crate) fn drop_before(&mut self, epoch: u64) -> u64 {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            // The last one is written to.
+            let present = lane.segments.len().saturating_sub(1);
+            let old = lane.segments.iter().take(present).take_while(|s| s.last_epoch < epoch);
+            let old = old.count();
+            self.batch.remove.extend(lane.segments.drain(..old).map(|gone| (index, gone.name)));
         }
         if !self.batch.remove.is_empty() {
             self.hand_over();
@@ -324,16 +296,13 @@ impl Lane {
         self.frames = true;
         if let Some(present) = self.segments.last_mut() {
             present.last_epoch = head.epoch;
-            present.bytes += bytes;
         }
     }
 
     /// Begins a segment after the present one.
     fn begin(&mut self, generation: u64, first_epoch: u64) -> (SegmentName, Vec<u8>) {
-        let prior = self.segments.last_mut().map(|present| {
-            present.closed = clock::now();
-            Prior { name: present.name, length: self.total - self.before }
-        });
+        let length = self.total - self.before;
+        let prior = self.segments.last().map(|present| Prior { name: present.name, length });
         self.begin_after(SegmentName { generation, first_epoch }, prior)
     }
 
@@ -350,8 +319,6 @@ impl Lane {
             name,
             last_epoch: self.position.last_epoch.unwrap_or(0),
             whole_from,
-            bytes: header.len() as u64,
-            closed: Time::ZERO,
         });
         (name, header)
     }
@@ -361,7 +328,7 @@ impl Lane {
 fn begin(root: &Path, generation: u64, name: LaneName, end: LaneEnd) -> Result<(Lane, LaneFile)> {
     let folder = name.folder(root);
     if name.source.len() > SOURCE_MAX || end.position.position.len() > POSITION_MAX {
-        return Err(Error::Journal(format!(
+        return Err(Error::Data(format!(
             "source `{}` cannot be journaled: its name or its position is too long",
             name.source
         )));
@@ -369,7 +336,7 @@ fn begin(root: &Path, generation: u64, name: LaneName, end: LaneEnd) -> Result<(
     segment::create_folder(root, &folder)?;
     let newest = segment::list(&folder)?.into_iter().map(|(name, _)| name).max();
     if let Some(newest) = newest.filter(|newest| newest.generation >= generation) {
-        return Err(Error::Journal(format!(
+        return Err(Error::Data(format!(
             "generation {generation} cannot go on with the journal: {} was begun by generation {}, \
              which is not older; end this program if another one took its place",
             folder.join(newest.file()).display(),

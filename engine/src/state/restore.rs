@@ -146,11 +146,11 @@ impl Stores {
         stored
             .iter()
             .map(|stored| {
-                let fate = self.fate(stored).map_err(Error::State)?;
+                let fate = self.fate(stored).map_err(Error::Data)?;
                 if let Fate::Restored(restoring) = &fate
                     && !taken.insert(restoring.table.schema().name)
                 {
-                    return Err(Error::State(format!(
+                    return Err(Error::Data(format!(
                         "the checkpoint has two tables for `{}`, one under an old name; take away \
                          `app.renamed`, and declare the other one by `app.dropped`",
                         restoring.table.schema().name

@@ -69,7 +69,7 @@ pub(super) struct Migration<V> {
 type Migrate<V> = Box<dyn Fn(Codec, &[u8]) -> Result<V, String>>;
 
 pub(super) fn cannot_encode(table: &str, problem: &str) -> Error {
-    Error::State(format!(
+    Error::Data(format!(
         "a row of table `{table}` cannot be encoded: {problem}; change its types, or their serde \
          attributes, so that they can be"
     ))
@@ -77,7 +77,7 @@ pub(super) fn cannot_encode(table: &str, problem: &str) -> Error {
 
 pub(super) fn cannot_decode(table: &str, part: &str, row: RowBytes<'_>, problem: &str) -> Error {
     let hex: String = row.key.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    Error::State(format!(
+    Error::Data(format!(
         "the {part} of a row of table `{table}` cannot be decoded (partition {}, key {hex} in hex): \
          {problem}; if its type changed, declare how by `app.migrated`",
         row.partition

@@ -231,7 +231,7 @@ fn a_record_that_was_set_aside_costs_one_start_without_a_pause() {
     let dir = Dir::new();
     // A pause would outlast the test.
     let settings = [("CLUSTER_TEST_PAUSE_MS", "3600000"), ("CLUSTER_TEST_RESTARTS", "1")];
-    let mut supervisor = start_with(&dir, 2, &settings);
+    let supervisor = start_with(&dir, 2, &settings);
     for generation in 1..4 {
         up(&dir, 2, generation);
         publish(&dir.path("aside-1"), &format!("prices-0-{generation}"));
@@ -240,8 +240,10 @@ fn a_record_that_was_set_aside_costs_one_start_without_a_pause() {
     // The same one again counts.
     publish(&dir.path("aside-0"), "prices-0-3");
     until("a pause", || supervisor.errors().contains("restart 1 of at most 1 in").then_some(()));
-    drain(&mut supervisor, &children);
     assert_eq!(supervisor.errors().matches("its record was set aside").count(), 3);
+    signal("TERM", supervisor.pid());
+    remains(supervisor, "`x` panicked at prices-0-3");
+    assert!(children.iter().all(|pid| gone(*pid)), "a child outlived the supervisor");
 }
 
 #[test]
@@ -255,17 +257,66 @@ fn what_a_restart_cannot_mend_ends_at_once() {
     assert_eq!(generation(&dir), 1);
 }
 
+/// What a supervisor says that was asked to end while nobody computed.
+fn remains(mut supervisor: Process, why: &str) {
+    let failure = supervisor.failure();
+    let said =
+        "then it was asked to end: what was accepted and is not completed remains in the journal";
+    assert!(failure.contains(why) && failure.contains(said), "{failure}");
+    assert!(failure.contains("and the next start completes it"), "{failure}");
+}
+
 #[test]
-fn a_signal_in_a_pause_ends_with_success() {
+fn a_signal_in_a_pause_says_what_remains() {
     for name in ["TERM", "INT"] {
         let dir = Dir::new();
-        let mut supervisor = start_with(&dir, 2, &[("CLUSTER_TEST_PAUSE_MS", "3600000")]);
+        let supervisor = start_with(&dir, 2, &[("CLUSTER_TEST_PAUSE_MS", "3600000")]);
         signal("KILL", up(&dir, 2, 1)[0]);
         until("a pause", || supervisor.errors().contains("restart 1 of").then_some(()));
         signal(name, supervisor.pid());
-        assert_eq!(supervisor.end().code(), Some(0));
+        remains(supervisor, "was lost: killed by SIGKILL (9)");
         assert_eq!(generation(&dir), 1);
     }
+}
+
+#[test]
+fn a_signal_before_the_start_says_what_may_remain_of_an_earlier_one() {
+    let dir = Dir::new();
+    let mut first = start(&dir, "hold", 1);
+    let orphan = up(&dir, 1, 1)[0];
+    signal("STOP", orphan);
+    signal("KILL", first.pid());
+    first.end();
+    let second = start(&dir, "hold", 1);
+    until("it waits", || second.errors().contains("waiting for").then_some(()));
+    signal("TERM", second.pid());
+    remains(second, "no process had begun to compute");
+    signal("KILL", orphan);
+    assert_eq!(generation(&dir), 1);
+}
+
+#[test]
+fn a_signal_before_the_very_first_start_ends_with_success() {
+    let dir = Dir::new();
+    let settings = listed(&dir, 2);
+    let mut alone = Process::start(&dir, "host-1", &settings[1]);
+    until("it waits", || alone.errors().contains("waiting for").then_some(()));
+    signal("TERM", alone.pid());
+    assert_eq!(alone.end().code(), Some(0), "{}", alone.errors());
+    assert_eq!(generation(&dir), 0);
+}
+
+#[test]
+fn a_supervisor_whose_place_was_taken_starts_no_other_generation() {
+    let dir = Dir::new();
+    let mut supervisor = start(&dir, "hold", 1);
+    let children = up(&dir, 1, 1);
+    DataDir::open(dir.path("data"), "program", 8).unwrap().claim().unwrap();
+    signal("KILL", children[0]);
+    let failure = supervisor.failure();
+    assert!(failure.contains("generation 1 has lost its place in"), "{failure}");
+    assert!(failure.contains("generation 2 has begun (`program`, pid "), "{failure}");
+    assert_eq!(generation(&dir), 2);
 }
 
 #[test]

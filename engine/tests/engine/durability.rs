@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use anabranch::checkpoint::{Manifest, Store};
 use anabranch::config::Config;
+use anabranch::data_dir::DataDir;
 use anabranch::prelude::*;
 use anabranch::sink::{Guarantee, Outgoing, Sink, Taken, Writer};
-use anabranch::source::{Nature, OpenContext};
-use anabranch::{Drain, Record, Span, replay, run, run_until};
+use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source};
+use anabranch::{Drain, Error, Record, Span, replay, run, run_until};
 
 use crate::support::{Lines, Memory, Sequence, bounded};
 
@@ -48,6 +50,8 @@ impl Drop for Folder {
 struct Released<T> {
     lines: Arc<Mutex<Vec<String>>>,
     full: usize,
+    /// It fails when it has so many.
+    breaks: usize,
     drain: Drain,
     of: std::marker::PhantomData<fn(T)>,
 }
@@ -55,7 +59,7 @@ struct Released<T> {
 impl<T> Released<T> {
     fn new() -> Self {
         let (lines, drain) = (Arc::default(), Drain::default());
-        Self { lines, full: usize::MAX, drain, of: std::marker::PhantomData }
+        Self { lines, full: usize::MAX, breaks: usize::MAX, drain, of: std::marker::PhantomData }
     }
 
     fn len(&self) -> usize {
@@ -97,6 +101,9 @@ impl<T: Record + Debug> Writer<T> for Releasing<T> {
     fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
         let mut lines = self.of.lines.lock().unwrap();
         while let Some((id, record)) = batch.peek() {
+            if self.at >= self.of.breaks {
+                return Err(Error::Connector("the sink is broken".to_string()));
+            }
             let line = format!("{id} {record:?}");
             match lines.get(self.at) {
                 Some(known) => assert_eq!(&line, known, "line {} was another one", self.at),
@@ -271,6 +278,69 @@ fn a_replay_releases_what_was_released_on_any_number_of_workers() {
     }
 }
 
+/// Counts long texts.
+fn counted(
+    app: &App,
+    input: &Memory<String>,
+    released: impl Sink<Item = (i64, u64)>,
+) -> Result<()> {
+    app.source("numbers", input.clone())
+        .key_by(|number: &String| number.len() as u8)
+        .compute("count", HASHES, |_, mut count, out: &mut Context<'_, (i64, u64)>| {
+            *count += 1;
+            out.emit((out.now().as_nanos(), *count));
+        })
+        .sink("released", released);
+    Ok(())
+}
+
+/// A journal that lost its beginning can be replayed from where it begins now.
+#[test]
+fn a_journal_is_kept_with_the_checkpoint_to_replay_it_from() {
+    let mut folder = Folder::new("middle");
+    folder.1 = "4MiB";
+    // Each of 1 KiB, as the journal has it.
+    let records = (0..60_000).map(|n: u64| (None, format!("{n:01024}"))).collect();
+    let input = Memory { nature: Nature::Live, ..Memory::new(vec![records]) };
+    let mut released = Released::<(i64, u64)>::new();
+    let segments = folder.0.join("journal/numbers/0");
+    let begins = || {
+        let names = std::fs::read_dir(&segments).unwrap().map(|it| it.unwrap().file_name());
+        names.min().is_some_and(|name| name.to_str().unwrap().starts_with("00000000000000000000-"))
+    };
+    let store = Store::directory(&folder.0.join("checkpoints"));
+    // Until the beginning is dropped, and there are checkpoints that only a replay needs.
+    let mut kept = Vec::new();
+    while released.len() == 0 || begins() || kept.len() < 3 {
+        assert!(released.len() < 60_000, "it is never dropped: {kept:?}");
+        released.full = released.len() + 2_000;
+        released.drain = Drain::default();
+        let (config, drain, of) = (folder.config(2), released.drain.clone(), released.clone());
+        let input = input.clone();
+        let build = move |app: &App| counted(app, &input, of.clone());
+        bounded(move || run_until(&config, build, &drain).unwrap());
+        // The thread that writes checkpoints may have one to finish; it holds the directory as long.
+        std::fs::File::open(folder.0.join("lock")).unwrap().lock().unwrap();
+        kept = Manifest::list(&store).unwrap();
+    }
+    let lines = released.lines();
+    let oldest = i64::try_from(kept.last().unwrap().epoch).unwrap();
+    assert!(time(&lines[0]) < oldest, "{oldest} is not in the middle");
+    let replayed = |from: i64| {
+        let span = Span { from: Some(Time::from_nanos(from)), to: None };
+        let (config, lines, input) = (folder.config(3), Lines::default(), input.clone());
+        let of = lines.clone();
+        let build = move |app: &App| counted(app, &input, of.sink());
+        bounded(move || replay(&config, span, build)).map(|_| lines.take())
+    };
+    let again = replayed(oldest).unwrap();
+    let wanted: Vec<_> = lines.iter().filter(|line| time(line) >= oldest).collect();
+    assert!(wanted.len() > 1_000, "{}", wanted.len());
+    assert!(again.lines().eq(wanted), "{} lines", again.lines().count());
+    let refused = replayed(oldest - 1).unwrap_err().to_string();
+    assert!(refused.contains("does not go back to"), "{refused}");
+}
+
 #[test]
 fn a_record_that_user_code_panics_on_is_met_once() {
     for (nature, workers) in [(Nature::Recorded, 1), (Nature::Recorded, 3), (Nature::Live, 2)] {
@@ -327,6 +397,169 @@ fn a_record_that_user_code_panics_on_is_met_once() {
         assert_eq!(letters.len(), 2, "{letters:?}");
         assert!(letters[0].contains("no 7001") && letters[1].contains("no 15004"), "{letters:?}");
     }
+}
+
+/// Who is asked to end while it completes what an earlier run has accepted completes it.
+#[test]
+fn a_run_that_is_to_end_at_once_completes_what_was_journaled() {
+    let mut folder = Folder::new("at-once");
+    folder.1 = "forever";
+    let inputs = inputs(12, Nature::Live);
+    let mut released = Released::new();
+    released.breaks = 5_000;
+    let (config, of, from) = (folder.config(2), released.clone(), inputs.clone());
+    let build = move |app: &App| {
+        observe(app, &from, of.clone());
+        Ok(())
+    };
+    let error = bounded(move || run(&config, build).unwrap_err());
+    assert!(error.to_string().contains("the sink is broken"), "{error}");
+    let before = released.len();
+    released.breaks = usize::MAX;
+    released.drain.request();
+    let (config, of, from) = (folder.config(3), released.clone(), inputs.clone());
+    let drain = released.drain.clone();
+    bounded(move || {
+        let build = move |app: &App| {
+            observe(app, &from, of.clone());
+            Ok(())
+        };
+        run_until(&config, build, &drain).unwrap();
+    });
+    let lines = released.lines();
+    let (journaled, _) = replayed(&folder, &inputs, 1, Span { from: None, to: None });
+    assert!(lines.len() > before && lines.len() < 69_000, "{} after {before}", lines.len());
+    assert!(lines == journaled, "{} of {}", lines.len(), journaled.len());
+}
+
+/// A live source that brings something now and then, or nothing, and never ends.
+#[derive(Clone)]
+struct Endless {
+    busy: bool,
+    opened: std::sync::mpsc::SyncSender<()>,
+}
+
+impl Source for Endless {
+    type Item = u64;
+
+    fn describe(&self) -> String {
+        "endless".to_string()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::Live
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        Ok(1)
+    }
+
+    fn open(&self, _: usize, context: &OpenContext) -> Result<Box<dyn Reader<u64>>> {
+        Ok(Box::new(EndlessReader { of: self.clone(), next: context.resume.from }))
+    }
+}
+
+struct EndlessReader {
+    of: Endless,
+    next: u64,
+}
+
+impl Reader<u64> for EndlessReader {
+    fn read(&mut self, intake: &mut Intake<u64>) -> Result<Progress> {
+        let _ = self.of.opened.try_send(());
+        if !self.of.busy {
+            return Ok(Progress::Idle);
+        }
+        intake.frame(self.next, None, 8);
+        intake.accept(self.next);
+        self.next += 1;
+        Ok(Progress::Ready)
+    }
+}
+
+#[test]
+fn a_generation_that_was_replaced_ends_by_itself() {
+    for (busy, workers) in [(false, 1), (true, 2)] {
+        let folder = Folder::new("replaced");
+        let (opened, is_open) = std::sync::mpsc::sync_channel(1);
+        let (config, source) = (folder.config(workers), Endless { busy, opened });
+        let run = std::thread::spawn(move || {
+            bounded(move || {
+                let build = move |app: &App| {
+                    app.source("numbers", source.clone())
+                        .key_by(|value| (value % 5) as u8)
+                        .compute("count", HASHES, |_, mut count, _: &mut Context<'_, ()>| {
+                            *count += 1;
+                        });
+                    Ok(())
+                };
+                run(&config, build).unwrap_err()
+            })
+        });
+        is_open.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        let data = DataDir::open(&folder.0, "anabranch", 1024).unwrap();
+        assert_eq!(data.claim().unwrap(), 2);
+        let error = run.join().unwrap();
+        assert!(matches!(error, Error::Replaced(_)), "{error:?}");
+        assert_eq!(error.exit_code(), 1);
+        let error = error.to_string();
+        assert!(error.starts_with("generation 1 has lost its place in "), "{error}");
+        let named = format!("generation 2 has begun (`anabranch`, pid {} on ", std::process::id());
+        assert!(error.contains(&named), "{error}");
+    }
+}
+
+/// What is logged, for the one test here that reads it.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn with_a_data_directory_records_are_applied_in_order_whatever_the_application_asks_for() {
+    let logged = Logged::default();
+    let to = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let inputs = inputs(13, Nature::Recorded);
+    let once = in_pieces(&Folder::new("in-order"), inputs.clone(), &[(1, usize::MAX)]);
+    let said = || {
+        let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        logged.matches("though the application asks for the order of arrival").count()
+    };
+    assert_eq!(said(), 0);
+    let (folder, released) = (Folder::new("by-arrival"), Released::new());
+    let (config, of, from) = (folder.config(3), released.clone(), inputs.clone());
+    bounded(move || {
+        let build = move |app: &App| {
+            app.order(Order::Arrival);
+            observe(app, &from, of.clone());
+            Ok(())
+        };
+        run(&config, build).map(drop).unwrap();
+    });
+    assert_eq!(said(), 1);
+    assert!(released.lines() == once);
+    let (config, lines) = (folder.config(2), Lines::default());
+    let of = lines.clone();
+    bounded(move || {
+        let build = move |app: &App| {
+            app.order(Order::Arrival);
+            observe(app, &inputs, of.sink::<Observed>());
+            Ok(())
+        };
+        replay(&config, Span::default(), build).map(drop).unwrap();
+    });
+    assert!(lines.take().lines().eq(once.iter()));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn what_a_stale_generation_writes_is_no_part_of_the_journal() {
     third.commit(102);
     until_durable(&third, &woken, 102);
     // What the stale one left goes with the rest.
-    assert_eq!(third.drop_before(101, Keep::Needed), 101);
+    assert_eq!(third.drop_before(101), 101);
     third.close().unwrap();
     assert_eq!(folder.segments(&lane(0)).len(), 1);
     assert_eq!(look(&folder.path, &lane(0), 101).unwrap(), [frame(101, 7, 1, 1)]);

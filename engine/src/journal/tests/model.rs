@@ -11,23 +11,17 @@ enum Step {
     Commit,
     Roll,
     /// Before that share of the epochs.
-    Drop(u64, Keep),
+    Drop(u64),
     Restart(bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let keep = prop_oneof![
-        3 => Just(Keep::Needed),
-        1 => Just(Keep::Forever),
-        1 => Just(Keep::For(Duration::from_secs(3_600))),
-        2 => (0_u64..4_000).prop_map(Keep::Bytes),
-    ];
     let step = prop_oneof![
         12 => (0_usize..2, 0_u64..3, 0_u32..4, prop_oneof![Just(0), 1_usize..300])
             .prop_map(|(lane, later, count, bytes)| Step::Append(lane, later, count, bytes)),
         4 => Just(Step::Commit),
         2 => Just(Step::Roll),
-        2 => (0_u64..=100, keep).prop_map(|(share, keep)| Step::Drop(share, keep)),
+        3 => (0_u64..=100).prop_map(Step::Drop),
         2 => any::<bool>().prop_map(Step::Restart),
     ];
     proptest::collection::vec(step, 0..120)
@@ -111,14 +105,11 @@ fn run(steps: Vec<Step>, durability: Durability) -> Result<(), TestCaseError> {
                 model.check_looking(&root)?;
             }
             Step::Roll => journal.roll(),
-            Step::Drop(share, keep) => {
+            Step::Drop(share) => {
                 let epoch = model.epoch * share / 100;
-                let whole = journal.drop_before(epoch, keep);
+                let whole = journal.drop_before(epoch);
                 model.dropped_before = model.dropped_before.max(epoch);
                 prop_assert!(whole <= model.dropped_before, "{whole} is still needed");
-                if matches!(keep, Keep::Forever | Keep::For(_)) {
-                    prop_assert_eq!(whole, model.whole_from, "nothing is that old");
-                }
                 model.whole_from = whole;
             }
             Step::Restart(closed) => {
@@ -135,7 +126,7 @@ fn run(steps: Vec<Step>, durability: Durability) -> Result<(), TestCaseError> {
                 let ends = model.check(&root, model.epoch.max(model.whole_from))?;
                 (journal, woken) = begin(generation, ends);
                 // Of segments that were not read less is known: what it is then has to be true too.
-                model.whole_from = journal.drop_before(0, Keep::Needed);
+                model.whole_from = journal.drop_before(0);
                 prop_assert!(model.whole_from <= model.dropped_before);
             }
         }
@@ -196,10 +187,23 @@ fn unneeded_segments_are_dropped_and_the_files_with_them() {
     journal.commit(10);
     until_durable(&journal, &woken, 10);
     assert_eq!(folder.segments(&lane(0)).len(), 10);
-    assert_eq!(journal.drop_before(7, Keep::Needed), 7);
-    assert_eq!(journal.drop_before(100, Keep::For(Duration::from_secs(100_000))), 7);
-    assert_eq!(journal.drop_before(100, Keep::For(Duration::ZERO)), 9);
+    assert!(has_beginning(&folder.path).unwrap());
+    let extent = || Extent::of(&folder.path).unwrap();
+    let bytes: Vec<u64> = segment::list(&lane(0).folder(&folder.path))
+        .unwrap()
+        .into_iter()
+        .map(|(_, bytes)| bytes)
+        .collect();
+    // The last one is written to, and stays.
+    for (epoch, kept) in [(0, 0), (1, 1), (6, 6), (7, 7), (9, 9), (100, 9)] {
+        assert_eq!(extent().since(epoch), bytes[kept..].iter().sum::<u64>(), "{epoch}");
+    }
+    assert_eq!(journal.drop_before(7), 7);
+    assert_eq!(journal.drop_before(3), 7);
+    assert_eq!(journal.drop_before(100), 9);
     journal.close().unwrap();
+    assert!(!has_beginning(&folder.path).unwrap());
+    assert_eq!(extent().since(0), bytes[9]);
     assert_eq!(folder.segments(&lane(0)).len(), 1, "the one that is written to stays");
     let refused = look(&folder.path, &lane(0), 8).unwrap_err().to_string();
     assert!(refused.contains("00000000000000000008-0000000001.seg"), "{refused}");

@@ -1,0 +1,105 @@
+//! What a worker reads of recorded input, and when.
+//!
+//! Invariant: it goes on by whole epochs, which end at the fences that all partitions of all workers have
+//! proposed; so where it stops is a boundary for all workers.
+
+use super::{EPOCHS_A_TURN, Reading};
+use crate::epoch::Signal;
+use crate::ingest::{Filled, Volume};
+use crate::origin::Entry;
+use crate::{Result, Time};
+
+impl Reading {
+    pub(super) fn advance_recorded(&mut self, mut ship: impl FnMut(u64, u64)) -> Result<()> {
+        let mut more = if self.stopping { false } else { self.fill_lanes()? };
+        for turn in 0.. {
+            if self.stopping {
+                // Until all have said where they stopped, to go on could be to go too far.
+                let Some(last) = self.furthest_stop() else { break };
+                if last <= self.at {
+                    self.done = true;
+                    return Ok(());
+                }
+            }
+            if !self.flow.admits() {
+                self.stalled = true;
+                break;
+            }
+            if turn == EPOCHS_A_TURN {
+                break;
+            }
+            let Some((epoch, end)) = self.fences.next() else { break };
+            if let Some(until) = self.until.filter(|until| end.time >= *until) {
+                let before = Time::from_nanos(until.as_nanos().saturating_sub(1));
+                self.emit_lanes(Entry { time: before, position: u64::MAX });
+                ship(epoch, epoch + 1);
+                self.done = true;
+                self.tell_done();
+                return Ok(());
+            }
+            if end.position == u64::MAX {
+                self.last_cut = Some((end.time, epoch));
+            }
+            let volume = self.emit_lanes(end);
+            more = true;
+            ship(epoch, epoch + 1);
+            self.at = epoch + 1;
+            self.flow.enter(epoch, volume.records, volume.bytes);
+            self.close(Some(end))?;
+        }
+        if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
+            self.done = true;
+            self.tell_done();
+        } else if more && !self.stalled {
+            self.activate();
+        }
+        Ok(())
+    }
+
+    /// Reads ahead in every partition; gives whether there is more to read at once.
+    fn fill_lanes(&mut self) -> Result<bool> {
+        let mut more = false;
+        for index in 0..self.lanes.len() {
+            self.current = Some(index);
+            while let Some(own) = self.lanes.get_mut(index).filter(|own| !own.ended) {
+                let lane = own.index;
+                match own.lane.fill()? {
+                    Filled::Chunk(entry) => self.announce(Signal::Fence { lane, entry }),
+                    Filled::More => {
+                        more = true;
+                        break;
+                    }
+                    Filled::Enough | Filled::Idle => break,
+                    Filled::End => {
+                        own.ended = true;
+                        self.announce(Signal::End { lane });
+                    }
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    fn emit_lanes(&mut self, end: Entry) -> Volume {
+        let mut total = Volume::default();
+        for (index, own) in self.lanes.iter_mut().enumerate() {
+            self.current = Some(index);
+            let volume = own.lane.emit(end);
+            total.records += volume.records;
+            total.bytes += volume.bytes;
+        }
+        total
+    }
+
+    /// Where the furthest of all stopped, once all have said it: they go up to there, so that no
+    /// epoch is cut in two.
+    fn furthest_stop(&self) -> Option<u64> {
+        let stops: Option<Vec<u64>> = self.stops.values().copied().collect();
+        stops?.into_iter().max()
+    }
+
+    fn announce(&mut self, signal: Signal) {
+        self.fences.publish(signal);
+        self.tell(signal);
+    }
+}
