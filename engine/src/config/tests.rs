@@ -121,7 +121,7 @@ fn the_three_commands_take_flags_before_and_after() {
         ("run -w 4 --prices file:x", Command::Run),
         ("-w 4 run --prices file:x", Command::Run),
         ("--prices file:x graph -w 4", Command::Graph { format: GraphFormat::Mermaid }),
-        ("graph --format dot -w 4 --prices file:x", dot),
+        ("graph --format dot -w 4 --prices file:x", dot.clone()),
         ("-w 4 --format dot --prices file:x graph", dot),
         ("graph --format json -w4 --prices=file:x", Command::Graph { format: GraphFormat::Json }),
         ("check --prices file:x -w 4", Command::Check { restore: None }),
