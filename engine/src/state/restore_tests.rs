@@ -208,7 +208,7 @@ fn of_many_rows_the_last_one_of_a_key_is_what_it_is() {
     store.expect(500);
     for value in 0..5000_u64 {
         x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (key, gone) = ((x >> 33) % 700, (x >> 20) % 5 == 0);
+        let (key, gone) = ((x >> 33) % 700, (x >> 20).is_multiple_of(5));
         let (key_bytes, value_bytes) =
             (rmp_serde::to_vec(&key).unwrap(), rmp_serde::to_vec(&value).unwrap());
         let there = (!gone).then_some(&*value_bytes);
