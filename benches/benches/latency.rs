@@ -15,7 +15,12 @@ fn main() -> Result<()> {
     let (rate, seconds) = (option("--rate", 100_000), option("--seconds", 5));
     let rounds = option("--rounds", 3);
     let duration = Duration::from_secs(seconds as u64);
-    let schedule = Schedule { rate: rate as u64, duration, warm_up: Duration::from_secs(1) };
+    let schedule = Schedule {
+        rate: rate as u64,
+        duration,
+        warm_up: Duration::from_secs(1),
+        pause: Duration::ZERO,
+    };
     let mut forms: Vec<(&str, Vec<Latencies>)> = vec![
         ("(b) hand-written timely", Vec::new()),
         ("(c) by arrival", Vec::new()),

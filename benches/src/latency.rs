@@ -29,6 +29,9 @@ pub struct Schedule {
     pub duration: Duration,
     /// Latencies of this first part are not counted.
     pub warm_up: Duration,
+    /// How long the sender sleeps when nothing is due; it spins if this is zero, and has a core of its
+    /// own then.
+    pub pause: Duration,
 }
 
 /// Latencies in nanoseconds.
@@ -39,7 +42,7 @@ const KEYS: u64 = 1000;
 const QUEUE: usize = 1 << 16;
 
 /// No latencies yet: one nanosecond to a minute, three digits.
-fn latencies() -> Latencies {
+pub(crate) fn latencies() -> Latencies {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable_bounds())
 }
 
@@ -74,7 +77,11 @@ fn send(
                 next = due;
                 wake();
             }
-            std::hint::spin_loop();
+            if schedule.pause.is_zero() {
+                std::hint::spin_loop();
+            } else {
+                std::thread::sleep(schedule.pause);
+            }
         }
         drop(sender);
         wake();

@@ -402,7 +402,7 @@ pub(crate) fn load(
                 tracing::info!("{change}");
             }
         }
-        restored.rows(&schema.name, owned.clone(), |row| restoring.load(row))?;
+        restoring.load(restored, &schema.name, owned.clone())?;
         if restoring.rewrites {
             restoring.table.all();
             rewritten.insert(restoring.table.schema().name);

@@ -107,7 +107,7 @@ fn table(restored: &Restored, plan: &Plan, entry: &TableEntry) -> Result<(String
     let Some(Fate::Restored(restoring)) = fates.pop() else {
         return Ok((old.clone(), "is dropped, as the program declares".to_string()));
     };
-    restored.rows(old, 0..restored.manifest.partitions, |row| restoring.load(row))?;
+    restoring.load(restored, old, 0..restored.manifest.partitions)?;
     let mut said = match &restoring.changes[..] {
         [] => "loads as it is".to_string(),
         changes => format!("loads: {}", changes.join("; ")),

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{CheckpointId, Manifest, RowBytes, Store, TableFile};
+use super::{CheckpointId, FileKind, FileMeta, Manifest, RowBytes, Store, TableFile};
 use crate::{Error, Result};
 
 /// A checkpoint to go on from.
@@ -87,6 +87,21 @@ impl Restored {
     /// When its manifest cannot be read.
     pub fn open(store: &Store, id: CheckpointId) -> Result<Self> {
         Ok(Self { store: store.clone(), manifest: Manifest::load(store, id)? })
+    }
+
+    /// About how many rows of `partitions` a table has: as many as in the files that it begins with.
+    pub(crate) fn about_rows(&self, table: &str, partitions: &Range<u32>) -> usize {
+        let files = self.manifest.table(table).map_or(&[][..], |table| &table.files);
+        let base = files.iter().filter(|file| file.kind == FileKind::Base);
+        let share = |file: &FileMeta| {
+            let (start, end) = (file.partitions.start, file.partitions.end);
+            let shared = end.min(partitions.end).saturating_sub(start.max(partitions.start));
+            let all = u64::from(end.saturating_sub(start)).max(1);
+            // A row has 16 bytes at least.
+            let rows = u128::from(file.rows.min(file.bytes / 16));
+            u64::try_from(rows * u128::from(shared) / u128::from(all)).unwrap_or(0)
+        };
+        usize::try_from(base.map(share).sum::<u64>()).unwrap_or(0)
     }
 
     /// Gives each row of `partitions` of a table to `each`, in the order of the files: the last one

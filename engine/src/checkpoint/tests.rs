@@ -38,6 +38,14 @@ proptest! {
                     (table.clone(), inside.map(|(key, value)| (key.clone(), value.clone())).collect())
                 }).collect();
                 prop_assert_eq!(model_of(&restored, start..end), expected);
+                for table in &restored.manifest.tables {
+                    let name = &table.schema.name;
+                    let about = |range| restored.about_rows(name, &range);
+                    prop_assert!(about(start..end) <= about(0..PARTITIONS));
+                    let base = table.files.iter().filter(|file| file.kind == FileKind::Base);
+                    let base: u64 = base.map(|file| file.rows).sum();
+                    prop_assert_eq!(about(0..PARTITIONS) as u64, base);
+                }
             }
             run.assert_clean(&memory);
         }

@@ -4,6 +4,7 @@
 //! or as the application declared; one of which nothing is known is never silently left out.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use super::snapshot::{Snapshot, Stored};
 use super::store::migration;
 use super::table::short;
 use super::{MapTable, Stores, SubKey, Table, Value};
-use crate::checkpoint::{Codec, RowBytes, TableSchema};
+use crate::checkpoint::{Codec, Restored, RowBytes, TableSchema};
 use crate::{Error, Key, Result};
 
 /// A [`Table`] or a [`MapTable`], where what matters is its name and its values.
@@ -85,11 +86,23 @@ pub(crate) struct Restoring {
 }
 
 impl Restoring {
-    /// Loads a row.
+    /// Loads the rows of `partitions` from the table that `restored` has as `name`.
     ///
     /// # Errors
-    /// When it cannot be decoded.
-    pub(crate) fn load(&self, row: RowBytes<'_>) -> Result<()> {
+    /// When one cannot be read or decoded.
+    pub(crate) fn load(
+        &self,
+        restored: &Restored,
+        name: &str,
+        partitions: Range<u32>,
+    ) -> Result<()> {
+        self.table.expect(restored.about_rows(name, &partitions));
+        restored.rows(name, partitions, |row| self.load_row(row))?;
+        self.table.loaded();
+        Ok(())
+    }
+
+    fn load_row(&self, row: RowBytes<'_>) -> Result<()> {
         self.table.load(self.stored, row)
     }
 }

@@ -50,6 +50,7 @@ fn sums<K: Key, V: Value>(table: Table<K, V>, row: &(K, V)) -> (TableSchema, Row
     let value = bytes(&|bytes| bytes.extend(rmp_serde::to_vec_named(&row.1).unwrap()));
     let row = RowBytes { partition: 0, key: &key, sub_key: None, value: Some(&value) };
     store.load(Stored { codec: Codec::MessagePack, migrate: false }, row).unwrap();
+    store.loaded();
     kept(&*store)
 }
 
@@ -58,8 +59,9 @@ fn load(stores: &Stores, (schema, rows): &(TableSchema, Rows)) -> Result<Vec<Str
     let [Fate::Restored(restoring)] = &fates[..] else { return Ok(vec!["dropped".into()]) };
     assert_eq!(restoring.rewrites, !restoring.changes.is_empty());
     for row in Rows::read(rows.bytes()) {
-        restoring.load(row.unwrap())?;
+        restoring.load_row(row.unwrap())?;
     }
+    restoring.table.loaded();
     Ok(restoring.changes.clone())
 }
 
@@ -196,4 +198,29 @@ fn declarations_that_cannot_be_meant_are_refused_when_the_application_is_drawn()
         let problem = mistake(declare);
         assert!(problem.contains(expected), "{problem:?} should have {expected:?}");
     }
+}
+
+#[test]
+fn of_many_rows_the_last_one_of_a_key_is_what_it_is() {
+    let store = Stores::default().store(Table::<u64, u64>::new("many"));
+    let mut model = std::collections::BTreeMap::new();
+    let mut x = 1_u64;
+    store.expect(500);
+    for value in 0..5000_u64 {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (key, gone) = ((x >> 33) % 700, (x >> 20).is_multiple_of(5));
+        let (key_bytes, value_bytes) =
+            (rmp_serde::to_vec(&key).unwrap(), rmp_serde::to_vec(&value).unwrap());
+        let there = (!gone).then_some(&*value_bytes);
+        let row = RowBytes { partition: 0, key: &key_bytes, sub_key: None, value: there };
+        store.load(Stored { codec: Codec::MessagePack, migrate: false }, row).unwrap();
+        if gone {
+            model.remove(&key)
+        } else {
+            model.insert(key, value)
+        };
+    }
+    store.loaded();
+    assert!(model.len() > 400);
+    assert!((0..700).all(|key| store.get(&key) == model.get(&key).copied()));
 }

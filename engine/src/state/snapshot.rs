@@ -26,11 +26,16 @@ pub(crate) trait Snapshot {
     /// one, or after one that was given up half-way. It takes time in proportion to the table. Refused
     /// (false) when `begin` is.
     fn all(&self) -> bool;
-    /// Restores a row that was stored like that. It does not count as a change.
+    /// Makes room for about so many rows that will be loaded.
+    fn expect(&self, _rows: usize) {}
+    /// Restores a row that was stored like that, at the latest when the last one is
+    /// [`loaded`](Self::loaded). It does not count as a change.
     ///
     /// # Errors
     /// When the row cannot be decoded; it names table and row.
     fn load(&self, stored: Stored, row: RowBytes<'_>) -> Result<()>;
+    /// No further row is loaded.
+    fn loaded(&self) {}
     /// A sum over the hashes of all rows (wrapping), by their content alone: of equal content it is
     /// equal, whatever order, history, codec and number of workers.
     ///

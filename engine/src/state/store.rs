@@ -24,10 +24,16 @@ pub struct Store<K, V> {
     shelf: RefCell<Shelf<K, V>>,
 }
 
+/// How many rows are decoded before they are put into the map: on its own an insertion waits for
+/// memory twice, of many in a row the processor waits for several at once.
+const LOADED_AT_ONCE: usize = 256;
+
 /// The rows, while nobody else has them.
 pub struct Shelf<K, V> {
     rows: HashMap<K, Kept<V>, Hasher>,
     changes: Changes<K>,
+    /// Rows that were decoded last, and those that are gone.
+    loading: Vec<(K, Option<V>)>,
     about: About<K, V>,
 }
 
@@ -53,7 +59,8 @@ impl<K: Key, V: Value> Store<K, V> {
             migration: None,
             buffers: Default::default(),
         };
-        let shelf = Shelf { rows: HashMap::default(), changes: Changes::default(), about };
+        let (rows, changes) = (HashMap::default(), Changes::default());
+        let shelf = Shelf { rows, changes, loading: Vec::new(), about };
         Self { shelf: RefCell::new(shelf) }
     }
 
@@ -78,6 +85,17 @@ impl<K: Key, V: Value> Store<K, V> {
 }
 
 impl<K: Key, V: Value> Shelf<K, V> {
+    /// Puts into the map what was decoded.
+    #[inline(never)]
+    fn put_loaded(&mut self) {
+        for (key, value) in self.loading.drain(..) {
+            match value {
+                Some(value) => drop(self.rows.insert(key, Kept { value, slot: Slot::default() })),
+                None => drop(self.rows.remove(&key)),
+            }
+        }
+    }
+
     #[inline]
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         let kept = self.rows.get(key)?;
@@ -102,7 +120,7 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
     #[inline(always)]
     pub(super) fn row(&mut self, key: &K) -> Row<'_, V> {
         let Self { shelf, mark } = self;
-        let Shelf { rows, changes, about } = &mut **shelf;
+        let Shelf { rows, changes, about, .. } = &mut **shelf;
         let (kept, fresh) = match rows.entry_ref(key) {
             EntryRef::Occupied(entry) => (entry.into_mut(), false),
             EntryRef::Vacant(entry) => (entry.insert(Kept::default()), true),
@@ -227,7 +245,7 @@ impl<K: Key, V: Value> Snapshot for Store<K, V> {
     }
 
     fn encode(&self, max_rows: usize, out: &mut Rows) -> Result<bool> {
-        let Shelf { rows, changes, about } = &mut *self.shelf.borrow_mut();
+        let Shelf { rows, changes, about, .. } = &mut *self.shelf.borrow_mut();
         let mut count = changes.hand_over(max_rows, out);
         while count < max_rows
             && changes.failed().is_none()
@@ -271,24 +289,34 @@ impl<K: Key, V: Value> Snapshot for Store<K, V> {
         true
     }
 
+    fn expect(&self, rows: usize) {
+        self.shelf.borrow_mut().rows.reserve(rows);
+    }
+
     fn load(&self, stored: Stored, row: RowBytes<'_>) -> Result<()> {
-        let Shelf { rows, about, .. } = &mut *self.shelf.borrow_mut();
+        let shelf = &mut *self.shelf.borrow_mut();
+        let about = &shelf.about;
         let broken = |part, problem: String| cannot_decode(about.name, part, row, &problem);
         if row.sub_key.is_some() {
             return Err(broken("key", "it has a sub-key, which a plain table has not".into()));
         }
         let key = about.key.decode_as(stored.codec, row.key).map_err(|e| broken("key", e))?;
-        let Some(bytes) = row.value else {
-            rows.remove(&key);
-            return Ok(());
-        };
-        let value = match about.migration.as_ref().filter(|_| stored.migrate) {
+        let decode = |bytes| match about.migration.as_ref().filter(|_| stored.migrate) {
             Some(migration) => (migration.migrate)(stored.codec, bytes),
             None => about.value.decode_as(stored.codec, bytes),
         };
-        let value = value.map_err(|e| broken("value", e))?;
-        rows.insert(key, Kept { value, slot: Slot::default() });
+        let value = row.value.map(decode).transpose().map_err(|e| broken("value", e))?;
+        shelf.loading.push((key, value));
+        if shelf.loading.len() >= LOADED_AT_ONCE {
+            shelf.put_loaded();
+        }
         Ok(())
+    }
+
+    fn loaded(&self) {
+        let shelf = &mut *self.shelf.borrow_mut();
+        shelf.put_loaded();
+        shelf.loading = Vec::new();
     }
 
     fn digest(&self) -> Result<u64> {
@@ -305,7 +333,7 @@ impl<K: Key, V: Value> Snapshot for Store<K, V> {
     }
 
     fn each(&self, show: &mut dyn FnMut(RowBytes<'_>) -> Result<()>) -> Result<()> {
-        let Shelf { rows, changes, about } = &mut *self.shelf.borrow_mut();
+        let Shelf { rows, changes, about, .. } = &mut *self.shelf.borrow_mut();
         for (key, kept) in rows.iter().filter(|(_, kept)| !kept.slot.is_gone()) {
             let partition = About::<K, V>::partition(changes, key);
             let name = about.name;

@@ -211,6 +211,7 @@ impl<M: Clone + Default + PartialEq + Debug> Checked<M> {
         for row in Rows::read(rows.bytes()) {
             replica.load(AS_IS, row.unwrap()).unwrap();
         }
+        replica.loaded();
         if done && !self.done {
             assert_eq!(content(&**replica), self.boundary);
             self.done = true;
