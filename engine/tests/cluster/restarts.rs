@@ -274,7 +274,7 @@ fn a_signal_in_a_pause_says_what_remains() {
         signal("KILL", up(&dir, 2, 1)[0]);
         until("a pause", || supervisor.errors().contains("restart 1 of").then_some(()));
         signal(name, supervisor.pid());
-        remains(supervisor, "was lost: killed by SIGKILL (9)");
+        remains(supervisor, "killed by SIGKILL (9)");
         assert_eq!(generation(&dir), 1);
     }
 }

@@ -40,8 +40,8 @@ fn help_teaches() {
         "BITCOIN_ALERTS_PRICES",
         "NO_COLOR",
         "Configuration file:\n",
-        "Exit codes:\n",
         "workers = 4",
+        "Exit codes:\n",
     ];
     let mut at = 0;
     for phrase in phrases {
