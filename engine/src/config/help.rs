@@ -23,11 +23,7 @@ const COMMANDS: [(&str, &str); 7] = [
         "replay",
         "Replay what was journaled in --data-dir, at full speed; touches nothing that is live",
     ),
-    (
-        "verify",
-        "Replay on 1, 2 and 4 workers, compare with each other and with what was recorded, and show \
-         the first difference",
-    ),
+    ("verify", "Replay on 1, 2 and 4 workers, compare, and show the first difference"),
     ("diff", "Replay through this program and --against another, and show which outputs differ"),
 ];
 
@@ -106,7 +102,8 @@ fn teach(command: &Command, program: &str, long: bool) -> String {
          workers = 4\n      epoch = \"1ms\"\n      quiet = true\n\n  A flag goes before the \
          environment, the environment before the file, the file before the\n  default.\n\
          \n{}  0  all that was accepted is completed\n  \
-         1  something failed while it ran; with --data-dir the next start goes on from there\n  \
+         1  something failed while it ran; with --data-dir the next start goes on from there;\n     \
+         verify or diff found a difference\n  \
          2  an option or the application is wrong\n  \
          3  what is kept in --data-dir is damaged, or not this program's\n",
         heading("Environment"),

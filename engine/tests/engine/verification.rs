@@ -27,7 +27,11 @@ fn input(nature: Nature) -> Memory<u64> {
 /// The same, of which the last record comes when there is a checkpoint.
 fn input_until_checkpoint(nature: Nature, folder: &Folder) -> Memory<u64> {
     let manifests = folder.0.join("checkpoints/manifests");
-    let there = move || std::fs::read_dir(&manifests).is_ok_and(|mut found| found.next().is_some());
+    let is_manifest = |name: &std::path::Path| name.extension().is_some_and(|it| it == "json");
+    let there = move || {
+        let found = std::fs::read_dir(&manifests).into_iter().flatten();
+        found.flatten().any(|entry| is_manifest(&entry.path()))
+    };
     Memory { last_when: Some(Arc::new(there)), ..input(nature) }
 }
 
