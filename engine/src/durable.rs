@@ -17,6 +17,7 @@ use crate::checkpoint::{Checkpointer, Manifest, Restored, SourcePosition, Store,
 use crate::cluster::Progress;
 use crate::config::{Config, Durability, KeepJournal};
 use crate::data_dir::DataDir;
+use crate::failpoint::hit;
 use crate::ingest::{Begin, Point};
 use crate::journal::{self, Access, Journal, Keep, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
@@ -101,6 +102,7 @@ impl Durable {
         if let Some(restored) = &restored {
             let manifest = &restored.manifest;
             tracing::info!("generation {generation} goes on from {}", manifest.id());
+            hit("restore::chosen").map_err(|e| Error::io(store.name(""), e))?;
         } else {
             tracing::info!("generation {generation} begins, there is no checkpoint yet");
         }
@@ -277,7 +279,12 @@ impl Durable {
                     tracing::info!("{change}");
                 }
             }
-            restored.rows(&schema.name, owned.clone(), |row| restoring.load(row))?;
+            let failed = |e| Error::io(format!("restoring the table `{}`", schema.name), e);
+            restored.rows(&schema.name, owned.clone(), |row| {
+                hit("restore::row").map_err(failed)?;
+                restoring.load(row)
+            })?;
+            hit("restore::rows").map_err(failed)?;
             if restoring.rewrites {
                 restoring.table.all();
                 rewritten.insert(restoring.table.schema().name);

@@ -345,6 +345,7 @@ fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     hit("journal::write")?;
     if let Err(error) = hit("journal::short-write") {
         file.write_all(bytes.split_at(bytes.len() / 2).0)?;
+        hit("journal::half-written")?;
         return Err(error);
     }
     file.write_all(bytes)

@@ -35,6 +35,8 @@ pub(crate) struct Start<'a> {
     pub(crate) arguments: Vec<String>,
     /// Its data directory.
     pub(crate) dir: String,
+    /// What is set in its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl<'a> Start<'a> {
@@ -43,7 +45,7 @@ impl<'a> Start<'a> {
         let dir = folder.name("data");
         let kept = ["--data-dir", &dir, "--checkpoint-interval", interval];
         let arguments = [arguments, &kept].concat().into_iter().map(str::to_owned).collect();
-        Self { name, arguments, dir }
+        Self { name, arguments, dir, environment: Vec::new() }
     }
 
     /// Starts it in this layout.
@@ -54,7 +56,9 @@ impl<'a> Start<'a> {
         };
         let layout = layout.iter().copied();
         let arguments = self.arguments.iter().map(String::as_str).chain(layout);
-        Life { running: Running::start(&mut program(self.name, arguments)), processes }
+        let mut program = program(self.name, arguments);
+        program.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Life { running: Running::start(&mut program), processes }
     }
 
     /// What `checkpoint <arguments>` prints of its data directory.

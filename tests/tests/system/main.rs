@@ -13,6 +13,7 @@ mod producer;
 mod programs;
 mod run;
 mod sockets;
+mod subscriber;
 mod support;
 
 mod back_pressure;
@@ -24,8 +25,12 @@ mod disk_full;
 mod idle;
 mod layouts;
 mod live;
+mod machines;
 mod oracle;
 mod readme;
 mod rescale;
 mod shutdown;
+mod sinks;
+#[cfg(feature = "failpoints")]
+mod steps;
 mod stopped;
