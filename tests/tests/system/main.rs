@@ -21,6 +21,7 @@ mod cluster_port;
 mod configuration;
 mod crashes;
 mod dead_letters;
+mod disk_errors;
 mod disk_full;
 mod idle;
 mod layouts;
