@@ -139,6 +139,11 @@ impl Numbers {
     }
 }
 
+/// How many changes a test of damage makes; the full dose is `ANABRANCH_CHANGES=10000`.
+fn changes_to_try() -> usize {
+    std::env::var("ANABRANCH_CHANGES").map_or(2_000, |text| text.parse().unwrap())
+}
+
 #[test]
 fn changed_bytes_never_give_other_frames() {
     let folder = Folder::new();
@@ -146,7 +151,7 @@ fn changed_bytes_never_give_other_frames() {
     let whole: Vec<_> = segments.iter().map(|path| fs::read(path).unwrap()).collect();
     let mut numbers = Numbers(3);
     let (mut refusals, mut prefixes) = (0, 0);
-    for _ in 0..2_000 {
+    for _ in 0..changes_to_try() {
         let index = numbers.below(segments.len());
         let mut bytes = whole[index].clone();
         let changes = 1 + numbers.below(3);
@@ -170,6 +175,7 @@ fn changed_bytes_never_give_other_frames() {
         }
         fs::write(&segments[index], &whole[index]).unwrap();
     }
+    println!("{refusals} refusals, {prefixes} prefixes");
     assert!(refusals > 500 && prefixes > 50, "{refusals} {prefixes}");
 }
 
