@@ -179,6 +179,27 @@ fn changed_bytes_never_give_other_frames() {
     assert!(refusals > 500 && prefixes > 50, "{refusals} {prefixes}");
 }
 
+/// One that says how long the header is, too: the whole file is not taken for one that was being made.
+#[test]
+fn no_changed_bit_of_a_header_goes_unseen() {
+    let folder = Folder::new();
+    let (_, segments) = journal(&folder);
+    let path = segments.last().unwrap();
+    let whole = fs::read(path).unwrap();
+    let header = usize::try_from(u32::from_le_bytes(*whole[12..].first_chunk().unwrap())).unwrap();
+    assert!(header > 96, "{header}");
+    for at in 0..header {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            fs::write(path, bytes).unwrap();
+            let refused = look(&folder.path, &lane(0), 0);
+            let Err(refused) = refused else { panic!("bit {bit} of byte {at}: {refused:?}") };
+            named(&refused, &segments[2..]);
+        }
+    }
+}
+
 /// A write of many frames of which some blocks never came to the disk.
 #[test]
 fn a_hole_is_torn_unless_it_was_on_the_disk() {
