@@ -12,6 +12,9 @@ use anabranch::clock;
 use crate::run::{Running, is_gone, parent, program};
 use crate::support::{Dice, Folder, until};
 
+/// Lines of a program's log that a test shows when it fails.
+const LOG_SHOWN: usize = 60;
+
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -208,7 +211,13 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let mut children = pids(&self.running.errors());
+        let log = self.running.errors();
+        if std::thread::panicking() {
+            let from = log.lines().count().saturating_sub(LOG_SHOWN);
+            let last: Vec<&str> = log.lines().skip(from).collect();
+            println!("the last that it has said:\n{}", last.join("\n"));
+        }
+        let mut children = pids(&log);
         let supervisor = self.running.pid();
         children.retain(|pid| parent(*pid) == Some(supervisor));
         // Also one that a failed test has left stopped, and so deaf for the end of its supervisor.
