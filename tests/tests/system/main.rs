@@ -23,6 +23,7 @@ mod crashes;
 mod dead_letters;
 mod disk_errors;
 mod disk_full;
+mod formats;
 mod idle;
 mod layouts;
 mod live;
