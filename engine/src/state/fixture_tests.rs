@@ -47,9 +47,9 @@ fn trade(number: u32) -> Trade {
         at: crate::Time::from_nanos(i64::from(number) * 1_001 - 7),
         count: i64::from(number) - 3,
         ratio: f64::from(number) / 8.0,
-        side: if number % 3 == 0 { Side::Buy } else { Side::Sell { limit: Some(-5) } },
+        side: if number.is_multiple_of(3) { Side::Buy } else { Side::Sell { limit: Some(-5) } },
         tags: vec!["tag".into(); number as usize % 3],
-        parent: (number % 2 == 0).then_some((number as u8, u128::MAX - u128::from(number))),
+        parent: number.is_multiple_of(2).then_some((number as u8, u128::MAX - u128::from(number))),
     }
 }
 

@@ -14,6 +14,8 @@ use crate::run::{Running, program};
 use crate::support::{Dice, Folder, Words, assert_same, free_ports, until};
 
 const LINES: usize = 300_000;
+/// How often a program with live input is killed, before another begins with nothing.
+const FAULTS_OF_A_LIFE: u64 = 100;
 
 /// Kills the program until the dose is over, and from its beginning when it has come to its end;
 /// lets the last one come to its end. `start` says how, and what must come to be,
@@ -151,6 +153,14 @@ fn wb_12_alerts_of_two_sources_and_refused_lines() {
 /// journal kept, what was released is what a replay of it gives.
 fn live_storm(layout: &[&str], keep: &[&str]) {
     let mut dose = Dose::new("live", 8);
+    while !dose.is_over() {
+        // Each record has a word of its own, so the table grows with the time that it takes.
+        live(layout, keep, &mut dose, FAULTS_OF_A_LIFE);
+    }
+}
+
+fn live(layout: &[&str], keep: &[&str], dose: &mut Dose, faults: u64) {
+    let mut left = faults;
     let folder = Folder::new();
     let [port] = free_ports();
     let text = format!("tcp-listen://127.0.0.1:{port}?ack=true");
@@ -166,9 +176,10 @@ fn live_storm(layout: &[&str], keep: &[&str]) {
             assert!(life.running.is_running(), "{log}{}", life.running.errors());
             (producers.acknowledged() > before + 100).then_some(())
         });
-        if dose.is_over() {
+        if dose.is_over() || left == 0 {
             break;
         }
+        left -= 1;
         assert!(life.moment(&start, 150, &mut dose.dice), "{log}{}", life.running.errors());
         let victim = dose.victim();
         assert!(life.kill(victim, &mut dose.dice));

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a small dose by default; `ANABRANCH_CRASHES=N` makes another.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -82,7 +82,7 @@ fn tcp_brings_every_record_at_least_once() {
     let lines: Vec<String> = (0..LINES).map(|_| dice.line()).collect();
     let wanted = Words::of(lines.iter().map(String::as_str));
     // A word and its count come once.
-    let places: HashMap<&str, usize> =
+    let places: BTreeMap<&str, usize> =
         wanted.lines().enumerate().map(|(place, line)| (line, place)).collect();
     for layout in [["-w", "2"], ["-n", "2"]] {
         let mut dose = Dose::new("tcp", 5);

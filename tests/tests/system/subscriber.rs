@@ -3,7 +3,7 @@
 //! Invariant: it is told of a gap or there is none: what it has got is in one piece from its first
 //! record on, each record once. It ends when the program does.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ pub(crate) struct Got {
     /// How often it was told that something is gone, after its first record.
     pub(crate) gaps: usize,
     last: Option<String>,
-    names: HashSet<String>,
+    names: BTreeSet<String>,
     over: bool,
 }
 
