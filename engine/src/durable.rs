@@ -19,6 +19,7 @@ use crate::checkpoint::{
 use crate::cluster::Progress;
 use crate::config::{Config, Durability};
 use crate::data_dir::DataDir;
+use crate::failpoint::hit;
 use crate::ingest::{Begin, Kept, Point};
 use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
@@ -103,6 +104,7 @@ impl Durable {
         if let Some(restored) = &restored {
             let manifest = &restored.manifest;
             tracing::info!("generation {generation} goes on from {}", manifest.id());
+            hit("restore::chosen").map_err(|e| Error::io(store.name(""), e))?;
         } else {
             tracing::info!("generation {generation} begins, there is no checkpoint yet");
         }
@@ -403,6 +405,8 @@ pub(crate) fn load(
             }
         }
         restoring.load(restored, &schema.name, owned.clone())?;
+        hit("restore::rows")
+            .map_err(|e| Error::io(format!("restoring the table `{}`", schema.name), e))?;
         if restoring.rewrites {
             restoring.table.all();
             rewritten.insert(restoring.table.schema().name);

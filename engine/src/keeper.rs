@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 
 use crate::checkpoint::SourcePosition;
 use crate::durable::Applied;
+use crate::failpoint::hit;
 use crate::ingest::{Brought, Past, Point, Volume};
 use crate::journal::{FrameHead, Journal, Kind, LaneReader};
 use crate::origin::Entry;
 use crate::reading::OwnLane;
-use crate::{Result, Time};
+use crate::{Error, Result, Time};
 
 /// Keeps the input of one worker.
 pub(crate) struct Keeper {
@@ -64,6 +65,7 @@ impl PastLane {
 
     fn advance(&mut self) -> Result<()> {
         self.payload.clear();
+        hit("restore::frame").map_err(|e| Error::io("replaying the journal", e))?;
         self.head = self.reader.next()?.map(|entry| {
             self.payload.extend_from_slice(entry.payload);
             entry.head

@@ -117,8 +117,8 @@ mod delivery;
 mod durable;
 mod epoch;
 mod error;
-#[allow(dead_code, reason = "a build without `failpoints` passes no place")]
-mod failpoint;
+#[doc(hidden)]
+pub mod failpoint;
 mod fault;
 mod frame_log;
 pub mod graph;

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anabranch::failpoint::hit;
 use anabranch::sink::{FrameWriter, Taken};
 use anabranch::source::OpenContext;
 use anabranch::{Error, RecordId, Result};
@@ -110,9 +111,11 @@ fn claim(path: &Path, folder: &Path, position: Position, context: &OpenContext) 
             )));
         }
         None => {
+            hit("file-sink::claim").map_err(failed)?;
             file.set_len(0).map_err(failed)?;
             file.sync_all().and_then(|()| sync_parent(path)).map_err(failed)?;
             write_whole(&marker, wanted.to_string().as_bytes())
+                .and_then(|()| hit("file-sink::claimed"))
                 .map_err(|e| Error::io(format!("cannot write {}", marker.display()), e))?;
         }
     }
@@ -225,13 +228,23 @@ impl Output {
         if bytes.is_empty() {
             return Ok(());
         }
+        hit("file-sink::write").map_err(|e| self.failed("write", e))?;
         let appended = match self.compression {
-            Compression::None => self.patient().write_all(bytes),
+            Compression::None => self.append_plain(bytes),
             _ => self.open_member().and_then(|member| member.write_all(bytes)),
         };
         appended.map_err(|e| self.failed("write", e))?;
         self.position.bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    fn append_plain(&self, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = hit("file-sink::short-write") {
+            self.patient().write_all(bytes.split_at(bytes.len() / 2).0)?;
+            hit("file-sink::half-written")?;
+            return Err(error);
+        }
+        self.patient().write_all(bytes)
     }
 
     fn patient(&self) -> Patient<Arc<File>> {
@@ -251,11 +264,12 @@ impl Output {
         if let Some(member) = self.member.take() {
             member.finish().map_err(|e| self.failed("write", e))?;
         }
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = hit("file-sink::sync").and_then(|()| self.file.sync_data()) {
             // What the disk may not have must not be taken for what the file has.
             let _ = self.file.set_len(self.synced);
             return Err(self.failed("write", error));
         }
+        hit("file-sink::synced").map_err(|e| self.failed("write", e))?;
         self.synced = self.file.metadata().map_err(|e| self.failed("read", e))?.len();
         if self.known.is_none() {
             let (member, stored) = (self.position.bytes, self.synced);

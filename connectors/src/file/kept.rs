@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use anabranch::failpoint::hit;
 use anabranch::{Error, Result};
 use flate2::bufread::GzDecoder;
 use flate2::read::MultiGzDecoder;
@@ -254,7 +255,9 @@ fn repair_members(mut file: File, path: &Path, position: Position) -> Result<Fil
     to.sync_all().map_err(failed)?;
     // Before it has the name, so that nobody else can have it.
     lock_file(&to, &repaired)?;
+    hit("file-sink::repaired").map_err(failed)?;
     std::fs::rename(&repaired, path).map_err(failed)?;
+    hit("file-sink::renamed").map_err(failed)?;
     sync_parent(path).map_err(failed)?;
     Ok(to)
 }

@@ -227,10 +227,10 @@ impl TableWriter {
         let hash = xxh3_64(self.file.get(start..).unwrap_or_default());
         self.file.extend_from_slice(&hash.to_le_bytes());
         let path = format!("{}-{:05}.{ENDING}", self.stem, self.done.len());
-        let passed = |place| hit(place).map_err(|e| Error::io(self.store.name(&path), e));
-        passed("checkpoint::file")?;
+        let failed = |e| Error::io(self.store.name(&path), e);
+        hit("checkpoint::file").map_err(failed)?;
         self.store.put(&path, &self.file)?;
-        passed("checkpoint::file-written")?;
+        hit("checkpoint::file-written").map_err(failed)?;
         self.done.push(FileMeta {
             path,
             kind: self.kind,

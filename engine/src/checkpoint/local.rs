@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::store::{Backend, Entry};
+use crate::failpoint::hit;
 
 /// Ends the names of files that are being written. They are listed like others, so that what a
 /// killed process left behind can be found and removed.
@@ -38,7 +39,8 @@ impl Local {
         let partial = PathBuf::from(partial);
         let written = File::create(&partial).and_then(|mut file| {
             file.write_all(bytes)?;
-            file.sync_all()
+            file.sync_all()?;
+            hit("store::partial")
         });
         if let Err(error) = written {
             // The room that it takes may be what is missing.
@@ -53,7 +55,7 @@ impl Backend for Local {
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let (folder, partial, whole) = self.write_partial(path, bytes)?;
         fs::rename(&partial, whole)?;
-        sync_folder(&folder)
+        sync_named(&folder)
     }
 
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
@@ -66,7 +68,7 @@ impl Backend for Local {
         };
         let _ = fs::remove_file(&partial);
         // Also when another was faster: who is told so may rely on the other's.
-        sync_folder(&folder)?;
+        sync_named(&folder)?;
         linked
     }
 
@@ -136,6 +138,12 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         _ => {}
     }
     sync_folder(above)
+}
+
+/// Makes a name last that a file was just given.
+fn sync_named(folder: &Path) -> io::Result<()> {
+    hit("store::named")?;
+    sync_folder(folder)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -204,8 +204,8 @@ impl Checkpointer {
     fn write(&self, manifest: &Manifest) -> Result<()> {
         let path = manifest.id().path();
         let name = self.store.name(&path);
-        let passed = |place| hit(place).map_err(|e| Error::io(&*name, e));
-        passed("checkpoint::manifest")?;
+        let failed = |e| Error::io(&*name, e);
+        hit("checkpoint::manifest").map_err(failed)?;
         if !self.store.put_if_absent(&path, &manifest.encode()?)? {
             return Err(Error::Data(format!(
                 "{name} is there already, but was not written by this process: another one runs as \
@@ -213,7 +213,7 @@ impl Checkpointer {
                 self.writer.generation
             )));
         }
-        passed("checkpoint::manifest-written")
+        hit("checkpoint::manifest-written").map_err(failed)
     }
 
     /// What is worth compacting now, if nothing is being compacted. What comes of it goes to
@@ -406,8 +406,10 @@ impl Checkpointer {
 
     fn delete(&self, path: &str) -> Result<()> {
         (self.fence)()?;
-        hit("checkpoint::delete").map_err(|e| Error::io(self.store.name(path), e))?;
-        self.store.delete(path)
+        let failed = |e| Error::io(self.store.name(path), e);
+        hit("checkpoint::delete").map_err(failed)?;
+        self.store.delete(path)?;
+        hit("checkpoint::deleted").map_err(failed)
     }
 }
 

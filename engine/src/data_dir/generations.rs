@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::locks::host_name;
 use super::{DataDir, read, sync_directory};
+use crate::failpoint::hit;
 use crate::{Error, Result, clock};
 
 /// How many numbers are tried when others start at the same time.
@@ -112,12 +113,14 @@ impl DataDir {
     fn make(&self, folder: &Path, generation: u64) -> Result<bool> {
         let path = file(folder, generation);
         let failed = |e| Error::io(format!("making {}", path.display()), e);
+        hit("generation::claim").map_err(failed)?;
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let mut made = match made {
             Ok(made) => made,
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(false),
             Err(e) => return Err(failed(e)),
         };
+        hit("generation::made").map_err(failed)?;
         let says = Generation {
             generation,
             program: self.0.program.clone(),
@@ -129,6 +132,7 @@ impl DataDir {
         let text = serde_json::to_string(&says).map_err(|e| failed(e.into()))? + "\n";
         made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).map_err(failed)?;
         sync_directory(folder)?;
+        hit("generation::claimed").map_err(failed)?;
         Ok(true)
     }
 }

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::locks::Seat;
+use crate::failpoint::hit;
 use crate::{Error, Result, clock};
 
 /// The version of the directory's layout. Each part below has a version of its own.
@@ -214,12 +215,14 @@ fn first_use(path: &Path, wanted: &Format) -> Result<()> {
     let unfinished = path.join(format!("format.json.{:016x}", u64::from_be_bytes(number)));
     let target = path.join("format.json");
     let write = || {
+        hit("data-dir::format")?;
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         let mut text = serde_json::to_string(wanted)?;
         text.push('\n');
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        hit("data-dir::written")?;
         // A link, as a rename would replace what another start has written meanwhile.
         match fs::hard_link(&unfinished, &target) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
@@ -228,6 +231,7 @@ fn first_use(path: &Path, wanted: &Format) -> Result<()> {
     };
     let written = write();
     let _ = fs::remove_file(&unfinished);
+    let written = written.and_then(|()| hit("data-dir::linked"));
     written.map_err(|e| Error::io(format!("writing {}", target.display()), e))?;
     sync_directory(path)
 }

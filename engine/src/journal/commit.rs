@@ -161,6 +161,8 @@ pub(super) struct LaneFile {
     pub(super) file: File,
     /// Its length: after a whole frame.
     pub(super) length: u64,
+    /// How much of that the disk has for certain.
+    pub(super) synced: u64,
     /// All bytes of the lane that were written.
     pub(super) total: u64,
     pub(super) dirty: bool,
@@ -301,6 +303,7 @@ impl Work<'_> {
             lane.file = file;
             lane.name = *name;
             lane.length = header.len() as u64;
+            lane.synced = lane.length;
         }
         if piece.bytes.is_empty() {
             return Ok(());
@@ -345,6 +348,7 @@ fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     hit("journal::write")?;
     if let Err(error) = hit("journal::short-write") {
         file.write_all(bytes.split_at(bytes.len() / 2).0)?;
+        hit("journal::half-written")?;
         return Err(error);
     }
     file.write_all(bytes)
@@ -354,10 +358,21 @@ fn sync_lane(shared: &Shared, index: usize, lane: &mut LaneFile) -> Result<(), F
     if !std::mem::take(&mut lane.dirty) {
         return Ok(());
     }
-    hit("journal::sync")
+    let synced = hit("journal::sync")
         .and_then(|()| lane.file.sync_data())
-        .and_then(|()| hit("journal::synced"))
-        .map_err(|e| (format!("syncing {}", lane.path()), e))?;
+        .and_then(|()| hit("journal::synced"));
+    if let Err(error) = synced {
+        let what = format!("syncing {}", lane.path());
+        if shared.durability == Durability::Sync {
+            // The system shows it as if it were there, and the disk may not have it: so that the next
+            // start does not take it for what is durable. Nothing that follows from it was released.
+            if let Err(cut) = lane.file.set_len(lane.synced) {
+                tracing::error!("{what}: what the disk may not have could not be cut off: {cut}");
+            }
+        }
+        return Err((what, error));
+    }
+    lane.synced = lane.length;
     if let Some(shared) = shared.lanes.get(index) {
         shared.synced.store(lane.total, Ordering::Release);
     }

@@ -170,6 +170,13 @@ impl Header {
         to
     }
 
+    /// How long a header is by the lengths of what it ends with.
+    fn length(fixed: &[u8]) -> Option<usize> {
+        let mut fields = Fields(fixed.get(FIXED - 8..)?);
+        let (source, position) = (fields.u32()? as usize, fields.u32()? as usize);
+        FIXED.checked_add(source)?.checked_add(position)?.checked_add(4)
+    }
+
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         fields.take::<16>()?;
@@ -217,7 +224,9 @@ impl Header {
         let length = length.unwrap_or(0) as usize;
         let broken = || damaged(path, 0, "its header is damaged");
         if bytes.len() == FIXED && magic == Some(MAGIC) {
-            if !(FIXED + 4..=HEADER_MAX).contains(&length) {
+            // Told twice, so that a length which was damaged does not make a whole file look as if it
+            // had been cut off while it was made.
+            if !(FIXED + 4..=HEADER_MAX).contains(&length) || Self::length(&bytes) != Some(length) {
                 return Err(broken());
             }
             let rest = (length - FIXED) as u64;

@@ -365,5 +365,16 @@ fn begin(root: &Path, generation: u64, name: LaneName, end: LaneEnd) -> Result<(
         Error::io(format!("beginning {}", folder.join(segment.file()).display()), e)
     })?;
     let length = header.len() as u64;
-    Ok((lane, LaneFile { folder, name: segment, file, length, total: length, dirty: false }))
+    Ok((
+        lane,
+        LaneFile {
+            folder,
+            name: segment,
+            file,
+            length,
+            synced: length,
+            total: length,
+            dirty: false,
+        },
+    ))
 }

@@ -14,6 +14,7 @@ use super::store::migration;
 use super::table::short;
 use super::{MapTable, Stores, SubKey, Table, Value};
 use crate::checkpoint::{Codec, Restored, RowBytes, TableSchema};
+use crate::failpoint::hit;
 use crate::{Error, Key, Result};
 
 /// A [`Table`] or a [`MapTable`], where what matters is its name and its values.
@@ -103,6 +104,7 @@ impl Restoring {
     }
 
     fn load_row(&self, row: RowBytes<'_>) -> Result<()> {
+        hit("restore::row").map_err(|e| Error::io("restoring a row", e))?;
         self.table.load(self.stored, row)
     }
 }
@@ -243,3 +245,7 @@ impl Stores {
 #[cfg(test)]
 #[path = "restore_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "fixture_tests.rs"]
+mod fixture_tests;

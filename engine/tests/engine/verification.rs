@@ -163,7 +163,7 @@ fn the_order_of_an_unordered_map_is_named() {
                 .sink("none", anabranch::sink::null());
             Ok(())
         };
-        run(&config, build.clone()).unwrap();
+        run(&config, build).unwrap();
         verify(&config, Span::default(), build).unwrap()
     });
     let difference = found.difference.expect("the order differs");
@@ -181,8 +181,7 @@ fn a_part_of_the_journal_is_verified() {
     folder.1 = "forever";
     let config = folder.config(3);
     bounded(move || {
-        let lines = Lines::default();
-        let of = lines.clone();
+        let of = Lines::default();
         let input = input_until_checkpoint(Nature::Live, &folder);
         let build = move |app: &App| {
             sum(app, input.clone(), &of, &none(), &none());

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use crate::ledger::{Boundaries, Ledger, check_live};
 use crate::lives::{Dose, Start, Victim};
 use crate::oracle::{files, python};
-use crate::producer::Producers;
+use crate::producer::{Producers, Transport};
 use crate::run::{Running, program};
-use crate::support::{Dice, Folder, Words, free_ports, until};
+use crate::support::{Dice, Folder, Words, assert_same, free_ports, until};
 
 const LINES: usize = 300_000;
+/// How often a program with live input is killed, before another begins with nothing.
+const FAULTS_OF_A_LIFE: u64 = 100;
 
 /// Kills the program until the dose is over, and from its beginning when it has come to its end;
 /// lets the last one come to its end. `start` says how, and what must come to be,
@@ -147,17 +149,26 @@ fn wb_12_alerts_of_two_sources_and_refused_lines() {
     }
 }
 
-/// MBF-10: what a producer was told to be durable is not lost when the process then dies.
-fn live_storm(layout: &[&str]) {
+/// MBF-10: what a producer was told to be durable is not lost when the process then dies. With the whole
+/// journal kept, what was released is what a replay of it gives.
+fn live_storm(layout: &[&str], keep: &[&str]) {
     let mut dose = Dose::new("live", 8);
+    while !dose.is_over() {
+        // Each record has a word of its own, so the table grows with the time that it takes.
+        live(layout, keep, &mut dose, FAULTS_OF_A_LIFE);
+    }
+}
+
+fn live(layout: &[&str], keep: &[&str], dose: &mut Dose, faults: u64) {
+    let mut left = faults;
     let folder = Folder::new();
     let [port] = free_ports();
     let text = format!("tcp-listen://127.0.0.1:{port}?ack=true");
     let counts = format!("file:{}", folder.name("counts"));
-    let arguments = ["--text", &text, "--counts", &counts];
+    let arguments = [&["--text", &text, "--counts", &counts], keep].concat();
     let start = Start::new("word-count", &folder, &arguments, "50ms");
     let (mut boundaries, mut life) = (Boundaries::default(), start.begin(layout));
-    let producers = Producers::start(2, port);
+    let producers = Producers::start(2, Transport::Tcp, port);
     let (mut seen, mut log) = (Vec::new(), String::new());
     loop {
         let before = producers.acknowledged();
@@ -165,9 +176,10 @@ fn live_storm(layout: &[&str]) {
             assert!(life.running.is_running(), "{log}{}", life.running.errors());
             (producers.acknowledged() > before + 100).then_some(())
         });
-        if dose.is_over() {
+        if dose.is_over() || left == 0 {
             break;
         }
+        left -= 1;
         assert!(life.moment(&start, 150, &mut dose.dice), "{log}{}", life.running.errors());
         let victim = dose.victim();
         assert!(life.kill(victim, &mut dose.dice));
@@ -189,6 +201,13 @@ fn live_storm(layout: &[&str]) {
     let output = std::fs::read(folder.path("counts")).unwrap();
     assert!(output.starts_with(&seen), "{layout:?}: what was released has changed");
     check_live(&output, &producers);
+    boundaries.check(&start, "the end");
+    if !keep.is_empty() {
+        let again = format!("file:{}", folder.name("again"));
+        let replay = ["replay", "--text", &text, "--counts", &again, "--data-dir", &start.dir];
+        Running::start(&mut program("word-count", replay)).succeeds();
+        assert_same("replayed", &std::fs::read(folder.path("again")).unwrap(), &output);
+    }
     let acknowledged =
         producers.iter().flatten().map(|connection| connection.acknowledged).sum::<u64>();
     println!("live {layout:?}: {acknowledged} records acknowledged");
@@ -196,15 +215,15 @@ fn live_storm(layout: &[&str]) {
 
 #[test]
 fn mbf_10_acknowledged_input_with_one_worker() {
-    live_storm(&["-w", "1"]);
+    live_storm(&["-w", "1"], &[]);
 }
 
 #[test]
 fn mbf_10_acknowledged_input_with_two_workers() {
-    live_storm(&["-w", "2"]);
+    live_storm(&["-w", "2"], &["--keep-journal", "forever"]);
 }
 
 #[test]
 fn mbf_10_acknowledged_input_with_two_processes() {
-    live_storm(&["-n", "2"]);
+    live_storm(&["-n", "2"], &["--keep-journal", "forever"]);
 }

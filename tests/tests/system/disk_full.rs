@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::ledger::{Ledger, check_live};
 use crate::lives::Start;
-use crate::producer::Producers;
+use crate::producer::{Producers, Transport};
 use crate::support::{Dice, Folder, Words, free_ports, until};
 
 /// A small disk; gone with its test.
@@ -85,7 +85,7 @@ fn a_full_journal_stops_intake_until_there_is_room() {
     let at = start.arguments.iter().position(|argument| argument == "--data-dir").unwrap();
     start.arguments.drain(at..at + 2);
     let mut life = start.begin(&["-w", "2"]);
-    let producers = Producers::start(2, port);
+    let producers = Producers::start(2, Transport::Tcp, port);
     life.running.logs("until then nothing more is taken in");
     until("nothing more is acknowledged", || {
         let before = producers.acknowledged();

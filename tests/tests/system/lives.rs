@@ -12,6 +12,9 @@ use anabranch::clock;
 use crate::run::{Running, is_gone, parent, program};
 use crate::support::{Dice, Folder, until};
 
+/// Lines of a program's log that a test shows when it fails.
+const LOG_SHOWN: usize = 60;
+
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -35,6 +38,8 @@ pub(crate) struct Start<'a> {
     pub(crate) arguments: Vec<String>,
     /// Its data directory.
     pub(crate) dir: String,
+    /// What is set in its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl<'a> Start<'a> {
@@ -43,7 +48,7 @@ impl<'a> Start<'a> {
         let dir = folder.name("data");
         let kept = ["--data-dir", &dir, "--checkpoint-interval", interval];
         let arguments = [arguments, &kept].concat().into_iter().map(str::to_owned).collect();
-        Self { name, arguments, dir }
+        Self { name, arguments, dir, environment: Vec::new() }
     }
 
     /// Starts it in this layout.
@@ -54,7 +59,9 @@ impl<'a> Start<'a> {
         };
         let layout = layout.iter().copied();
         let arguments = self.arguments.iter().map(String::as_str).chain(layout);
-        Life { running: Running::start(&mut program(self.name, arguments)), processes }
+        let mut program = program(self.name, arguments);
+        program.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Life { running: Running::start(&mut program), processes }
     }
 
     /// What `checkpoint <arguments>` prints of its data directory.
@@ -206,7 +213,13 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let mut children = pids(&self.running.errors());
+        let log = self.running.errors();
+        if std::thread::panicking() {
+            let from = log.lines().count().saturating_sub(LOG_SHOWN);
+            let last: Vec<&str> = log.lines().skip(from).collect();
+            println!("the last that it has said:\n{}", last.join("\n"));
+        }
+        let mut children = pids(&log);
         let supervisor = self.running.pid();
         children.retain(|pid| parent(*pid) == Some(supervisor));
         // Also one that a failed test has left stopped, and so deaf for the end of its supervisor.

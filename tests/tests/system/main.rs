@@ -13,6 +13,7 @@ mod producer;
 mod programs;
 mod run;
 mod sockets;
+mod subscriber;
 mod support;
 
 mod back_pressure;
@@ -21,12 +22,18 @@ mod comparing;
 mod configuration;
 mod crashes;
 mod dead_letters;
+mod disk_errors;
 mod disk_full;
+mod formats;
 mod idle;
 mod layouts;
 mod live;
+mod machines;
 mod oracle;
 mod readme;
 mod rescale;
 mod shutdown;
+mod sinks;
+#[cfg(feature = "failpoints")]
+mod steps;
 mod stopped;

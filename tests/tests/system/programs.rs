@@ -39,7 +39,12 @@ fn build() -> BTreeMap<String, PathBuf> {
     cargo.args(["--message-format", "json-render-diagnostics"]);
     // All programs, and this test beside them: so cargo chooses the features of dependencies as for
     // the tests of the whole workspace, and builds none of them a second time for the programs.
-    cargo.args(["--workspace", "--bins", "--test", "system"]);
+    let workspace = ["--workspace", "--test", "system"];
+    cargo.args(workspace).args(match cfg!(feature = "failpoints") {
+        // What the test of faults on request needs, as they are built for nothing else.
+        true => ["--bin=word-count", "--features=failpoints"].as_slice(),
+        false => ["--bins"].as_slice(),
+    });
     // What the outer cargo sets for this test would make build scripts that look at it run again.
     let of_this_test = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "NEXTEST"];
     for (name, _) in std::env::vars_os() {

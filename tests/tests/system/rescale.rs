@@ -37,7 +37,7 @@ fn exported(start: &Start<'_>) -> (Vec<usize>, BTreeMap<String, u64>) {
 
 /// The table is what a plain loop has after as many lines of each file.
 #[track_caller]
-fn check_table(start: &Start<'_>, texts: &[Vec<String>]) -> usize {
+pub(crate) fn check_table(start: &Start<'_>, texts: &[Vec<String>]) -> usize {
     if start.checkpoints().is_empty() {
         return 0;
     }

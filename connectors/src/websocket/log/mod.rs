@@ -13,6 +13,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anabranch::failpoint::hit;
 use anabranch::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -188,6 +189,13 @@ impl Log {
         let failed = |e| Error::io(format!("cannot write the log in {}", self.folder.display()), e);
         let what = format!("the log in {}", self.folder.display());
         let mut to = Patient::new(Arc::clone(&self.file), what, Arc::clone(&self.patience));
+        hit("broadcast::append").map_err(failed)?;
+        if let Err(error) = hit("broadcast::short-write") {
+            let half = self.encoded.split_at(self.encoded.len() / 2).0;
+            to.write_all(half).map_err(failed)?;
+            hit("broadcast::half-written").map_err(failed)?;
+            return Err(failed(error));
+        }
         to.write_all(&self.encoded).map_err(failed)?;
         self.next += 1;
         if let Some(last) = self.segments.lock().back_mut() {
@@ -213,6 +221,7 @@ impl Log {
         while bytes + self.bytes_max / SEGMENTS > self.bytes_max && segments.len() > 1 {
             let Some(oldest) = segments.pop_front() else { break };
             bytes -= oldest.bytes;
+            hit("broadcast::drop").map_err(failed)?;
             std::fs::remove_file(&oldest.path).map_err(failed)?;
         }
         Ok(())
@@ -223,8 +232,9 @@ impl Log {
     /// # Errors
     /// When the disk failed.
     pub(super) fn sync(&mut self) -> Result<()> {
-        self.file
-            .sync_data()
+        hit("broadcast::sync")
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| hit("broadcast::synced"))
             .map_err(|e| Error::io(format!("cannot write the log in {}", self.folder.display()), e))
     }
 }
@@ -249,9 +259,11 @@ fn find(folder: &Path) -> Result<VecDeque<(u64, PathBuf)>> {
 fn begin(folder: &Path, first: u64, segments: &mut VecDeque<Segment>) -> Result<File> {
     let path = folder.join(format!("{first:020}.seg"));
     let failed = |e| Error::io(format!("cannot write {}", path.display()), e);
+    hit("broadcast::begin").map_err(failed)?;
     let file = File::options().append(true).create(true).open(&path).map_err(failed)?;
     file.set_len(0).map_err(failed)?;
     (&file).write_all(HEADER).map_err(failed)?;
+    hit("broadcast::begun").map_err(failed)?;
     file.sync_all().and_then(|()| sync_parent(&path)).map_err(failed)?;
     segments.push_back(Segment { first, path, bytes: HEADER.len() as u64 });
     Ok(file)

@@ -64,6 +64,11 @@ fn a_file_that_is_cut_short_is_never_taken_for_whole() {
     }
 }
 
+/// How many changes are made to each file; the full dose is `ANABRANCH_CHANGES=10000`.
+fn changes_to_try() -> usize {
+    std::env::var("ANABRANCH_CHANGES").map_or(2_000, |text| text.parse().unwrap())
+}
+
 #[test]
 fn no_changed_byte_goes_unseen() {
     let (files, models) = two_checkpoints();
@@ -75,13 +80,14 @@ fn no_changed_byte_goes_unseen() {
         (state % below as u64) as usize
     };
     for (path, bytes) in &files {
-        for _ in 0..2_000 {
+        for _ in 0..changes_to_try() {
             let mut changed = bytes.clone();
             let at = random(changed.len());
             changed[at] ^= 1 + random(255) as u8;
             check(&files, &models, path, Some(changed));
         }
     }
+    println!("{} changes of each of {} files", changes_to_try(), files.len());
 }
 
 #[test]

@@ -139,6 +139,11 @@ impl Numbers {
     }
 }
 
+/// How many changes a test of damage makes; the full dose is `ANABRANCH_CHANGES=10000`.
+fn changes_to_try() -> usize {
+    std::env::var("ANABRANCH_CHANGES").map_or(2_000, |text| text.parse().unwrap())
+}
+
 #[test]
 fn changed_bytes_never_give_other_frames() {
     let folder = Folder::new();
@@ -146,7 +151,7 @@ fn changed_bytes_never_give_other_frames() {
     let whole: Vec<_> = segments.iter().map(|path| fs::read(path).unwrap()).collect();
     let mut numbers = Numbers(3);
     let (mut refusals, mut prefixes) = (0, 0);
-    for _ in 0..2_000 {
+    for _ in 0..changes_to_try() {
         let index = numbers.below(segments.len());
         let mut bytes = whole[index].clone();
         let changes = 1 + numbers.below(3);
@@ -170,7 +175,29 @@ fn changed_bytes_never_give_other_frames() {
         }
         fs::write(&segments[index], &whole[index]).unwrap();
     }
+    println!("{refusals} refusals, {prefixes} prefixes");
     assert!(refusals > 500 && prefixes > 50, "{refusals} {prefixes}");
+}
+
+/// One that says how long the header is, too: the whole file is not taken for one that was being made.
+#[test]
+fn no_changed_bit_of_a_header_goes_unseen() {
+    let folder = Folder::new();
+    let (_, segments) = journal(&folder);
+    let path = segments.last().unwrap();
+    let whole = fs::read(path).unwrap();
+    let header = usize::try_from(u32::from_le_bytes(*whole[12..].first_chunk().unwrap())).unwrap();
+    assert!(header > 96, "{header}");
+    for at in 0..header {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            fs::write(path, bytes).unwrap();
+            let refused = look(&folder.path, &lane(0), 0);
+            let Err(refused) = refused else { panic!("bit {bit} of byte {at}: {refused:?}") };
+            named(&refused, &segments[2..]);
+        }
+    }
 }
 
 /// A write of many frames of which some blocks never came to the disk.
