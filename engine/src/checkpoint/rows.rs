@@ -14,7 +14,7 @@ pub enum Codec {
     /// and anybody can read it.
     #[default]
     MessagePack,
-    /// `bitcode`: small and fast, and only for the very type that wrote it.
+    /// `bitcode`: small, slower than MessagePack row by row, and only for the very type that wrote it.
     Bitcode,
     /// `abomonation`: the memory as it is; for trusted storage and the very program that wrote it.
     Abomonation,

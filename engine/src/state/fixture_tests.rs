@@ -71,6 +71,7 @@ fn rows(store: &dyn Snapshot, of: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>
         let row = RowBytes { partition: 0, key: &key, sub_key, value: Some(&value) };
         store.load(stored, row).unwrap();
     }
+    store.loaded();
     let mut kept = Vec::new();
     let mut add = |row: RowBytes<'_>| {
         let sub_key = row.sub_key.map(<[u8]>::to_vec);

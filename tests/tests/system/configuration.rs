@@ -353,7 +353,9 @@ fn check_says_whether_a_program_can_go_on_from_a_checkpoint() {
     let store = folder.name("data/checkpoints");
     crate::support::until("there is a checkpoint", || {
         let mut manifests = std::fs::read_dir(format!("{store}/manifests")).ok()?;
-        manifests.any(|entry| entry.unwrap().path().extension().is_some()).then_some(())
+        // What is not there yet has another name.
+        let is_there = |path: std::path::PathBuf| path.extension().is_some_and(|it| it == "json");
+        manifests.any(|entry| is_there(entry.unwrap().path())).then_some(())
     });
     drop(input);
     running.succeeds();

@@ -66,6 +66,11 @@ fn durable(block: &str) -> bool {
     block.contains("--data-dir")
 }
 
+/// Replays what it has kept.
+fn replays(block: &str) -> bool {
+    block.contains(" verify --data-dir")
+}
+
 #[test]
 fn the_program_is_word_counts_whole_source() {
     assert_eq!(blocks("rust"), [text("apps/word-count/src/main.rs")]);
@@ -74,7 +79,8 @@ fn the_program_is_word_counts_whole_source() {
 #[test]
 fn every_command_line_is_understood() {
     let mut checked = 0;
-    let understood = blocks("sh").into_iter().filter(|block| !compares(block) || !durable(block));
+    let runs = |block: &String| compares(block) && durable(block) || replays(block);
+    let understood = blocks("sh").into_iter().filter(|block| !runs(block));
     for command in understood.flat_map(|block| commands(&block)) {
         let mut arguments = command.clone();
         // `cargo run -p NAME -- ...` is that program.
@@ -97,6 +103,33 @@ fn every_command_line_is_understood() {
     assert!(checked >= 8, "only {checked} command lines were found");
 }
 
+/// Runs a block as a shell does, in `folder`, with the programs on its path.
+#[track_caller]
+fn run(block: &str, folder: &Folder) -> std::process::Output {
+    let programs = programs::path("bitcoin-alerts").parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::iter::once(programs).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", block]).current_dir(folder.path("")).env("PATH", path);
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn what_is_replayed_is_the_same() {
+    let blocks = blocks("sh");
+    let block = blocks.iter().find(|block| replays(block)).unwrap();
+    let folder = Folder::new();
+    let output = run(block, &folder);
+    let (said, notified) = (output.stdout, std::fs::read(folder.path("notified.jsonl")).unwrap());
+    assert!(notified.len() > 100 && said.starts_with(&notified), "the replay is another");
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("\nthe same on 1, 2 and 4 workers: "), "{said}");
+    assert!(said.ends_with(" outputs are the same, 0 appear, 0 disappear, 0 change\n"), "{said}");
+}
+
 #[test]
 fn files_that_are_compared_are_equal() {
     let blocks = blocks("sh");
@@ -105,15 +138,7 @@ fn files_that_are_compared_are_equal() {
     assert!(durable(compared[1]) && compared[1].contains("kill -9"));
     for block in compared {
         let folder = Folder::new();
-        let programs = programs::path("bitcoin-alerts").parent().unwrap().to_owned();
-        let path = std::env::join_paths(
-            std::iter::once(programs)
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-        );
-        let mut shell = Command::new("sh");
-        shell.args(["-e", "-c", block]).current_dir(folder.path("")).env("PATH", path.unwrap());
-        let output = shell.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = run(block, &folder);
         let file = block.split("\ncmp ").nth(1).unwrap().split(' ').next().unwrap();
         let written = std::fs::read(folder.path(file)).unwrap();
         assert!(written.iter().filter(|byte| **byte == b'\n').count() > 1, "nothing was compared");
