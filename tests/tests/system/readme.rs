@@ -68,7 +68,7 @@ fn durable(block: &str) -> bool {
 
 /// Replays what it has kept.
 fn replays(block: &str) -> bool {
-    block.contains(" verify --data-dir")
+    block.contains("bitcoin-alerts verify --data-dir")
 }
 
 #[test]
