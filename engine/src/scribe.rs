@@ -47,12 +47,17 @@ pub(crate) enum Outcome {
 }
 
 type Replies = Arc<Mutex<BTreeMap<usize, VecDeque<Said>>>>;
+/// Rows that were written, for their memory: workers fill it again. Were it given back to the allocator
+/// here and asked for there, an allocator would keep a worker waiting, and the system would hand out
+/// pages again and again, while records wait.
+type Spare = Arc<Mutex<Vec<Rows>>>;
 
 /// The workers' side; clones share it.
 #[derive(Clone)]
 pub(crate) struct Desk {
     work: SyncSender<Work>,
     replies: Replies,
+    spare: Spare,
 }
 
 impl Desk {
@@ -63,6 +68,11 @@ impl Desk {
             // The thread ends last; if it was lost, the process is ending with its panic.
             Ok(()) | Err(TrySendError::Disconnected(_)) => None,
         }
+    }
+
+    /// Rows without any, to be filled.
+    pub(crate) fn rows(&self) -> Rows {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     /// Hands in the part of a worker, on the process that assembles them.
@@ -95,9 +105,10 @@ impl Scribe {
     pub(crate) fn start(self) -> Result<Desk> {
         let (work, waiting) = sync_channel(WAITING);
         let replies = Replies::default();
-        let desk = Desk { work, replies: Arc::clone(&replies) };
-        let scribing =
-            Scribing { scribe: self, replies, files: BTreeMap::new(), parts: BTreeMap::new() };
+        let spare = Spare::default();
+        let desk = Desk { work, replies: Arc::clone(&replies), spare: Arc::clone(&spare) };
+        let (files, parts) = (BTreeMap::new(), BTreeMap::new());
+        let scribing = Scribing { scribe: self, replies, spare, files, parts };
         std::thread::Builder::new()
             .name("checkpoints".to_string())
             .spawn(move || scribing.run(&waiting))
@@ -109,6 +120,7 @@ impl Scribe {
 struct Scribing {
     scribe: Scribe,
     replies: Replies,
+    spare: Spare,
     /// What is being written: by worker and boundary, then table; or why it cannot be.
     files: BTreeMap<(usize, u64), Result<BTreeMap<String, TableWriter>>>,
     /// The parts of the checkpoint that is being assembled.
@@ -127,6 +139,7 @@ impl Scribing {
                     {
                         *files = Err(error);
                     }
+                    self.give_back(rows);
                 }
                 Work::End(part) => self.end(*part),
                 Work::Part(part) => self.assemble(*part),
@@ -137,6 +150,14 @@ impl Scribing {
                     }
                 }
             }
+        }
+    }
+
+    fn give_back(&self, mut rows: Rows) {
+        rows.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < WAITING {
+            spare.push(rows);
         }
     }
 

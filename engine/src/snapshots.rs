@@ -232,7 +232,7 @@ impl Snapshots {
         let last = table.encode(ROWS_A_TURN, &mut current.rows)?;
         if last || current.rows.bytes().len() >= BLOCK_BYTES {
             let (worker, boundary) = (self.worker, current.part.boundary);
-            let rows = std::mem::take(&mut current.rows);
+            let rows = std::mem::replace(&mut current.rows, self.desk.rows());
             let work = Work::Rows { worker, boundary, schema: table.schema(), rows };
             current.held_back = self.desk.say(work);
         }

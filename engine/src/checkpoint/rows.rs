@@ -91,6 +91,12 @@ impl Rows {
         &self.bytes
     }
 
+    /// Drops all rows, and keeps their memory for others.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+
     /// Takes out the rows as they are stored, and how many they are.
     pub fn take(&mut self) -> (Vec<u8>, usize) {
         (std::mem::take(&mut self.bytes), std::mem::take(&mut self.count))
