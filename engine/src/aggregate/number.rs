@@ -1,0 +1,398 @@
+//! [`Number`]: what can be summed; [`Measure`]: what can be compared.
+//!
+//! Invariant: what is kept of equal values has equal bytes, so a state does not tell in which order
+//! they came; and what is no value (NaN, `None`) never gets into a state.
+
+use std::cmp::{Ordering, Reverse};
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::wide::{Wide, decimal_to_f64};
+use crate::decimal::Portable;
+use crate::record::Record;
+use crate::time::Time;
+
+/// What can be summed and averaged: integers of up to 64 bits, `f64`, [`Decimal`] and
+/// [`Portable`], and `Option`s of them, of which `None` is passed over.
+///
+/// | numbers | state of a sum | [`Total`](Self::Total) | [`Mean`](Self::Mean) | exact |
+/// |---|---|---|---|---|
+/// | `i8` to `i64` | 16 bytes | `i64`, saturating | `f64` | yes |
+/// | `u8` to `u64` | 16 bytes | `u64` | `f64` | yes |
+/// | `Decimal` | 32 bytes | [`Portable`], saturating | [`Portable`] | yes |
+/// | `f64` | 16 bytes | `f64` | `f64` | no |
+///
+/// The mean of integers is the quotient of the exact sum, each rounded to a `f64`; that of
+/// decimals has all the places a decimal holds, rounded once, half to even. Sums of floating-point
+/// numbers are compensated (Neumaier): their error is about that of one rounding, unless terms much
+/// larger than the sum cancel out.
+pub trait Number: sealed::Sealed + 'static {
+    /// What a sum is given as.
+    type Total: Record;
+    /// What a mean is given as.
+    type Mean: Record;
+    /// What a sum is kept as.
+    type Sum: Record + Default;
+    /// What a sum of products is kept as.
+    type Products: Record + Default;
+    /// Whether sums are exact.
+    const EXACT: bool;
+
+    #[doc(hidden)]
+    fn is_value(&self) -> bool {
+        true
+    }
+    #[doc(hidden)]
+    fn add_to(&self, sum: &mut Self::Sum);
+    #[doc(hidden)]
+    fn add_product(&self, other: &Self, products: &mut Self::Products);
+    #[doc(hidden)]
+    fn merge(sum: &mut Self::Sum, later: &Self::Sum);
+    #[doc(hidden)]
+    fn merge_products(products: &mut Self::Products, later: &Self::Products);
+    #[doc(hidden)]
+    fn total(sum: &Self::Sum) -> Self::Total;
+    /// `None` when `count` is 0.
+    #[doc(hidden)]
+    fn mean(sum: &Self::Sum, count: u64) -> Option<Self::Mean>;
+    /// `None` when the weights are 0.
+    #[doc(hidden)]
+    fn weighted(products: &Self::Products, weights: &Self::Sum) -> Option<Self::Mean>;
+    /// NaN if it is no value.
+    #[doc(hidden)]
+    fn to_f64(&self) -> f64;
+}
+
+mod sealed {
+    /// Sums are kept in checkpoints: what a number is stays with the engine.
+    pub trait Sealed {}
+}
+
+macro_rules! integers {
+    ($total:ty: $($integer:ty),*) => {$(
+        impl sealed::Sealed for $integer {}
+
+        impl Number for $integer {
+            type Total = $total;
+            type Mean = f64;
+            // Overflows after 2^63 records.
+            type Sum = i128;
+            type Products = Wide;
+            const EXACT: bool = true;
+
+            fn add_to(&self, sum: &mut i128) {
+                *sum = sum.saturating_add(i128::from(*self));
+            }
+            fn add_product(&self, other: &Self, products: &mut Wide) {
+                products.add(&Wide::of_product(i128::from(*self), i128::from(*other)));
+            }
+            fn merge(sum: &mut i128, later: &i128) {
+                *sum = sum.saturating_add(*later);
+            }
+            fn merge_products(products: &mut Wide, later: &Wide) {
+                products.add(later);
+            }
+            fn total(sum: &i128) -> $total {
+                let end = if *sum < 0 { <$total>::MIN } else { <$total>::MAX };
+                <$total>::try_from(*sum).unwrap_or(end)
+            }
+            fn mean(sum: &i128, count: u64) -> Option<f64> {
+                (count > 0).then(|| *sum as f64 / count as f64)
+            }
+            fn weighted(products: &Wide, weights: &i128) -> Option<f64> {
+                (*weights != 0).then(|| products.to_f64() / *weights as f64)
+            }
+            fn to_f64(&self) -> f64 {
+                *self as f64
+            }
+        }
+
+        measures!($integer);
+    )*};
+}
+
+/// Values of which equal ones are the same.
+macro_rules! measures {
+    ($($type:ty),*) => {$(
+        impl Measure for $type {
+            type Kept = $type;
+
+            fn kept(&self) -> Option<$type> {
+                Some(self.clone())
+            }
+            fn order(a: &$type, b: &$type) -> Ordering {
+                a.cmp(b)
+            }
+        }
+    )*};
+}
+
+integers!(i64: i8, i16, i32, i64);
+integers!(u64: u8, u16, u32, u64);
+measures!(i128, u128, bool, char, String, Time);
+
+/// A sum and what its roundings took away (Neumaier's variant of Kahan's).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Compensated {
+    sum: f64,
+    lost: f64,
+}
+
+impl Compensated {
+    pub(super) fn add(&mut self, number: f64) {
+        let sum = self.sum + number;
+        self.lost += if self.sum.abs() >= number.abs() {
+            (self.sum - sum) + number
+        } else {
+            (number - sum) + self.sum
+        };
+        self.sum = sum;
+    }
+
+    pub(super) fn merge(&mut self, later: &Self) {
+        self.add(later.sum);
+        self.lost += later.lost;
+    }
+
+    pub(super) fn total(self) -> f64 {
+        // Once infinite, nothing is lost, and what was computed of it is NaN.
+        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
+    }
+}
+
+impl sealed::Sealed for f64 {}
+
+impl Number for f64 {
+    type Total = f64;
+    type Mean = f64;
+    type Sum = Compensated;
+    type Products = Compensated;
+    const EXACT: bool = false;
+
+    fn is_value(&self) -> bool {
+        !self.is_nan()
+    }
+    fn add_to(&self, sum: &mut Compensated) {
+        sum.add(*self);
+    }
+    fn add_product(&self, other: &Self, products: &mut Compensated) {
+        products.add(self * other);
+    }
+    fn merge(sum: &mut Compensated, later: &Compensated) {
+        sum.merge(later);
+    }
+    fn merge_products(products: &mut Compensated, later: &Compensated) {
+        products.merge(later);
+    }
+    fn total(sum: &Compensated) -> f64 {
+        sum.total()
+    }
+    fn mean(sum: &Compensated, count: u64) -> Option<f64> {
+        (count > 0).then(|| sum.total() / count as f64)
+    }
+    fn weighted(products: &Compensated, weights: &Compensated) -> Option<f64> {
+        let weights = weights.total();
+        (weights != 0.0).then(|| products.total() / weights)
+    }
+    fn to_f64(&self) -> f64 {
+        *self
+    }
+}
+
+impl sealed::Sealed for Decimal {}
+
+impl Number for Decimal {
+    type Total = Portable;
+    type Mean = Portable;
+    type Sum = Wide;
+    type Products = Wide;
+    const EXACT: bool = true;
+
+    fn add_to(&self, sum: &mut Wide) {
+        sum.add(&Wide::of_decimal(self));
+    }
+    fn add_product(&self, other: &Self, products: &mut Wide) {
+        // A product of more than 28 places is rounded; it depends on this record alone.
+        products.add(&Wide::of_decimal(&self.saturating_mul(*other)));
+    }
+    fn merge(sum: &mut Wide, later: &Wide) {
+        sum.add(later);
+    }
+    fn merge_products(products: &mut Wide, later: &Wide) {
+        products.add(later);
+    }
+    fn total(sum: &Wide) -> Portable {
+        Portable(sum.to_decimal())
+    }
+    fn mean(sum: &Wide, count: u64) -> Option<Portable> {
+        sum.mean(count).map(Portable)
+    }
+    fn weighted(products: &Wide, weights: &Wide) -> Option<Portable> {
+        products.ratio(*weights).map(Portable)
+    }
+    fn to_f64(&self) -> f64 {
+        decimal_to_f64(self)
+    }
+}
+
+macro_rules! forwarded {
+    ($number:ident) => {
+        type Total = <$number as Number>::Total;
+        type Mean = <$number as Number>::Mean;
+        type Sum = <$number as Number>::Sum;
+        type Products = <$number as Number>::Products;
+        const EXACT: bool = <$number as Number>::EXACT;
+
+        fn merge(sum: &mut Self::Sum, later: &Self::Sum) {
+            <$number as Number>::merge(sum, later);
+        }
+        fn merge_products(products: &mut Self::Products, later: &Self::Products) {
+            <$number as Number>::merge_products(products, later);
+        }
+        fn total(sum: &Self::Sum) -> Self::Total {
+            <$number as Number>::total(sum)
+        }
+        fn mean(sum: &Self::Sum, count: u64) -> Option<Self::Mean> {
+            <$number as Number>::mean(sum, count)
+        }
+        fn weighted(products: &Self::Products, weights: &Self::Sum) -> Option<Self::Mean> {
+            <$number as Number>::weighted(products, weights)
+        }
+    };
+}
+
+impl sealed::Sealed for Portable {}
+
+impl Number for Portable {
+    forwarded!(Decimal);
+
+    fn add_to(&self, sum: &mut Wide) {
+        self.0.add_to(sum);
+    }
+    fn add_product(&self, other: &Self, products: &mut Wide) {
+        self.0.add_product(&other.0, products);
+    }
+    fn to_f64(&self) -> f64 {
+        decimal_to_f64(&self.0)
+    }
+}
+
+impl<N: Number> sealed::Sealed for Option<N> {}
+
+impl<N: Number> Number for Option<N> {
+    forwarded!(N);
+
+    fn is_value(&self) -> bool {
+        self.as_ref().is_some_and(N::is_value)
+    }
+    fn add_to(&self, sum: &mut N::Sum) {
+        if let Some(number) = self {
+            number.add_to(sum);
+        }
+    }
+    fn add_product(&self, other: &Self, products: &mut N::Products) {
+        if let (Some(number), Some(other)) = (self, other) {
+            number.add_product(other, products);
+        }
+    }
+    fn to_f64(&self) -> f64 {
+        self.as_ref().map_or(f64::NAN, N::to_f64)
+    }
+}
+
+/// What records are compared by: integers, `f64`, [`Decimal`] and [`Portable`], `bool`, `char`,
+/// `String`, [`Time`]; [`Reverse`] of them; and `Option`s of them, of which `None` is passed over.
+///
+/// Floating-point numbers are ordered by [`f64::total_cmp`] (-0 is less than 0), and a NaN is
+/// passed over. Decimals are kept without zeros at their end.
+///
+/// Implement it for a type of your own that has an order:
+///
+/// ```
+/// use std::cmp::Ordering;
+/// use anabranch::aggregate::{Measure, max, of_all};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// enum Severity { Low, High }
+///
+/// impl Measure for Severity {
+///     type Kept = Self;
+///     fn kept(&self) -> Option<Self> {
+///         Some(*self)
+///     }
+///     fn order(a: &Self, b: &Self) -> Ordering {
+///         a.cmp(b)
+///     }
+/// }
+///
+/// let worst = max(|severity: &Severity| *severity);
+/// assert_eq!(of_all(&worst, &[Severity::High, Severity::Low]), Some(Severity::High));
+/// ```
+pub trait Measure: 'static {
+    /// What is kept of it.
+    type Kept: Record;
+
+    /// What is kept of it; `None` if it is no value. What is equal by [`order`](Self::order) must
+    /// be the same in every bit.
+    fn kept(&self) -> Option<Self::Kept>;
+
+    /// A total order.
+    fn order(a: &Self::Kept, b: &Self::Kept) -> Ordering;
+}
+
+impl Measure for f64 {
+    type Kept = f64;
+
+    fn kept(&self) -> Option<f64> {
+        (!self.is_nan()).then_some(*self)
+    }
+    fn order(a: &f64, b: &f64) -> Ordering {
+        a.total_cmp(b)
+    }
+}
+
+impl Measure for Decimal {
+    type Kept = Portable;
+
+    fn kept(&self) -> Option<Portable> {
+        Some(Portable(self.normalize()))
+    }
+    fn order(a: &Portable, b: &Portable) -> Ordering {
+        a.cmp(b)
+    }
+}
+
+impl Measure for Portable {
+    type Kept = Portable;
+
+    fn kept(&self) -> Option<Portable> {
+        self.0.kept()
+    }
+    fn order(a: &Portable, b: &Portable) -> Ordering {
+        a.cmp(b)
+    }
+}
+
+impl<M: Measure> Measure for Option<M> {
+    type Kept = M::Kept;
+
+    fn kept(&self) -> Option<M::Kept> {
+        self.as_ref().and_then(M::kept)
+    }
+    fn order(a: &M::Kept, b: &M::Kept) -> Ordering {
+        M::order(a, b)
+    }
+}
+
+impl<M: Measure> Measure for Reverse<M> {
+    type Kept = M::Kept;
+
+    fn kept(&self) -> Option<M::Kept> {
+        self.0.kept()
+    }
+    fn order(a: &M::Kept, b: &M::Kept) -> Ordering {
+        M::order(b, a)
+    }
+}
