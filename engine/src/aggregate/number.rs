@@ -142,23 +142,32 @@ pub struct Compensated {
 impl Compensated {
     pub(super) fn add(&mut self, number: f64) {
         let sum = self.sum + number;
-        self.lost += if self.sum.abs() >= number.abs() {
-            (self.sum - sum) + number
+        self.lost = if !sum.is_finite() {
+            // Nothing is known of it, and nothing is lost.
+            0.0
+        } else if self.sum.abs() >= number.abs() {
+            self.lost + ((self.sum - sum) + number)
         } else {
-            (number - sum) + self.sum
+            self.lost + ((number - sum) + self.sum)
         };
-        self.sum = sum;
+        self.sum = one_nan(sum);
     }
 
     pub(super) fn merge(&mut self, later: &Self) {
         self.add(later.sum);
-        self.lost += later.lost;
+        if self.sum.is_finite() {
+            self.lost += later.lost;
+        }
     }
 
     pub(super) fn total(self) -> f64 {
-        // Once infinite, nothing is lost, and what was computed of it is NaN.
-        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
+        self.sum + self.lost
     }
+}
+
+/// The sign and the payload of a NaN that is computed differ between machines.
+pub(super) fn one_nan(number: f64) -> f64 {
+    if number.is_nan() { f64::NAN } else { number }
 }
 
 impl sealed::Sealed for f64 {}
@@ -193,7 +202,7 @@ impl Number for f64 {
     }
     fn weighted(products: &Compensated, weights: &Compensated) -> Option<f64> {
         let weights = weights.total();
-        (weights != 0.0).then(|| products.total() / weights)
+        (weights != 0.0).then(|| one_nan(products.total() / weights))
     }
     fn to_f64(&self) -> f64 {
         *self

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number::one_nan;
 use super::{Aggregate, Number, Of};
 
 /// How values lie around their mean.
@@ -20,8 +21,8 @@ impl Moments {
     fn add(&mut self, number: f64) {
         self.count = self.count.saturating_add(1);
         let distance = number - self.mean;
-        self.mean += distance / self.count as f64;
-        self.squares += distance * (number - self.mean);
+        self.mean = one_nan(self.mean + distance / self.count as f64);
+        self.squares = one_nan(self.squares + distance * (number - self.mean));
     }
 
     fn merge(&mut self, later: &Self) {
@@ -36,8 +37,9 @@ impl Moments {
         self.count = self.count.saturating_add(later.count);
         let share = later_count / self.count as f64;
         let distance = later.mean - self.mean;
-        self.mean += distance * share;
-        self.squares += later.squares + distance * distance * count * share;
+        let squares = later.squares + distance * distance * count * share;
+        self.mean = one_nan(self.mean + distance * share);
+        self.squares = one_nan(self.squares + squares);
     }
 
     /// `less`: by how much the divisor is less than the count.

@@ -2,15 +2,18 @@
 //!
 //! Invariant: parts compose: a state tells what the records do to whatever average came before.
 
+use std::marker::PhantomData;
+
 use serde::{Deserialize, Serialize};
 
+use super::number::one_nan;
 use super::{Aggregate, Number};
 
 /// See [`ewma`].
 pub struct Ewma<F, V> {
     alpha: f64,
     take: F,
-    values: std::marker::PhantomData<fn() -> V>,
+    values: PhantomData<fn() -> V>,
 }
 
 /// What a run of values does to the average before it.
@@ -38,7 +41,7 @@ pub struct Smoothed {
 /// ```
 pub fn ewma<T, V: Number, F: Fn(&T) -> V + 'static>(alpha: f64, take: F) -> Ewma<F, V> {
     let alpha = if alpha.is_nan() { 1.0 } else { alpha.clamp(0.0, 1.0) };
-    Ewma { alpha, take, values: std::marker::PhantomData }
+    Ewma { alpha, take, values: PhantomData }
 }
 
 impl<T, V: Number, F: Fn(&T) -> V + 'static> Aggregate<T> for Ewma<F, V> {
@@ -72,7 +75,8 @@ impl<F, V> Ewma<F, V> {
         match state {
             None => *state = Some(later),
             Some(before) => {
-                before.average = later.average + later.kept * (before.average - later.first);
+                let off = later.kept * (before.average - later.first);
+                before.average = one_nan(later.average + off);
                 before.kept *= later.kept;
             }
         }
@@ -83,7 +87,7 @@ impl<F, V> Ewma<F, V> {
 pub struct Vwap<P, Q, V> {
     price: P,
     quantity: Q,
-    values: std::marker::PhantomData<fn() -> V>,
+    values: PhantomData<fn() -> V>,
 }
 
 /// Prices times quantities, and quantities, summed.
@@ -111,7 +115,7 @@ where
     P: Fn(&T) -> V + 'static,
     Q: Fn(&T) -> V + 'static,
 {
-    Vwap { price, quantity, values: std::marker::PhantomData }
+    Vwap { price, quantity, values: PhantomData }
 }
 
 impl<T, V, P, Q> Aggregate<T> for Vwap<P, Q, V>
