@@ -34,7 +34,9 @@
 //!   and grouping.
 
 mod basic;
+mod measure;
 mod number;
+mod quantile;
 mod ranked;
 mod sketch;
 mod spread;
@@ -49,13 +51,13 @@ use std::marker::PhantomData;
 pub use self::basic::{
     Count, First, Last, Max, Mean, Min, Sum, count, first, last, max, mean, min, sum,
 };
-pub use self::number::{Measure, Number};
+pub use self::measure::Measure;
+pub use self::number::Number;
+pub use self::quantile::{Quantile, Quantiles, median, quantile, quantiles};
 pub use self::ranked::{
     Collect, Collected, Distinct, MaxBy, MinBy, TopK, collect, distinct, max_by, min_by, top_k,
 };
-pub use self::sketch::{
-    DistinctSketch, Quantile, Quantiles, distinct_sketch, median, quantile, quantiles,
-};
+pub use self::sketch::{DistinctSketch, distinct_sketch};
 pub use self::spread::{
     Deviation, Variance, deviation, sample_deviation, sample_variance, variance,
 };
