@@ -60,8 +60,8 @@ pub struct Variance {
 pub struct Deviation(Variance);
 
 /// The population variance (divided by n), as `f64`; `None` without any value. Stable, but not
-/// [`EXACT`](Aggregate::EXACT): parts that are combined agree with the whole within about 10^-12 of
-/// it. 24 bytes. Integers and decimals are rounded to `f64` first.
+/// [`EXACT`](Aggregate::EXACT): parts that are combined agree with the whole up to rounding. 24
+/// bytes. Integers and decimals are rounded to `f64` first.
 ///
 /// ```
 /// use anabranch::aggregate::{of_all, variance};
