@@ -3,9 +3,12 @@
 //! Invariant: a decimal never passes through a binary fraction, and text that cannot be kept
 //! exactly is refused, never rounded. Not for output: a decimal's `Display` is exact.
 
+use std::fmt;
+use std::ops::Deref;
+
 use rust_decimal::Decimal;
 use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 
@@ -46,6 +49,49 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal
         deserializer.deserialize_str(Text)
     } else {
         deserializer.deserialize_tuple(16, Bytes)
+    }
+}
+
+/// A decimal that is a record of its own: encoded as [`serialize`](fn@serialize) does it.
+///
+/// ```
+/// use anabranch::decimal::Portable;
+/// use rust_decimal::Decimal;
+/// let price = Portable::from(Decimal::new(650_050, 2));
+/// assert_eq!(price.to_string(), "6500.50");
+/// assert_eq!(serde_json::to_string(&price)?, r#""6500.50""#);
+/// assert!(price.is_sign_positive(), "it is used as the decimal in it");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Portable(#[serde(with = "crate::decimal")] pub Decimal);
+
+impl fmt::Display for Portable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Deref for Portable {
+    type Target = Decimal;
+
+    fn deref(&self) -> &Decimal {
+        &self.0
+    }
+}
+
+impl From<Decimal> for Portable {
+    fn from(decimal: Decimal) -> Self {
+        Self(decimal)
+    }
+}
+
+impl From<Portable> for Decimal {
+    fn from(portable: Portable) -> Self {
+        portable.0
     }
 }
 
@@ -173,7 +219,6 @@ fn raise(number: i128, power: u64) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde::{Deserialize, Serialize};
 
     use super::*;
 

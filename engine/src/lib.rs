@@ -91,6 +91,7 @@
 //! |---|---|
 //! | draw an application | [`App`], [`Stream`], [`Keyed`], [`Computation`], [`Context`], [`SideOutput`] |
 //! | keep state | [`Table`], [`MapTable`], [`Row`], [`MapRow`], [`ReadRow`], [`Key`], [`Value`] |
+//! | make one value of many | [`aggregate`] |
 //! | bring records in and out | [`source`], [`sink`], [`DeadLetter`], [`Time`], [`Origin`], [`RecordId`] |
 //! | start it | [`main`], [`run`], [`run_until`], [`Drain`], [`config`] |
 //! | test it | [`TestDriver`] |
@@ -99,6 +100,7 @@
 //!
 //! How it works inside, with its invariants, is in `ARCHITECTURE.md`.
 
+pub mod aggregate;
 mod app;
 mod aside;
 pub mod checkpoint;
