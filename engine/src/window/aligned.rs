@@ -48,7 +48,12 @@ pub fn sliding(size: Duration, slide: Duration) -> Aligned {
         Ok((size, slide)) => (size, slide, None),
         Err(mistake) => (1, 1, Some(mistake)),
     };
-    Aligned { size, slide, anchor: 0, mistake }
+    // The greatest common divisor.
+    let (mut pane, mut rest) = (slide, size % slide);
+    while rest != 0 {
+        (pane, rest) = (rest, pane % rest);
+    }
+    Aligned { size, slide, pane, anchor: 0, mistake }
 }
 
 fn shown(nanos: i64) -> String {
@@ -60,6 +65,7 @@ fn shown(nanos: i64) -> String {
 pub struct Aligned {
     size: i64,
     slide: i64,
+    pane: i64,
     /// Where a window starts, from nothing up to a slide.
     anchor: i64,
     mistake: Option<String>,
@@ -82,10 +88,11 @@ impl Aligned {
         self
     }
 
-    /// The last start of a window up to `time`.
-    fn start_before(&self, time: Time) -> i128 {
-        let past = time.as_nanos().rem_euclid(self.slide) - self.anchor;
-        let past = if past < 0 { past + self.slide } else { past };
+    /// The last of the times that are `distance` from one another and from the anchor, up to `time`.
+    fn boundary(&self, time: Time, distance: i64) -> i128 {
+        let anchor = if distance == self.slide { self.anchor } else { self.anchor % distance };
+        let past = time.as_nanos().rem_euclid(distance) - anchor;
+        let past = if past < 0 { past + distance } else { past };
         i128::from(time.as_nanos()) - i128::from(past)
     }
 
@@ -107,19 +114,14 @@ impl Aligned {
     /// length (the greatest common divisor of size and slide). A value of a window is what its panes
     /// combine to, so that one entry of a [`Tree`](super::Tree) holds all records of a pane.
     pub fn pane(&self, time: Time) -> Window {
-        let (mut length, mut rest) = (self.slide, self.size % self.slide);
-        while rest != 0 {
-            (length, rest) = (rest, length % rest);
-        }
-        let panes =
-            Self { size: length, slide: length, anchor: self.anchor % length, mistake: None };
-        panes.at(panes.start_before(time))
+        let start = self.boundary(time, self.pane);
+        Window::clamped(start, start + i128::from(self.pane))
     }
 }
 
 impl WindowAssigner for Aligned {
     fn assign(&self, time: Time, windows: &mut Vec<Window>) {
-        let last = self.start_before(time);
+        let last = self.boundary(time, self.slide);
         if self.size == self.slide {
             windows.push(self.at(last));
             return;
@@ -199,7 +201,7 @@ mod tests {
             if right_closed {
                 // (start, end]: the start is left out, the end is in.
                 expected = candidates(size, slide, i128::from(anchor) + 1, time);
-                found = assigned(&assigner.clone().right_closed(), time);
+                found = assigned(&assigner.right_closed(), time);
             } else {
                 expected = candidates(size, slide, i128::from(anchor), time);
                 found = assigned(&assigner, time);

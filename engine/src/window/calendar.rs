@@ -10,7 +10,7 @@ use std::fmt;
 use jiff::ToSpan;
 use jiff::civil::Date;
 pub use jiff::civil::Weekday;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
 use super::assign::wrong;
 use super::{Window, WindowAssigner};
@@ -108,8 +108,18 @@ impl Calendar {
 
     /// When a date begins; the end of time if there is no such date.
     fn begin(&self, date: Option<Date>) -> Time {
-        let zoned = date.and_then(|date| date.to_zoned(self.zone.clone()).ok());
-        zoned.map_or(Window::ALL.end, |zoned| Time::from(zoned.timestamp()))
+        let midnight = date.map(|date| self.zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0)));
+        let Some((midnight, Ok(mut begin))) =
+            midnight.map(|time| (time.offset(), time.compatible()))
+        else {
+            return Window::ALL.end;
+        };
+        if matches!(midnight, AmbiguousOffset::Gap { .. }) {
+            // There is no midnight: the date begins where the clock leaps.
+            let after = begin.checked_add(1.nanosecond()).unwrap_or(begin);
+            begin = self.zone.preceding(after).next().map_or(begin, |leap| leap.timestamp());
+        }
+        Time::from(begin)
     }
 
     fn window(&self, time: Time) -> Window {
@@ -117,11 +127,7 @@ impl Calendar {
         let mut first = self.unit.first(date);
         let mut start = self.begin(first);
         // A clock that is put back over midnight shows yesterday's date again when today has begun: the
-        // window is looked for by when dates begin.
-        if start > time {
-            first = date.yesterday().ok().and_then(|date| self.unit.first(date));
-            start = self.begin(first);
-        }
+        // window is looked for by when dates begin, not by the date shown.
         loop {
             first = first.and_then(|first| self.unit.after(first));
             let window = Window::new(start, self.begin(first));
@@ -210,7 +216,8 @@ mod tests {
         for pair in boundaries.windows(2) {
             let window = Window::new(pair[0], pair[1]);
             let (first, last) = (pair[0].as_nanos(), pair[1].as_nanos() - 1);
-            for nanos in [first, first + (last - first) / 2, last] {
+            let early = first + 30 * 60_000_000_000;
+            for nanos in [first, early, first + (last - first) / 2, last] {
                 // Neither what was asked before nor the order matters.
                 let found = assigned(&calendar.clone(), Time::from_nanos(nanos));
                 assert_eq!(found, window, "{calendar:?} {}", Time::from_nanos(nanos));
@@ -266,6 +273,18 @@ mod tests {
             let nanos = day.end.as_nanos() - day.start.as_nanos();
             assert_eq!(nanos as f64 / 3.6e12, hours, "{zone} {day}");
         }
+    }
+
+    #[test]
+    fn a_date_without_a_midnight_begins_where_the_clock_leaps() {
+        // At half past eleven in the evening, by an hour.
+        let day = assigned(&days("America/Toronto"), "1919-03-31T04:45:00Z".parse().unwrap());
+        assert_eq!(day.to_string(), "[1919-03-31T04:30:00Z, 1919-04-01T04:00:00Z)");
+        // A zone that changed sides of the date line leaves out a day, not a window.
+        let day = assigned(&days("Pacific/Apia"), "2011-12-30T09:59:59Z".parse().unwrap());
+        assert_eq!(day.to_string(), "[2011-12-29T10:00:00Z, 2011-12-30T10:00:00Z)");
+        let next = days("Pacific/Apia").next(day).unwrap();
+        assert_eq!(next.to_string(), "[2011-12-30T10:00:00Z, 2011-12-31T10:00:00Z)");
     }
 
     #[test]

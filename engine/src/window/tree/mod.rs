@@ -31,10 +31,12 @@
 //! # Memory
 //!
 //! An entry in order takes 4/3 of its key and state, and a twelfth of (state + 80 bytes) for its leaf:
-//! 43 bytes for a time and 16 bytes of state. At worst (5 of 16 places filled) it is 3.2 times its size.
+//! 42 bytes, counted, for a time and 16 bytes of state. At worst (5 of 16 places filled) it is 3.2 times its size.
 //! An empty tree has no heap memory; places of evicted nodes are used again.
 
 mod caches;
+mod evict;
+mod insert;
 mod query;
 mod shape;
 #[cfg(test)]
@@ -55,12 +57,35 @@ pub trait Combine {
 
 /// The most entries of a leaf, and children of a node.
 const MOST: usize = 16;
-/// How many stay when a full node is appended to.
-const KEPT_AT_END: usize = 12;
-/// How many stay when a full node grows elsewhere.
-const KEPT_INSIDE: usize = MOST / 2;
-
-/// States in the order of their keys: see the [module's bounds](self).
+/// States in the order of their keys, and what any range of them combines to, in order.
+///
+/// Combines, amortised, whatever the size: a constant to [`insert`](Self::insert) at the end, to evict at
+/// the start and to [`query`](Self::query) all (together 9); the logarithm of the distance to insert d
+/// entries from the end (some 5 log2 d and 10), or to ask for a range that begins and ends at most d from
+/// the tree's ends. It never subtracts: minima and maxima cost the same.
+///
+/// ```
+/// use anabranch::Time;
+/// use anabranch::window::{Combine, Tree};
+///
+/// struct Greatest;
+///
+/// impl Combine for Greatest {
+///     type State = u64;
+///
+///     fn combine(&self, earlier: &mut u64, later: &u64) {
+///         *earlier = (*earlier).max(*later);
+///     }
+/// }
+///
+/// let mut prices = Tree::new(Greatest);
+/// for (second, price) in [(1, 700), (3, 650), (2, 680)] {
+///     prices.insert(Time::from_millis(second * 1_000), price);
+/// }
+/// assert_eq!(prices.query(), Some(700));
+/// prices.evict_through(Time::from_millis(1_000));
+/// assert_eq!(prices.query(), Some(680));
+/// ```
 #[derive(Clone)]
 pub struct Tree<K, C: Combine> {
     combine: C,
@@ -96,22 +121,6 @@ impl<K, S> Node<K, S> {
     fn inner(children: Vec<(K, usize)>) -> Self {
         Self { entries: Vec::new(), children, cache: None }
     }
-}
-
-/// Puts `item` at place `at`; what must go to a new node because there are too many.
-fn put<T>(items: &mut Vec<T>, at: usize, item: T) -> Option<Vec<T>> {
-    if items.len() < MOST {
-        items.insert(at.min(items.len()), item);
-        return None;
-    }
-    let kept = if at >= items.len() { KEPT_AT_END } else { KEPT_INSIDE };
-    let mut given = Vec::with_capacity(MOST);
-    given.extend(items.drain(kept..));
-    match at.checked_sub(kept) {
-        Some(at) if at > 0 => given.insert(at.min(given.len()), item),
-        _ => items.insert(at.min(items.len()), item),
-    }
-    Some(given)
 }
 
 impl<K, C: Combine> fmt::Debug for Tree<K, C> {
@@ -153,224 +162,6 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Adds a state; to what is there already if the key is.
-    pub fn insert(&mut self, key: K, state: C::State) {
-        let Some(&last_leaf) = self.right.first() else {
-            self.nodes.push(Node::leaf(vec![(key, state)]));
-            self.left.push(0);
-            self.right.push(0);
-            self.len = 1;
-            return;
-        };
-        let Some(leaf) = self.nodes.get_mut(last_leaf) else { return };
-        let full = leaf.entries.len() >= MOST;
-        match leaf.entries.last_mut() {
-            Some((last, there)) if *last == key => self.combine.combine(there, &state),
-            Some((last, there)) if *last < key => {
-                if full {
-                    self.path.clear();
-                    self.put_entry(last_leaf, MOST, key, state);
-                    return;
-                }
-                caches::add(&self.combine, &mut leaf.cache, there);
-                leaf.entries.push((key, state));
-                self.len += 1;
-            }
-            _ => self.insert_inside(key, state),
-        }
-    }
-
-    /// Inserts before the last entry, or into it.
-    fn insert_inside(&mut self, key: K, state: C::State) {
-        let mut height = 0;
-        for (level, &node) in self.right.iter().enumerate().skip(1) {
-            if self.children(node).last().is_none_or(|(low, _)| key >= *low) {
-                break;
-            }
-            height = level;
-        }
-        let mut node = self.right.get(height).copied().unwrap_or_default();
-        self.path.clear();
-        self.path.push(node);
-        for _ in 0..height {
-            let children = self.children(node);
-            let at = children.partition_point(|(low, _)| *low <= key).saturating_sub(1);
-            node = children.get(at).map_or(node, |(_, child)| *child);
-            self.path.push(node);
-        }
-        self.path.reverse();
-        match self.entries(node).binary_search_by_key(&key, |(key, _)| *key) {
-            Ok(at) => {
-                let leaf = self.nodes.get_mut(node);
-                if let Some((_, there)) = leaf.and_then(|leaf| leaf.entries.get_mut(at)) {
-                    self.combine.combine(there, &state);
-                }
-                self.after_change(None);
-            }
-            Err(at) => self.put_entry(node, at, key, state),
-        }
-    }
-
-    /// Puts a new entry into a leaf, at the end of `path`, and corrects what is above it.
-    fn put_entry(&mut self, leaf: usize, at: usize, key: K, state: C::State) {
-        let Some(node) = self.nodes.get_mut(leaf) else { return };
-        self.len += 1;
-        let given = put(&mut node.entries, at, (key, state));
-        let fresh = given.and_then(|given| {
-            let low = given.first().map(|(key, _)| *key)?;
-            Some((low, self.add_node(Node::leaf(given))))
-        });
-        self.after_change(fresh);
-    }
-
-    /// Goes up from the leaf at the end of `path`, beside which there may be a `fresh` one: makes room
-    /// for it, and says which caches are to be made anew.
-    fn after_change(&mut self, mut fresh: Option<(K, usize)>) {
-        let top = self.top();
-        // The highest levels, below the root, at which the edges changed.
-        let (mut left, mut right) = (None, None);
-        for level in 0..=top {
-            let Some(node) = self.on_path(level) else { break };
-            let is_right = self.right.get(level) == Some(&node);
-            let is_left = self.left.get(level) == Some(&node);
-            let Some((low, added)) = fresh.take() else {
-                if level == top {
-                    self.cache_root();
-                } else if is_right {
-                    right = Some(level);
-                } else if is_left {
-                    left = Some(level);
-                } else {
-                    self.cache_plain(node);
-                    continue;
-                }
-                break;
-            };
-            if is_right {
-                self.set_edge(level, added);
-            }
-            if level == top {
-                self.grow(node, (low, added));
-                return;
-            }
-            if is_right {
-                right = Some(level);
-            } else {
-                self.cache_plain(added);
-            }
-            if is_left {
-                left = Some(level);
-            } else {
-                self.cache_plain(node);
-            }
-            fresh = self.put_child(level + 1, node, (low, added));
-        }
-        self.cache_right(right);
-        self.cache_left(left);
-    }
-
-    /// Puts a child beside `node` into the parent of both; what it must give away.
-    fn put_child(&mut self, level: usize, node: usize, child: (K, usize)) -> Option<(K, usize)> {
-        let parent = self.on_path(level)?;
-        let children = &mut self.nodes.get_mut(parent)?.children;
-        let at = children.iter().position(|(_, there)| *there == node)?;
-        let given = put(children, at + 1, child)?;
-        let low = given.first().map(|(low, _)| *low)?;
-        Some((low, self.add_node(Node::inner(given))))
-    }
-
-    /// A new root above the old one, which has been split.
-    fn grow(&mut self, old: usize, fresh: (K, usize)) {
-        // The least key of the first child is never asked for.
-        let root = self.add_node(Node::inner(vec![(fresh.0, old), fresh]));
-        self.left.push(root);
-        self.right.push(root);
-        self.cache_all();
-    }
-
-    /// Removes all entries with keys before `key`.
-    pub fn evict_before(&mut self, key: K) {
-        self.evict(|there| *there < key);
-    }
-
-    /// Removes all entries with keys up to `key`, and that one.
-    pub fn evict_through(&mut self, key: K) {
-        self.evict(|there| *there <= key);
-    }
-
-    /// Removes the entries at the start that are `gone`.
-    fn evict(&mut self, gone: impl Fn(&K) -> bool) {
-        if self.last().is_none_or(|(key, _)| gone(&key)) {
-            self.clear();
-            return;
-        }
-        let (mut changed, mut shrunk) = (None, false);
-        while let Some(&leaf) = self.left.first() {
-            let Some(node) = self.nodes.get_mut(leaf) else { break };
-            let count = node.entries.partition_point(|(key, _)| gone(key));
-            self.len = self.len.saturating_sub(count);
-            if count < node.entries.len() {
-                node.entries.drain(..count);
-                if count > self.front.len() && changed.is_none() {
-                    changed = Some(0);
-                }
-                self.front.truncate(self.front.len().saturating_sub(count));
-                break;
-            }
-            changed = changed.max(Some(self.drop_first_leaf()));
-            shrunk |= self.shrink();
-        }
-        let top = self.top();
-        match changed {
-            None => {}
-            Some(_) if shrunk => self.cache_all(),
-            Some(level) if level >= top => {
-                self.cache_root();
-                self.cache_left(top.checked_sub(1));
-            }
-            Some(level) => self.cache_left(Some(level)),
-        }
-    }
-
-    /// Takes the first leaf out, and the nodes that have no other; the level that has lost a child.
-    fn drop_first_leaf(&mut self) -> usize {
-        let mut level = 0;
-        while let Some(&node) = self.left.get(level) {
-            if level > 0 {
-                if let Some(node) = self.nodes.get_mut(node) {
-                    node.children.drain(..1.min(node.children.len()));
-                }
-                if !self.children(node).is_empty() {
-                    break;
-                }
-            }
-            self.free_node(node);
-            level += 1;
-        }
-        for below in (0..level).rev() {
-            let above = self.left.get(below + 1).copied().unwrap_or_default();
-            let first = self.children(above).first().map(|(_, child)| *child);
-            if let (Some(first), Some(place)) = (first, self.left.get_mut(below)) {
-                *place = first;
-            }
-        }
-        level
-    }
-
-    /// Takes out roots that have one child.
-    fn shrink(&mut self) -> bool {
-        let mut shrunk = false;
-        while let Some(&root) = self.right.last().filter(|_| self.top() > 0)
-            && self.children(root).len() == 1
-        {
-            self.free_node(root);
-            self.left.pop();
-            self.right.pop();
-            shrunk = true;
-        }
-        shrunk
     }
 
     fn clear(&mut self) {
