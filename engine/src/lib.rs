@@ -148,6 +148,7 @@ mod stream;
 mod test_driver;
 mod time;
 mod trace;
+pub mod window;
 mod worker;
 
 pub use crate::app::{App, Order};

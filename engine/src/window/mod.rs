@@ -1,0 +1,23 @@
+//! Windows: which of them a record belongs to, and what their values are made of.
+//!
+//! A [`WindowAssigner`] says to which windows a time belongs: [`tumbling`], [`sliding`], [`session`],
+//! [`global`], those of a [`calendar`], or your own. [`sessions`] says which windows become one. A
+//! [`Tree`] combines the records of any range of time, in order, at a cost that does not grow with the
+//! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one.
+//!
+//! Invariant: nothing here reads a clock or keeps a record; the same times give the same windows on any
+//! machine.
+
+mod aligned;
+mod assign;
+pub mod calendar;
+mod rolling;
+pub mod sessions;
+mod span;
+mod tree;
+
+pub use self::aligned::{Aligned, sliding, tumbling};
+pub use self::assign::{Global, Session, WindowAssigner, global, session};
+pub use self::rolling::{RollingCount, RollingTime};
+pub use self::span::Window;
+pub use self::tree::{Combine, Iter, Tree};
