@@ -148,6 +148,7 @@ mod stream;
 mod test_driver;
 mod time;
 mod trace;
+#[doc(hidden)]
 pub mod window;
 mod worker;
 
