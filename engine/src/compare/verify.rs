@@ -229,17 +229,17 @@ impl Comparison {
     /// The first difference from what was recorded at a boundary.
     fn with_recorded(&mut self, id: CheckpointId) -> Result<Option<Difference>> {
         let store = store(&self.common.config, &self.common.data)?;
-        let restored = match Restored::open(&store, id) {
-            Ok(restored) => restored,
-            // A program that runs removes checkpoints that it no longer needs.
-            Err(_) if !Manifest::list(&store)?.contains(&id) => return Ok(None),
-            Err(error) => return Err(error),
+        let read = || {
+            let restored = Restored::open(&store, id)?;
+            if !ends_before(&restored.manifest, self.common.span) {
+                return Ok(None);
+            }
+            Ok(Some((Contents::of(&self.common, &restored)?, restored)))
         };
-        if !ends_before(&restored.manifest, self.common.span) {
-            return Ok(None);
-        }
-        let there = match Contents::of(&self.common, &restored) {
-            Ok(there) => there,
+        let (there, restored) = match read() {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            // A program that runs removes checkpoints that it no longer needs.
             Err(_) if !Manifest::list(&store)?.contains(&id) => return Ok(None),
             Err(error) => return Err(error),
         };

@@ -110,14 +110,20 @@ fn a_supervisor_killed_while_its_children_start_leaves_nobody_behind() {
     drain(&mut second, &children);
 }
 
-#[test]
-fn a_stopped_child_of_a_killed_supervisor_keeps_the_directory_until_it_is_gone() {
-    let dir = Dir::new();
-    let mut first = start(&dir, "hold", 1);
-    let orphan = up(&dir, 1, 1)[0];
+/// The only child of a supervisor that was killed, stopped so that it does not notice.
+fn stopped_orphan(dir: &Dir) -> u32 {
+    let mut first = start(dir, "hold", 1);
+    let orphan = up(dir, 1, 1)[0];
     signal("STOP", orphan);
     signal("KILL", first.pid());
     first.end();
+    orphan
+}
+
+#[test]
+fn a_stopped_child_of_a_killed_supervisor_keeps_the_directory_until_it_is_gone() {
+    let dir = Dir::new();
+    let orphan = stopped_orphan(&dir);
     let failure = start_with(&dir, 1, &[("CLUSTER_TEST_LOCK_MS", "100")]).failure();
     let named = format!("in use by a process of an earlier start, `program` (pid {orphan} on ");
     assert!(failure.contains(&named), "{failure}");
@@ -282,11 +288,7 @@ fn a_signal_in_a_pause_says_what_remains() {
 #[test]
 fn a_signal_before_the_start_says_what_may_remain_of_an_earlier_one() {
     let dir = Dir::new();
-    let mut first = start(&dir, "hold", 1);
-    let orphan = up(&dir, 1, 1)[0];
-    signal("STOP", orphan);
-    signal("KILL", first.pid());
-    first.end();
+    let orphan = stopped_orphan(&dir);
     let second = start(&dir, "hold", 1);
     until("it waits", || second.errors().contains("waiting for").then_some(()));
     signal("TERM", second.pid());
