@@ -29,12 +29,16 @@ use anabranch_benches::durability::{
     Scratch, Seen, bytes_in, decode, forms, quantiles, readings, run, syncs,
 };
 use anabranch_benches::latency::{Latencies, Schedule, engine};
-use anabranch_benches::report::{is_given, load, median, option, processor_seconds, text};
+use anabranch_benches::report::{
+    is_given, load, longest_interruption, median, option, processor_seconds, text,
+};
 use anabranch_connectors::inlet;
 use bitcoin_alerts::{PriceDecoder, UpdateDecoder, pipelines};
 
 /// The rate of readings beside which checkpoints are made.
 const RATE: u64 = 100_000;
+/// For how long the machine is looked at by itself: about as long as checkpoints are being made.
+const ALONE: Duration = Duration::from_secs(10);
 /// How many checkpoints are made beside them, at least, after the first that has all keys.
 const INCREMENTS: usize = 3;
 
@@ -205,7 +209,11 @@ impl Bench {
             let interval = format!("{}ms", 1000 + keys / 500);
             println!("{keys} keys, --checkpoint-interval {interval}\n");
             let pause = self.pauses(keys, &dir, &interval)?;
-            println!("{pause}\n");
+            println!("{pause}");
+            let idle = longest_interruption(ALONE).as_secs_f64() * 1e3;
+            println!(
+                "without the program, threads that only read the clock: at most {idle:.1} ms\n"
+            );
             let (mut seconds, mut worked) = (Vec::new(), Vec::new());
             for _ in 0..self.rounds {
                 let before = processor_seconds();

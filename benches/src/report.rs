@@ -1,4 +1,8 @@
-//! Options and medians.
+//! Options, medians, and what the machine does by itself.
+
+use std::time::Duration;
+
+use anabranch::clock;
 
 /// The median of `figures`, which are not empty.
 pub fn median(figures: &[f64]) -> f64 {
@@ -36,4 +40,24 @@ pub fn processor_seconds() -> f64 {
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let ticks = after.split_whitespace().skip(11).take(2).filter_map(|it| it.parse::<u64>().ok());
     ticks.sum::<u64>() as f64 / 100.0
+}
+
+/// The longest time for which the system let a thread do nothing that only reads the clock, one on each
+/// core, within `span`: no program is interrupted for less beside as many.
+pub fn longest_interruption(span: Duration) -> Duration {
+    let reads = || {
+        let (began, mut last, mut longest) = (clock::instant(), clock::instant(), Duration::ZERO);
+        while last - began < span {
+            let now = clock::instant();
+            longest = longest.max(now - last);
+            last = now;
+        }
+        longest
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(reads)).collect();
+        let longest = threads.into_iter().filter_map(|thread| thread.join().ok());
+        longest.max().unwrap_or_default()
+    })
 }

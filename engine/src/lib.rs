@@ -103,6 +103,7 @@
 pub mod aggregate;
 mod app;
 mod aside;
+mod background;
 pub mod checkpoint;
 pub mod clock;
 #[doc(hidden)]

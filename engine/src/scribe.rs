@@ -8,12 +8,14 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::checkpoint::{Checkpointer, Rows, Store, TableSchema, TableWriter};
+use crate::checkpoint::{BLOCK_BYTES, Checkpointer, Rows, Store, TableSchema, TableWriter};
 use crate::snapshots::Part;
-use crate::{Error, Result};
+use crate::{Error, Result, background};
 
-/// How many messages wait for the thread at most; one has about 256 KiB of rows.
+/// How many messages wait for the thread at most; one has rows of about [`BLOCK_BYTES`].
 const WAITING: usize = 32;
+/// The room for the rows of a message: a block, and what its last turn brings.
+const ROOM: usize = BLOCK_BYTES + BLOCK_BYTES / 4;
 
 /// What workers hand to the thread.
 pub(crate) enum Work {
@@ -47,9 +49,8 @@ pub(crate) enum Outcome {
 }
 
 type Replies = Arc<Mutex<BTreeMap<usize, VecDeque<Said>>>>;
-/// Rows that were written, for their memory: workers fill it again. Were it given back to the allocator
-/// here and asked for there, an allocator would keep a worker waiting, and the system would hand out
-/// pages again and again, while records wait.
+/// Rows without any, for their memory: workers fill it, the thread gives it back. Were it asked for when
+/// it is filled, records would wait for the allocator, and for the system to hand out its pages.
 type Spare = Arc<Mutex<Vec<Rows>>>;
 
 /// The workers' side; clones share it.
@@ -105,14 +106,12 @@ impl Scribe {
     pub(crate) fn start(self) -> Result<Desk> {
         let (work, waiting) = sync_channel(WAITING);
         let replies = Replies::default();
-        let spare = Spare::default();
+        let spare: Vec<_> = (0..WAITING).map(|_| Rows::with_room(ROOM)).collect();
+        let spare = Arc::new(Mutex::new(spare));
         let desk = Desk { work, replies: Arc::clone(&replies), spare: Arc::clone(&spare) };
         let (files, parts) = (BTreeMap::new(), BTreeMap::new());
         let scribing = Scribing { scribe: self, replies, spare, files, parts };
-        std::thread::Builder::new()
-            .name("checkpoints".to_string())
-            .spawn(move || scribing.run(&waiting))
-            .map_err(|e| Error::io("starting the thread that writes checkpoints", e))?;
+        background::spawn("checkpoints", move || scribing.run(&waiting))?;
         Ok(desk)
     }
 }

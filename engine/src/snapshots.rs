@@ -18,7 +18,7 @@ use timely::dataflow::operators::{Input, Operator as _};
 use timely::worker::Worker;
 
 use crate::aside::Aside;
-use crate::checkpoint::{Rows, SinkPosition, TablePart, WorkerPart};
+use crate::checkpoint::{BLOCK_BYTES, Rows, SinkPosition, TablePart, WorkerPart};
 use crate::clock;
 use crate::durable::Durable;
 use crate::epoch::Signal;
@@ -30,8 +30,6 @@ use crate::{Error, Result};
 
 /// How many rows are encoded before records have their turn.
 const ROWS_A_TURN: usize = 256;
-/// How many bytes of rows are written at once.
-const BLOCK_BYTES: usize = 256 << 10;
 
 /// What one worker has of a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +52,8 @@ pub(crate) struct Snapshots {
     worker: usize,
     desk: Desk,
     current: Option<Current>,
+    /// What is encoded of the first of its tables.
+    rows: Rows,
     /// Rows of all tables must be in the next one: something of the last one was lost.
     whole: bool,
     /// Rows of this worker were lost on the way.
@@ -75,9 +75,8 @@ struct Current {
     part: Part,
     groups_left: usize,
     sinks_left: usize,
-    /// Tables that are being encoded, and what is encoded of the first of them.
+    /// Tables that are being encoded.
     encoding: VecDeque<usize>,
-    rows: Rows,
     /// What could not be handed to the thread that writes.
     held_back: Option<Work>,
     told: bool,
@@ -121,6 +120,7 @@ impl Snapshots {
             rewritten,
             ends,
             worker,
+            rows: desk.rows(),
             desk,
             current: None,
             whole: false,
@@ -163,13 +163,14 @@ impl Snapshots {
     }
 
     fn current(&mut self, boundary: u64) -> &mut Current {
-        let Self { reading, tables, rewritten, ends, worker, current, .. } = self;
+        let Self { reading, tables, rewritten, ends, worker, current, rows, .. } = self;
         let stale = current.as_ref().is_some_and(|current| current.part.boundary != boundary);
         if stale {
             *current = None;
         }
         if current.is_none() {
             reading.borrow_mut().roll();
+            rows.clear();
         }
         current.get_or_insert_with(|| Current {
             part: Part {
@@ -188,7 +189,6 @@ impl Snapshots {
             groups_left: ends.groups,
             sinks_left: ends.sinks,
             encoding: VecDeque::new(),
-            rows: Rows::default(),
             held_back: None,
             told: false,
         })
@@ -229,10 +229,10 @@ impl Snapshots {
         }
         let Some(index) = current.encoding.front().copied() else { return Ok(None) };
         let Some((_, table)) = self.tables.get(index) else { return Ok(None) };
-        let last = table.encode(ROWS_A_TURN, &mut current.rows)?;
-        if last || current.rows.bytes().len() >= BLOCK_BYTES {
+        let last = table.encode(ROWS_A_TURN, &mut self.rows)?;
+        if last || self.rows.bytes().len() >= BLOCK_BYTES {
             let (worker, boundary) = (self.worker, current.part.boundary);
-            let rows = std::mem::replace(&mut current.rows, self.desk.rows());
+            let rows = std::mem::replace(&mut self.rows, self.desk.rows());
             let work = Work::Rows { worker, boundary, schema: table.schema(), rows };
             current.held_back = self.desk.say(work);
         }

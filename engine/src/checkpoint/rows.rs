@@ -61,6 +61,14 @@ const NONE: u32 = u32::MAX;
 const HEADER: usize = 16;
 
 impl Rows {
+    /// No rows, and room for `bytes` of them in memory that the system has handed out: whoever fills
+    /// it waits for none.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        let mut rows = Self { bytes: vec![1; bytes], count: 0 };
+        rows.clear();
+        rows
+    }
+
     /// Appends a row.
     ///
     /// # Panics

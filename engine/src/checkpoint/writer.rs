@@ -19,7 +19,7 @@ use super::{
     TableEntry, TableSchema, file,
 };
 use crate::failpoint::hit;
-use crate::{Error, Result, clock};
+use crate::{Error, Result, background, clock};
 
 /// What one worker brings to a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -247,10 +247,9 @@ impl Checkpointer {
     pub fn compact_in_background(&mut self) {
         self.collect(false);
         let Some(compaction) = self.due() else { return };
-        let thread = std::thread::Builder::new().name("compaction".into());
-        match thread.spawn(move || compaction.run()) {
+        match background::spawn("compaction", move || compaction.run()) {
             Ok(handle) => self.running = Some(handle),
-            Err(error) => self.took(Err(Error::io("cannot start a thread", error))),
+            Err(error) => self.took(Err(error)),
         }
     }
 
