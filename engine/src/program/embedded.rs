@@ -1,0 +1,163 @@
+//! Applications run by other programs, for themselves and for measurements: [`run`], [`replay`],
+//! [`verify`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::setup::{data_dir, drawing, keep, left_data, looking, run_alone, setup, worker_config};
+use crate::cluster::{Drain, Progress};
+use crate::compare::{self, Verified};
+use crate::config::{Config, Layout};
+use crate::data_dir::Seat;
+use crate::durable::{Durable, Span};
+use crate::metrics::Counters;
+use crate::worker::Build;
+use crate::{App, Error, Result};
+
+/// How long an embedded program waits for its data directory.
+const SEAT_WAIT: Duration = Duration::from_secs(10);
+
+/// Runs the application that `build` draws in this process, until its sources end: for programs
+/// and measurements that embed the engine. No signal is handled and no cluster formed.
+///
+/// # Errors
+/// [`Error::Application`] if the drawing has a mistake, [`Error::Usage`] if `config` asks for more
+/// than one process, else the first fault of a source, a sink or user code.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Time, sink, source};
+///
+/// let config = Config::from_flags(["-w", "2"])?;
+/// let counters = anabranch::run(&config, |app| {
+///     let words = vec![vec![(Time::ZERO, "hello".to_string())]];
+///     app.source("words", source::memory(words.into())).sink("out", sink::null());
+///     Ok(())
+/// })?;
+/// assert_eq!(counters.snapshot()["out.records"], 1);
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Counters> {
+    run_until(config, build, &Drain::default())
+}
+
+/// As [`run`], until the sources end or `drain` is requested, by any thread: then no more input is
+/// taken, and what was accepted is completed.
+///
+/// # Errors
+/// As [`run`].
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::{Drain, sink, source};
+///
+/// let drain = Drain::default();
+/// drain.request();
+/// let build = |app: &anabranch::App| {
+///     app.source("words", source::empty::<String>()).sink("out", sink::null());
+///     Ok(())
+/// };
+/// anabranch::run_until(&Config::default(), build, &drain)?;
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+pub fn run_until(
+    config: &Config,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+    drain: &Drain,
+) -> Result<Counters> {
+    if !matches!(config.layout(), Layout::Local { processes: 1 }) {
+        return Err(Error::Usage(
+            "an embedded application runs in one process; leave out -n and -p, or start the \
+             application by `anabranch::main`"
+                .to_string(),
+        ));
+    }
+    let build: Build = Arc::new(build);
+    drawing(config, &build)?;
+    let counters = Counters::default();
+    let mut setup = setup(config, build, &counters);
+    if let Some(data) = data_dir(config)? {
+        data.take(Seat::Program, SEAT_WAIT)?;
+        let generation = data.claim()?;
+        let progress = Progress::default();
+        keep(config, data, (generation, config.workers()), progress, &mut setup)?;
+    }
+    let control = Arc::clone(&setup.control);
+    drain.on_request(move || control.stop());
+    run_alone(setup, worker_config(config))?;
+    Ok(counters)
+}
+
+/// Replays what an earlier start of the application has journaled in the data directory of `config`
+/// and what came of it, for the records of `span`, at full speed: a pure function of the journal. It
+/// begins at a checkpoint at or before the span, or where the journal begins. Live sources are not
+/// touched, and nothing in the data directory changes, which may be in use. Recorded sources are read
+/// again. Sinks begin anew: point them elsewhere. The counters that are returned have a digest of each
+/// table's content at the end (`digest.prices`): that of two replays is the same, on any number of
+/// workers, unless a computation is not deterministic.
+///
+/// # Errors
+/// As [`run`]; [`Error::Usage`] without a data directory, [`Error::Data`] if what is there is damaged.
+pub fn replay(
+    config: &Config,
+    span: Span,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Counters> {
+    replay_build(config, span, Arc::new(build))
+}
+
+/// Whether the application is a pure function of what an earlier start of it has journaled in the
+/// data directory of `config`: replays it on 1, 2 and 4 workers at once, and compares every row that
+/// changed and every record that a sink was given with each other, and at the boundaries of checkpoints
+/// with what the program had when it ran. As [`replay`], it touches nothing that is live.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::prelude::*;
+/// use anabranch::{Span, sink, source};
+///
+/// const COUNTS: Table<u8, u64> = Table::new("counts");
+///
+/// fn count(app: &App) -> Result<()> {
+///     let numbers = (0..1000).map(|i| (Time::from_nanos(i), i)).collect();
+///     app.source("numbers", source::memory(vec![numbers].into()))
+///         .key_by(|number| (number % 7) as u8)
+///         .compute("count", COUNTS, |_, mut count, out| {
+///             *count += 1;
+///             out.emit(*count);
+///         })
+///         .sink("counts", sink::null());
+///     Ok(())
+/// }
+///
+/// let path = std::env::temp_dir().join(format!("anabranch-verify-{}", std::process::id()));
+/// let config = Config::from_flags(["--data-dir", &path.to_string_lossy()])?;
+/// anabranch::run(&config, count)?;
+/// let verified = anabranch::verify(&config, Span::default(), count)?;
+/// assert_eq!((verified.outputs, verified.difference), (1000, None));
+/// # std::fs::remove_dir_all(&path).unwrap();
+/// # Ok::<(), anabranch::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`replay`].
+pub fn verify(
+    config: &Config,
+    span: Span,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<Verified> {
+    compare::verify_build(config, span, Arc::new(build))
+}
+
+pub(super) fn replay_build(config: &Config, span: Span, build: Build) -> Result<Counters> {
+    let data = left_data(config)?;
+    drawing(config, &build)?;
+    let start = (Durable::beginning(config, &data, span)?, span);
+    let setup = looking(config, build, &data, start)?;
+    let counters = setup.counters.clone();
+    run_alone(setup, worker_config(config))?;
+    Ok(counters)
+}
