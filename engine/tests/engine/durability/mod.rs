@@ -1,0 +1,210 @@
+//! A program on a data directory goes on where it was, on any number of workers: what it releases is
+//! what one run without an end would have, each record once; and no panic is met twice.
+
+mod ends;
+mod going_on;
+mod replays;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use anabranch::checkpoint::{CheckpointId, Manifest, Store};
+use anabranch::config::Config;
+use anabranch::data_dir::DataDir;
+use anabranch::prelude::*;
+use anabranch::sink::{Guarantee, Outgoing, Sink, Taken, Writer};
+use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source, Waker};
+use anabranch::{Drain, Error, Record, Span, replay, run, run_until};
+
+use crate::support::{Lines, Memory, Sequence, bounded};
+
+const HASHES: Table<u8, u64> = Table::new("hashes");
+const SEEN: MapTable<u8, u64, u64> = MapTable::new("seen");
+
+fn mix(hash: u64, value: u64) -> u64 {
+    hash.wrapping_mul(31).wrapping_add(value)
+}
+
+/// A folder for one test, removed when it ends, and what is kept of its journal.
+pub(crate) struct Folder(pub(crate) std::path::PathBuf, pub(crate) &'static str);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("anabranch-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path, "needed")
+    }
+
+    pub(crate) fn config(&self, workers: usize) -> Config {
+        let (folder, workers) = (self.0.to_str().unwrap(), workers.to_string());
+        let flags = ["-w", &workers, "--data-dir", folder, "--checkpoint-interval", "10ms"];
+        Config::from_flags(flags.into_iter().chain(["--keep-journal", self.1])).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a transactional sink has, over all runs. Asks for a drain when it has `full` lines.
+#[derive(Clone)]
+struct Released<T> {
+    lines: Arc<Mutex<Vec<String>>>,
+    full: usize,
+    /// It fails when it has so many.
+    breaks: usize,
+    drain: Drain,
+    of: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T> Released<T> {
+    fn new() -> Self {
+        let (lines, drain) = (Arc::default(), Drain::default());
+        Self { lines, full: usize::MAX, breaks: usize::MAX, drain, of: std::marker::PhantomData }
+    }
+
+    fn len(&self) -> usize {
+        self.lines.lock().unwrap().len()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+}
+
+impl<T: Record + Debug> Sink for Released<T> {
+    type Item = T;
+
+    fn describe(&self) -> String {
+        "released".to_string()
+    }
+
+    fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<T>>> {
+        assert!(context.resume.folder.as_ref().is_some_and(|folder| folder.is_dir()));
+        let position = <[u8; 8]>::try_from(context.resume.position.as_slice());
+        let at = position.map_or(0, u64::from_le_bytes) as usize;
+        let of = Self { lines: Arc::clone(&self.lines), drain: self.drain.clone(), ..*self };
+        assert!(at <= of.len(), "a checkpoint is ahead of the sink");
+        Ok(Box::new(Releasing { of, at }))
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
+    }
+}
+
+struct Releasing<T> {
+    of: Released<T>,
+    at: usize,
+}
+
+impl<T: Record + Debug> Writer<T> for Releasing<T> {
+    fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
+        let mut lines = self.of.lines.lock().unwrap();
+        while let Some((id, record)) = batch.peek() {
+            if self.at >= self.of.breaks {
+                return Err(Error::Connector("the sink is broken".to_string()));
+            }
+            let line = format!("{id} {record:?}");
+            match lines.get(self.at) {
+                Some(known) => assert_eq!(&line, known, "line {} was another one", self.at),
+                None => lines.push(line),
+            }
+            self.at += 1;
+            batch.pop();
+        }
+        if lines.len() >= self.of.full {
+            self.of.drain.request();
+        }
+        Ok(Taken::All)
+    }
+
+    fn position(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(Some((self.at as u64).to_le_bytes().to_vec()))
+    }
+}
+
+type Observed = (i64, u64, u64, usize);
+
+/// Two sources whose pipelines share two tables.
+fn observe(app: &App, inputs: &[Memory<u64>], released: impl Sink<Item = Observed>) {
+    let stream = |index: usize, name: &str| {
+        app.source(&format!("source-{index}"), inputs[index].clone())
+            .key_by(|value| (value % 13) as u8)
+            .compute(
+                name,
+                (HASHES, SEEN),
+                |value, (mut hash, mut seen), out: &mut Context<'_, Observed>| {
+                    *hash = mix(*hash, value);
+                    *seen.entry(value % 7) += 1;
+                    if value % 5 == 0 {
+                        seen.remove(&(value % 3));
+                    }
+                    out.emit((out.now().as_nanos(), value, *hash, seen.len()));
+                },
+            )
+            .share()
+    };
+    stream(0, "observe-0").merge(stream(1, "observe-1")).sink("released", released);
+}
+
+fn inputs(seed: u64, nature: Nature) -> Vec<Memory<u64>> {
+    let mut sequence = Sequence(seed);
+    let mut input = |partitions: usize, records: usize| {
+        let partitions = (0..partitions).map(|_| {
+            let mut time = 0;
+            let mut record = || {
+                time += (sequence.below(40)) as i64;
+                (Some(time), sequence.below(1_000_000))
+            };
+            (0..records).map(|_| record()).collect()
+        });
+        Memory { nature, ..Memory::new(partitions.collect()) }
+    };
+    vec![input(2, 30_000), input(1, 9_000)]
+}
+
+/// Runs on and on, each time until some more was released, and then to the end.
+fn in_pieces(folder: &Folder, inputs: Vec<Memory<u64>>, steps: &[(usize, usize)]) -> Vec<String> {
+    let mut released = Released::new();
+    for (workers, more) in steps {
+        released.full = released.len().saturating_add(*more);
+        released.drain = Drain::default();
+        let (drain, of, inputs) = (released.drain.clone(), released.clone(), inputs.clone());
+        let config = folder.config(*workers);
+        bounded(move || {
+            let build = move |app: &App| {
+                observe(app, &inputs, of.clone());
+                Ok(())
+            };
+            run_until(&config, build, &drain).unwrap();
+        });
+    }
+    released.lines()
+}
+
+const STEPS: [(usize, usize); 7] =
+    [(1, 5_000), (2, 1), (4, 20_000), (3, 9_000), (1, 100), (2, 15_000), (3, usize::MAX)];
+
+/// What a replay of that span releases, line by line.
+fn replayed(
+    folder: &Folder,
+    inputs: &[Memory<u64>],
+    workers: usize,
+    span: Span,
+) -> (Vec<String>, [u64; 2]) {
+    let (config, inputs, lines) = (folder.config(workers), inputs.to_vec(), Lines::default());
+    let of = lines.clone();
+    let counters = bounded(move || {
+        let build = move |app: &App| {
+            observe(app, &inputs, of.sink::<Observed>());
+            Ok(())
+        };
+        replay(&config, span, build).unwrap().snapshot()
+    });
+    let lines = lines.take().lines().map(str::to_string).collect();
+    (lines, ["digest.hashes", "digest.seen"].map(|name| counters[name]))
+}
