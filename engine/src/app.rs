@@ -50,7 +50,7 @@ impl App {
         let mut plan = self.plan.borrow_mut();
         let index = plan.add_source(name, Box::new(source));
         let node = plan.node(NodeKind::Source(index), name, Vec::new());
-        Stream::at_hub(&self.plan, Owner::Ingest, hub, node, name.to_string(), 1)
+        Stream::of_source(&self.plan, index, hub, node, name)
     }
 
     /// Names the sink that receives dead letters: records that a decoder refused. Without it they

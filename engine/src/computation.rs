@@ -91,6 +91,7 @@ pub(crate) struct Surroundings {
     /// Tells the randomness of computations apart.
     pub(crate) salt: u64,
     pub(crate) sides: Rc<Sides>,
+    pub(crate) watermark: Rc<Cell<Time>>,
 }
 
 impl<O> Context<'_, O> {
@@ -118,6 +119,15 @@ impl<O> Context<'_, O> {
     /// The record's ingest time: the same in every replay.
     pub fn now(&self) -> Time {
         self.origin.time()
+    }
+
+    /// How far the event time of the pipeline has come: what was read before the record's epoch says
+    /// that no record with an event time before this is expected any more. The same in every replay.
+    /// The beginning of time if no source of the pipeline says what its
+    /// [`event_time`](crate::Stream::event_time) is, or not all of its partitions have brought
+    /// something; the end of time when all have ended.
+    pub fn watermark(&self) -> Time {
+        self.surroundings.watermark.get()
     }
 
     /// Where the record came from.

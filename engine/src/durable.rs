@@ -29,6 +29,7 @@ use crate::released::Released;
 use crate::scribe::{Desk, Scribe};
 use crate::source::{Nature, Resume};
 use crate::state::{Fate, Stores};
+use crate::watermark::EventTimes;
 use crate::{Error, Result, Time};
 
 /// What a process has for what survives it.
@@ -74,6 +75,23 @@ impl Span {
 pub(crate) struct Applied {
     /// Recorded: everything up to here was applied.
     pub(crate) applied: Option<Entry>,
+}
+
+/// What checkpoints remember beside tables, sources and sinks.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Extra {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) event_times: Option<EventTimes>,
+}
+
+impl Extra {
+    /// As it is in a manifest: nothing, if there is nothing to remember.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        match &self.event_times {
+            Some(_) => serde_json::to_value(self).unwrap_or_default(),
+            None => serde_json::Value::Null,
+        }
+    }
 }
 
 /// A partition as a start finds it.
@@ -218,6 +236,13 @@ impl Durable {
     /// The boundary that this start goes on from.
     pub(crate) fn from(&self) -> u64 {
         self.restored.as_ref().map_or(0, |restored| restored.manifest.epoch)
+    }
+
+    /// How far event time had come.
+    pub(crate) fn event_times(&self) -> EventTimes {
+        let extra = self.restored.as_ref().map(|restored| &restored.manifest.extra);
+        let extra = extra.and_then(|extra| Extra::deserialize(extra).ok());
+        extra.and_then(|extra| extra.event_times).unwrap_or_default()
     }
 
     pub(crate) fn interval(&self) -> Duration {

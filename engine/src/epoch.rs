@@ -90,6 +90,11 @@ impl Fences {
         self.next_epoch += 1;
         Some((epoch, first))
     }
+
+    /// Whether all partitions of all workers have ended, and so has every epoch.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.pending.is_empty() && self.lanes.iter().all(|lane| matches!(lane, Published::All))
+    }
 }
 
 /// The tick of live input.

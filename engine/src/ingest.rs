@@ -14,6 +14,7 @@ use crate::origin::Entry;
 use crate::pipeline::Hub;
 use crate::source::{Nature, OpenContext, Progress};
 use crate::test_driver::Feed;
+use crate::watermark::SourceClock;
 use crate::{DeadLetter, Result, Time};
 
 /// How many chunks a partition is read ahead of the epochs: others wait for its fences.
@@ -37,6 +38,8 @@ pub(crate) struct LaneContext {
     /// How many chunks of recorded input to read ahead.
     pub(crate) chunks_ahead: usize,
     pub(crate) begin: Begin,
+    /// If the source has event times.
+    pub(crate) clock: Option<Rc<SourceClock>>,
 }
 
 /// One partition, being read on the worker that owns it.
@@ -49,6 +52,8 @@ pub(crate) trait Lane {
     fn emit(&mut self, fence: Entry) -> Volume;
     /// Recorded: whether everything that was read was handed on.
     fn is_empty(&self) -> bool;
+    /// Recorded: nothing more is handed on.
+    fn end(&mut self);
     /// Tells how many dead letters were not logged, once their second is over; gives whether some
     /// are still to be told of.
     fn tell_held_back(&mut self) -> bool;

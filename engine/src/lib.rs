@@ -149,6 +149,7 @@ mod stream;
 mod test_driver;
 mod time;
 mod trace;
+mod watermark;
 #[doc(hidden)]
 pub mod window;
 mod worker;
@@ -172,6 +173,7 @@ pub use crate::state::{
 pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};
 pub use crate::time::Time;
+pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.
 pub mod prelude {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each partition and each sink is opened on exactly one worker of the cluster.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::reading::{OwnLane, Reading};
 use crate::source::{Nature, Waker};
 use crate::test_driver::Harness;
 use crate::trace::{SinkTrace, Trace};
+use crate::watermark::{EventTimes, SourceTimes};
 use crate::{Error, LANES_MAX, Result};
 
 /// What is needed to open connectors on one worker.
@@ -112,6 +114,8 @@ impl Opener {
     ) -> Result<()> {
         let inputs = Inputs::of(plan, self.harness.as_ref())?;
         let mut kept = Kept::default();
+        let event_times = self.event_times();
+        reading.board = plan.board.clone();
         for (index, (source, partition)) in inputs.lanes().enumerate() {
             let Some(planned) = plan.sources.get(source) else { continue };
             if plan.placement.source_worker(source, partition) != plan.placement.this_worker() {
@@ -126,7 +130,14 @@ impl Opener {
                 open.resume = durable.source_resume(&planned.name, number, &found.begin.point)?;
                 begin = kept.add(found)?;
             }
+            let clock = plan.board.clocks.borrow().get(&source).cloned();
+            if let Some(clock) = &clock
+                && let Some(known) = event_times.of(&planned.name, partition)
+            {
+                clock.restore(partition, known);
+            }
             let lane = LaneContext {
+                clock,
                 source,
                 partition,
                 open,
@@ -150,6 +161,23 @@ impl Opener {
         reading.keep(keeper, from);
         reading.end_at(durable.span().to);
         Ok(())
+    }
+
+    /// How far event time had come when an earlier run ended.
+    pub(crate) fn event_times(&self) -> EventTimes {
+        self.durable.as_ref().map(|durable| durable.event_times()).unwrap_or_default()
+    }
+
+    /// The sources of `plan` that have event times, by index.
+    pub(crate) fn source_times(&self, plan: &Plan) -> BTreeMap<usize, SourceTimes> {
+        // What cannot be counted was reported when the sources were opened.
+        let partitions = Inputs::of(plan, self.harness.as_ref()).map(|inputs| inputs.partitions);
+        let sources = plan.sources.iter().zip(partitions.unwrap_or_default()).enumerate();
+        let times = sources.filter_map(|(index, (source, partitions))| {
+            let idle_after = source.event_time?;
+            Some((index, SourceTimes { name: source.name.clone(), partitions, idle_after }))
+        });
+        times.collect()
     }
 
     /// Opens a sink that this worker owns, the one of that index.

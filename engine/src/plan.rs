@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::computation::SourceNames;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
 use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
 use crate::state::{Port, Stores, TableUse};
+use crate::watermark::{Board, PortClock, SourceClock};
 use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
 
 /// Which timely operator runs a piece of the plan.
@@ -42,12 +44,15 @@ pub(crate) struct PortPlan {
     pub(crate) port: Box<dyn Port>,
     pub(crate) uses: Vec<TableUse>,
     pub(crate) computations: Vec<String>,
+    pub(crate) clock: PortClock,
     pub(crate) trail: String,
 }
 
 pub(crate) struct SourcePlan {
     pub(crate) name: String,
     pub(crate) source: Box<dyn AnySource>,
+    /// After which silence a partition is idle, if the source has event times.
+    pub(crate) event_time: Option<Option<Duration>>,
 }
 
 pub(crate) struct SinkPlan {
@@ -86,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) relays: Vec<Relay>,
     pub(crate) sinks: Vec<SinkPlan>,
     pub(crate) stores: Stores,
+    /// What the sources that are read here have to tell of event times.
+    pub(crate) board: Board,
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
     pub(crate) dead_letters_named: bool,
     pub(crate) nodes: Vec<Node>,
@@ -105,6 +112,7 @@ impl Plan {
             relays: Vec::new(),
             sinks: Vec::new(),
             stores: Stores::default(),
+            board: Board::default(),
             dead_letters: Hub::new(),
             dead_letters_named: false,
             nodes: Vec::new(),
@@ -144,8 +152,28 @@ impl Plan {
         if self.sinks.iter().any(|known| known.name == name) {
             self.shared_name(name);
         }
-        self.sources.push(SourcePlan { name: name.to_string(), source });
+        self.sources.push(SourcePlan { name: name.to_string(), source, event_time: None });
         self.sources.len() - 1
+    }
+
+    /// The clock of a source whose records say what their event time is.
+    pub(crate) fn add_clock(
+        &mut self,
+        index: usize,
+        idle_after: Option<Duration>,
+    ) -> Rc<SourceClock> {
+        let clock = Rc::new(SourceClock::default());
+        let Some(source) = self.sources.get_mut(index) else { return clock };
+        if source.event_time.replace(idle_after).is_some() {
+            let twice = format!(
+                "source `{}` is given event times twice; call `event_time` once, before the stream is \
+                 split",
+                source.name
+            );
+            self.mistake(twice);
+        }
+        self.board.clocks.borrow_mut().insert(index, Rc::clone(&clock));
+        clock
     }
 
     pub(crate) fn add_sink(&mut self, name: &str, sink: Box<dyn AnySink>) -> usize {

@@ -16,6 +16,7 @@ use crate::ingest::{Lane, Volume};
 use crate::keeper::Keeper;
 use crate::origin::Entry;
 use crate::source::Progress;
+use crate::watermark::Board;
 use crate::{Result, Time, clock};
 
 /// How many epochs of recorded input enter before the other operators have their turn.
@@ -69,6 +70,8 @@ pub(crate) struct Reading {
     /// Nothing at or after this time is handed on.
     until: Option<Time>,
     pub(crate) activator: Option<Activator>,
+    /// What is to be told of event times.
+    pub(crate) board: Board,
 }
 
 impl Reading {
@@ -100,6 +103,7 @@ impl Reading {
             told_done: false,
             until: None,
             activator: None,
+            board: Board::default(),
         }
     }
 
@@ -294,6 +298,7 @@ impl Reading {
             if !keeper.replays() {
                 self.lanes.iter_mut().for_each(|own| own.lane.go_on());
             }
+            self.board.begin(time(epoch));
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
@@ -337,6 +342,7 @@ impl Reading {
         };
         let brought = self.keep_live(tick)?;
         if total.records > 0 || brought {
+            self.board.begin(time(tick));
             ship(tick, tick + 1);
             self.at = tick + 1;
             self.flow.enter(tick, total.records, total.bytes);
@@ -360,7 +366,7 @@ impl Reading {
 
     /// Reads every partition once; gives whether there is more to read at once.
     fn read_lanes(&mut self, tick: u64) -> Result<(bool, Volume)> {
-        let time = Time::from_nanos(i64::try_from(tick).unwrap_or(i64::MAX));
+        let time = time(tick);
         let mut more = false;
         let mut total = Volume::default();
         for (index, own) in self.lanes.iter_mut().enumerate().filter(|(_, own)| !own.ended) {
@@ -375,13 +381,20 @@ impl Reading {
     }
 
     /// Whether this worker has nothing left to read itself, and goes on only to mark the boundaries of
-    /// checkpoints while others read.
+    /// checkpoints while others read, or to tell of the end of time when they have.
     fn follows(&mut self) -> bool {
-        if self.stopping || !self.keeps() {
+        if self.stopping {
             return false;
         }
+        let tells = matches!(self.mode, Mode::Recorded)
+            && !self.board.is_empty()
+            && !self.lanes.is_empty()
+            && !self.fences.is_complete();
+        if !self.keeps() {
+            return tells;
+        }
         self.tell_done();
-        self.worker == 0 && self.stops.values().any(Option::is_none)
+        tells || self.worker == 0 && self.stops.values().any(Option::is_none)
     }
 
     /// Tells the others that this worker has nothing left to read.
@@ -403,6 +416,11 @@ impl Reading {
             activator.activate();
         }
     }
+}
+
+/// The time of a tick.
+fn time(tick: u64) -> Time {
+    Time::from_nanos(i64::try_from(tick).unwrap_or(i64::MAX))
 }
 
 /// The wall clock as a tick.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::checkpoint::{BLOCK_BYTES, Checkpointer, Rows, Store, TableSchema, TableWriter};
+use crate::durable::Extra;
 use crate::snapshots::Part;
 use crate::{Error, Result, background};
 
@@ -210,8 +211,11 @@ impl Scribing {
             return Err(Error::Data(failed));
         }
         parts.sort_by_key(|part| part.worker);
+        // All workers know the same.
+        let event_times = parts.iter_mut().find_map(|part| part.event_times.take());
+        let extra = Extra { event_times }.to_value();
         let parts = parts.into_iter().map(|part| part.part).collect();
-        self.scribe.checkpointer.commit(boundary, parts, serde_json::Value::Null)?;
+        self.scribe.checkpointer.commit(boundary, parts, extra)?;
         Ok(self.scribe.checkpointer.journal_from())
     }
 

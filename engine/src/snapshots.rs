@@ -26,6 +26,7 @@ use crate::metrics::Counter;
 use crate::reading::Reading;
 use crate::scribe::{Desk, Outcome, Said, Work};
 use crate::state::Snapshot;
+use crate::watermark::EventTimes;
 use crate::{Error, Result};
 
 /// How many rows are encoded before records have their turn.
@@ -37,6 +38,8 @@ pub(crate) struct Part {
     pub(crate) boundary: u64,
     pub(crate) worker: usize,
     pub(crate) part: WorkerPart,
+    /// How far event time had come, if there is any.
+    pub(crate) event_times: Option<EventTimes>,
     /// Why it is of no use.
     pub(crate) failed: Option<String>,
 }
@@ -131,7 +134,12 @@ impl Snapshots {
     }
 
     /// A group has applied every epoch before `boundary`, and none after it.
-    pub(crate) fn group_reached(&mut self, boundary: u64, tables: &BTreeSet<&'static str>) {
+    pub(crate) fn group_reached(
+        &mut self,
+        boundary: u64,
+        tables: &BTreeSet<&'static str>,
+        event_times: Option<EventTimes>,
+    ) {
         let whole = self.whole;
         let mut refused = false;
         let mut begun = Vec::new();
@@ -142,6 +150,9 @@ impl Snapshots {
             }
         }
         let current = self.current(boundary);
+        if let Some(known) = event_times {
+            current.part.event_times.get_or_insert_default().add(known);
+        }
         current.groups_left = current.groups_left.saturating_sub(1);
         current.encoding.extend(begun);
         if refused {
@@ -184,6 +195,7 @@ impl Snapshots {
                     sources: reading.borrow().positions_at(boundary),
                     sinks: Vec::new(),
                 },
+                event_times: None,
                 failed: None,
             },
             groups_left: ends.groups,

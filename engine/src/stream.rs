@@ -6,6 +6,7 @@
 mod keyed;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 pub use self::keyed::{Keyed, ToBeKeyed};
@@ -15,7 +16,8 @@ use crate::pipeline::{
 };
 use crate::plan::{NodeKind, Owner, Plan, Target, relay};
 use crate::sink::Sink;
-use crate::{Key, Record};
+use crate::watermark::Timed;
+use crate::{Key, Record, Time, Watermarks};
 
 /// Where a stream is in the drawing.
 #[derive(Clone)]
@@ -29,6 +31,10 @@ struct Place {
     trail: String,
     /// How many levels of places a record's path has here.
     depth: usize,
+    /// The source whose records these are, before they are merged or computed with.
+    source: Option<usize>,
+    /// The sources upstream that have event times.
+    clocks: Rc<BTreeSet<usize>>,
 }
 
 impl Place {
@@ -59,15 +65,22 @@ struct Drawing<C: Chain> {
 pub type Shared<T> = Stream<Identity<(), T>>;
 
 impl<T: Record> Shared<T> {
-    pub(crate) fn at_hub(
+    pub(crate) fn of_source(
         plan: &Rc<RefCell<Plan>>,
-        owner: Owner,
+        index: usize,
         hub: Rc<Hub<T>>,
         node: usize,
-        trail: String,
-        depth: usize,
+        name: &str,
     ) -> Self {
-        let place = Place { plan: Rc::clone(plan), owner, node, trail, depth };
+        let place = Place {
+            plan: Rc::clone(plan),
+            owner: Owner::Ingest,
+            node,
+            trail: name.to_string(),
+            depth: 1,
+            source: Some(index),
+            clocks: Rc::default(),
+        };
         Self::here(place, hub)
     }
 
@@ -146,6 +159,70 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
         self.step("inspect", |chain| Inspect { chain, inspect })
     }
 
+    /// Says what the records' event time is, for [watermarks](Watermarks): how far the source has
+    /// come, which computations see as [`Context::watermark`](crate::Context::watermark). To be called on
+    /// the stream of a source, once for each, before it is split, merged or keyed; records are
+    /// filtered and mapped before or after it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use anabranch::prelude::*;
+    /// use anabranch::{TestDriver, Watermarks, sink, source};
+    ///
+    /// fn too_late(app: &App) -> Result<()> {
+    ///     app.source("readings", source::empty::<i64>())
+    ///         .event_time(Watermarks::bounded(Duration::from_millis(2), |ms| Time::from_millis(*ms)))
+    ///         .key_by(|_| 0_u8)
+    ///         .compute("too-late", (), |ms, (), out| {
+    ///             if Time::from_millis(ms) < out.watermark() {
+    ///                 out.emit(ms);
+    ///             }
+    ///         })
+    ///         .sink("too-late", sink::null());
+    ///     Ok(())
+    /// }
+    ///
+    /// let mut driver = TestDriver::new(too_late).start()?;
+    /// for ms in [10, 8, 7, 12] {
+    ///     driver.send("readings", ms)?;
+    ///     driver.run()?;
+    /// }
+    /// // 8 is less than 2 ms behind 10.
+    /// assert_eq!(driver.outputs::<i64>("too-late"), [7]);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
+    pub fn event_time(
+        self,
+        watermarks: Watermarks<impl Fn(&C::Out) -> Option<Time> + 'static>,
+    ) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
+        let Watermarks { after, idle_after } = watermarks;
+        let Drawing { mut place, hub, chain, .. } = self.take();
+        place.step("event_time");
+        let clock = match place.source {
+            Some(source) => {
+                place.clocks = Rc::new(BTreeSet::from([source]));
+                place.plan.borrow_mut().add_clock(source, idle_after)
+            }
+            None => {
+                place.plan.borrow_mut().mistake(format!(
+                    "`event_time` in pipeline `{}` comes after a merge or a computation; call it on \
+                     the stream of each source",
+                    place.trail
+                ));
+                Rc::default()
+            }
+        };
+        Stream {
+            drawing: Some(Drawing {
+                place,
+                hub,
+                chain: Timed { chain, after, clock },
+                steps: true,
+            }),
+        }
+    }
+
     /// Ends the chain here, so that the stream can be cloned and used several times.
     pub fn share(self) -> Shared<C::Out> {
         let Drawing { mut place, hub, chain, steps } = self.take();
@@ -186,6 +263,8 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
             place.node = plan.node(NodeKind::Step, "merge", parents);
             plan.relays.push(relay(Rc::clone(&hub), [left.depth(), right.depth()]));
             place.owner = Owner::Relay(plan.relays.len() - 1);
+            place.source = None;
+            place.clocks = Rc::new(&*place.clocks | &*right.place.clocks);
         }
         place.depth = 1 + left.depth().max(right.depth());
         to_relay(left, place.owner);

@@ -19,12 +19,13 @@ use super::topology::{Operator, Topology};
 use crate::fault::Fault;
 use crate::opener::Opener;
 use crate::pipeline::{Outbox, Parcel};
-use crate::plan::{Plan, Relay, SinkPlan};
+use crate::plan::{Plan, PortPlan, Relay, SinkPlan};
 use crate::reading::Reading;
 use crate::sink::Taken;
 use crate::snapshots::Snapshots;
 use crate::state::{Port, apply_open};
 use crate::trace::TableTrace;
+use crate::watermark::{Clocks, Note};
 use crate::{Error, Order, Result};
 
 type Parcels = CapacityContainerBuilder<Vec<Parcel>>;
@@ -133,7 +134,7 @@ fn open(frontiers: &[MutableAntichain<u64>], epoch: u64) -> bool {
 pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     let Assembly { mut plan, topology, reading, finished, fault, opener, snapshots, tables } =
         assembly;
-    let mut durability = None;
+    let (mut durability, mut told) = (None, None);
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
     let mut ends = Vec::new();
     let order = topology.order.clone();
@@ -144,10 +145,11 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
         let outputs = match operator {
             Operator::Ingest => {
-                let (streams, durable, marks) =
+                let Read { streams, durable, marks, notes } =
                     ingest(scope, &topology, &plan, &reading, &opener, &fault);
                 durability =
                     snapshots.clone().map(|snapshots| Durability { snapshots, durable, marks });
+                told = Some(notes);
                 streams
             }
             Operator::Relay(index) => {
@@ -155,7 +157,10 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 merge(scope, inputs, index, relay, &topology, &plan, &fault)
             }
             Operator::Group(index) => {
-                let after = After { durability: durability.clone(), watched: tables.clone() };
+                let clocks = clocks(&plan, &topology, index, &opener);
+                let clocks = clocks.and_then(|clocks| Some((clocks, told.clone()?)));
+                let after =
+                    After { durability: durability.clone(), watched: tables.clone(), clocks };
                 let (end, outputs) =
                     group(scope, inputs, index, &topology, &mut plan, after, &fault);
                 ends.push(end);
@@ -178,8 +183,15 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     scope.concatenate(ends).probe_with(&finished);
 }
 
-/// The streams of the operator that reads the sources: by edge, and those of [`Durability`].
-type Read<'s> = (Vec<(usize, ParcelStream<'s>)>, StreamVec<'s, u64, ()>, StreamVec<'s, u64, usize>);
+/// The streams of the operator that reads the sources: by edge, those of [`Durability`], and of event
+/// times.
+struct Read<'s> {
+    streams: Vec<(usize, ParcelStream<'s>)>,
+    durable: StreamVec<'s, u64, ()>,
+    marks: StreamVec<'s, u64, usize>,
+    /// How far event time has come by the end of each epoch, for each worker.
+    notes: StreamVec<'s, u64, Note>,
+}
 
 /// The operator that reads the sources; [`Reading`] decides what and when.
 fn ingest<'s>(
@@ -192,6 +204,8 @@ fn ingest<'s>(
 ) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
+    let (notes, notes_stream) = builder.new_output::<Vec<Note>>();
+    let mut notes = OutputBuilder::<_, CapacityContainerBuilder<Vec<Note>>>::from(notes);
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
     let (marks, marks_stream) = builder.new_output::<Vec<usize>>();
     let mut marks = OutputBuilder::<_, CapacityContainerBuilder<Vec<usize>>>::from(marks);
@@ -205,7 +219,7 @@ fn ingest<'s>(
             fault.report(error);
         }
     }
-    let reading = Rc::clone(reading);
+    let (reading, board) = (Rc::clone(reading), plan.board.clone());
     let fault = fault.clone();
     builder.build(move |mut capabilities| {
         let keeps = reading.borrow().keeps();
@@ -221,6 +235,16 @@ fn ingest<'s>(
                             capability.downgrade(&epoch);
                         }
                         outputs.ship(held, 0);
+                        // That of the notes is the last.
+                        if let Some(capability) = held.last() {
+                            let told = board.notes(workers);
+                            if !told.is_empty() {
+                                notes
+                                    .activate()
+                                    .session(capability)
+                                    .give_iterator(told.into_iter());
+                            }
+                        }
                         for capability in held.iter_mut() {
                             capability.downgrade(&next);
                         }
@@ -257,7 +281,18 @@ fn ingest<'s>(
             }
         }
     });
-    (streams, durable_stream, marks_stream)
+    Read { streams, durable: durable_stream, marks: marks_stream, notes: notes_stream }
+}
+
+/// The watermarks of the pipelines that end in a group; none if no source of them has event times.
+fn clocks(plan: &Plan, topology: &Topology, group: usize, opener: &Opener) -> Option<Clocks> {
+    let members = topology.groups.get(group)?;
+    let ports = plan.ports().filter(|(index, _)| members.contains(index)).map(|(_, port)| port);
+    let ports = ports.filter(|port| !port.clock.sources.is_empty());
+    let name = |port: &PortPlan| port.computations.first().cloned().unwrap_or_default();
+    let ports: Vec<_> = ports.map(|port| (name(port), port.clock.clone())).collect();
+    (!ports.is_empty())
+        .then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
 }
 
 /// The operator of a merge: hands on what arrives, at once.
@@ -303,6 +338,7 @@ fn merge<'s>(
 struct After<'s> {
     durability: Option<Durability<'s>>,
     watched: Option<TableTrace>,
+    clocks: Option<(Clocks, StreamVec<'s, u64, Note>)>,
 }
 
 /// The operator of a group of tables.
@@ -315,7 +351,7 @@ fn group<'s>(
     after: After<'s>,
     fault: &Fault,
 ) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
-    let After { durability, watched } = after;
+    let After { durability, watched, clocks } = after;
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -323,6 +359,10 @@ fn group<'s>(
     let mut checkpoints = durability.map(|durability| {
         let to_worker = Exchange::new(|worker: &usize| *worker as u64);
         (builder.new_input(durability.marks, to_worker), durability.snapshots)
+    });
+    let mut clocks = clocks.map(|(clocks, notes)| {
+        let to_worker = Exchange::new(|note: &Note| note.to as u64);
+        (builder.new_input(notes, to_worker), clocks)
     });
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
@@ -347,6 +387,13 @@ fn group<'s>(
             if let Some((marks, _)) = &mut checkpoints {
                 marks.for_each(|capability, _| marked.0 = capability.least().copied());
             }
+            if let Some((notes, clocks)) = &mut clocks {
+                notes.for_each(|capability, notes| {
+                    if let Some(epoch) = held.keep(&capability, count) {
+                        notes.drain(..).for_each(|note| clocks.stash(epoch, note));
+                    }
+                });
+            }
             for (input, port) in inputs.iter_mut().zip(&mut ports) {
                 input.for_each(|capability, parcels| {
                     if let Some(epoch) = held.keep(&capability, count) {
@@ -358,7 +405,8 @@ fn group<'s>(
                 if let Some(boundary) = marked.reached(&held, frontiers)
                     && let Some((_, snapshots)) = &checkpoints
                 {
-                    snapshots.borrow_mut().group_reached(boundary, &tables);
+                    let known = clocks.as_ref().map(|(_, clocks)| clocks.known());
+                    snapshots.borrow_mut().group_reached(boundary, &tables, known);
                 }
                 let Some(epoch) = held.epochs.keys().next().copied() else { break };
                 if !at_once && open(frontiers, epoch) {
@@ -378,6 +426,9 @@ fn group<'s>(
                     };
                     let error = panic.while_applying(&ports, names.get(), &computations, set_aside);
                     return fault.report(error);
+                }
+                if let Some((_, clocks)) = &mut clocks {
+                    clocks.applied(epoch);
                 }
                 if let Some(watched) = &watched
                     && let Err(error) = watched.applied(epoch, |table| tables.contains(table))

@@ -370,6 +370,12 @@ impl<T: Record> Lane for TypedLane<T> {
         self.chunks.is_empty()
     }
 
+    fn end(&mut self) {
+        if let Some(clock) = &self.context.clock {
+            clock.end(self.context.partition);
+        }
+    }
+
     fn brought(&self) -> Option<Brought<'_>> {
         let frames = self.intake.frames - self.taken_down;
         (frames > 0).then(|| Brought {

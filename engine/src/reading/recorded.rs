@@ -17,6 +17,7 @@ impl Reading {
                 // Until all have said where they stopped, to go on could be to go too far.
                 let Some(last) = self.furthest_stop() else { break };
                 if last <= self.at {
+                    self.end_of_time(&mut ship);
                     self.done = true;
                     return Ok(());
                 }
@@ -29,6 +30,8 @@ impl Reading {
                 break;
             }
             let Some((epoch, end)) = self.fences.next() else { break };
+            self.end_lanes();
+            self.board.begin(end.time);
             if let Some(until) = self.until.filter(|until| end.time >= *until) {
                 let before = Time::from_nanos(until.as_nanos().saturating_sub(1));
                 self.emit_lanes(Entry { time: before, position: u64::MAX });
@@ -48,6 +51,7 @@ impl Reading {
             self.close(Some(end))?;
         }
         if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
+            self.end_of_time(&mut ship);
             self.done = true;
             self.tell_done();
         } else if more && !self.stalled {
@@ -78,6 +82,21 @@ impl Reading {
             }
         }
         Ok(more)
+    }
+
+    /// When all input has ended: tells it in an epoch after the last, which has no records.
+    fn end_of_time(&mut self, ship: &mut impl FnMut(u64, u64)) {
+        if self.fences.is_complete() {
+            self.end_lanes();
+            ship(self.at, self.at + 1);
+        }
+    }
+
+    /// Partitions that had handed on everything before the present epoch bring nothing more. That they
+    /// have ended was known before the epoch could end, so it is said of the same one in every run.
+    fn end_lanes(&mut self) {
+        let ended = self.lanes.iter_mut().filter(|own| own.ended && own.lane.is_empty());
+        ended.for_each(|own| own.lane.end());
     }
 
     fn emit_lanes(&mut self, end: Entry) -> Volume {

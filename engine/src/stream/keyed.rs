@@ -12,6 +12,7 @@ use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map,
 use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
+use crate::watermark::PortClock;
 use crate::{Computation, Context, Key, Record, SideOutput};
 
 /// A stream whose key is chosen and that waits for its first computation.
@@ -31,7 +32,9 @@ where
 {
     fn keyed(self) -> Keyed<C, F, Identity<K, C::Out>> {
         let Self { place, hub, chain, key } = self;
-        let uses = Uses { tables: Vec::new(), computations: Vec::new(), sides: Rc::default() };
+        let clock = PortClock::new(Rc::clone(&place.clocks));
+        let uses =
+            Uses { tables: Vec::new(), computations: Vec::new(), sides: Rc::default(), clock };
         let port = place.plan.borrow_mut().reserve_port();
         let then = Identity::new();
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
@@ -75,6 +78,7 @@ struct Uses {
     tables: Vec<TableUse>,
     computations: Vec<String>,
     sides: Rc<Sides>,
+    clock: PortClock,
 }
 
 /// A stream keyed by `K`, with its computations so far; `C` and `D` are chains of steps, which
@@ -121,10 +125,11 @@ where
             let names = names.join(" -> ");
             let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names);
             let trail = place.trail.clone();
-            let finished =
-                PortPlan { port: Box::new(typed), uses: uses.tables, computations, trail };
+            let (uses, clock) = (uses.tables, uses.clock);
+            let finished = PortPlan { port: Box::new(typed), uses, computations, clock, trail };
             plan.fill_port(port, finished);
             place.owner = Owner::Port(port);
+            place.source = None;
         }
         place.deeper::<D>();
         (place, outputs)
@@ -208,6 +213,7 @@ where
                 sources: Rc::clone(&plan.source_names),
                 salt: salt.finish(),
                 sides: Rc::clone(&uses.sides),
+                watermark: Rc::clone(&uses.clock.watermark),
             };
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
@@ -311,7 +317,7 @@ where
             ));
             Hub::new()
         });
-        let mut place = Place { owner: Owner::Port(*port), ..place.clone() };
+        let mut place = Place { owner: Owner::Port(*port), source: None, ..place.clone() };
         place.deeper::<C>();
         place.deeper::<D>();
         place.step(side.name());

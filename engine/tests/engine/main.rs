@@ -6,6 +6,7 @@
 mod arrival;
 mod compile_fail;
 mod durability;
+mod event_time;
 mod faults;
 mod mistakes;
 mod order;

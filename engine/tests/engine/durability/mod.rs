@@ -51,7 +51,7 @@ impl Drop for Folder {
 
 /// What a transactional sink has, over all runs. Asks for a drain when it has `full` lines.
 #[derive(Clone)]
-struct Released<T> {
+pub(crate) struct Released<T> {
     lines: Arc<Mutex<Vec<String>>>,
     full: usize,
     /// It fails when it has so many.
@@ -169,15 +169,24 @@ fn inputs(seed: u64, nature: Nature) -> Vec<Memory<u64>> {
 
 /// Runs on and on, each time until some more was released, and then to the end.
 fn in_pieces(folder: &Folder, inputs: Vec<Memory<u64>>, steps: &[(usize, usize)]) -> Vec<String> {
-    let mut released = Released::new();
+    in_pieces_of(folder, steps, move |app, released| observe(app, &inputs, released))
+}
+
+/// The same of any application.
+pub(crate) fn in_pieces_of<T: Record + Debug>(
+    folder: &Folder,
+    steps: &[(usize, usize)],
+    draw: impl Fn(&App, Released<T>) + Send + Sync + 'static,
+) -> Vec<String> {
+    let (mut released, draw) = (Released::new(), Arc::new(draw));
     for (workers, more) in steps {
         released.full = released.len().saturating_add(*more);
         released.drain = Drain::default();
-        let (drain, of, inputs) = (released.drain.clone(), released.clone(), inputs.clone());
+        let (drain, of, draw) = (released.drain.clone(), released.clone(), Arc::clone(&draw));
         let config = folder.config(*workers);
         bounded(move || {
             let build = move |app: &App| {
-                observe(app, &inputs, of.clone());
+                draw(app, of.clone());
                 Ok(())
             };
             run_until(&config, build, &drain).unwrap();

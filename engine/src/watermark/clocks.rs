@@ -1,0 +1,125 @@
+//! [`Clocks`]: the watermarks of the pipelines that end in one group of tables.
+//!
+//! Invariant: while an epoch is applied, a pipeline's watermark is that before the epoch; afterwards it
+//! is that after it.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::source_clock::{ENDED, NEVER};
+use super::{EventTimes, LaneTime, Note};
+use crate::Time;
+
+/// The sources of a pipeline that have event times, by index, and its watermark.
+#[derive(Clone)]
+pub(crate) struct PortClock {
+    pub(crate) sources: Rc<BTreeSet<usize>>,
+    pub(crate) watermark: Rc<Cell<Time>>,
+}
+
+impl PortClock {
+    pub(crate) fn new(sources: Rc<BTreeSet<usize>>) -> Self {
+        Self { sources, watermark: Rc::new(Cell::new(NEVER)) }
+    }
+}
+
+/// A source that has event times.
+pub(crate) struct SourceTimes {
+    pub(crate) name: String,
+    pub(crate) partitions: usize,
+    /// After which silence a partition of it is idle.
+    pub(crate) idle_after: Option<Duration>,
+}
+
+/// The watermarks of the pipelines that end in one group.
+pub(crate) struct Clocks {
+    /// By index.
+    sources: BTreeMap<usize, SourceTimes>,
+    lanes: BTreeMap<(usize, u16), LaneTime>,
+    /// What was told of epochs that are not applied yet.
+    waiting: BTreeMap<u64, Vec<Note>>,
+    /// By the names of their first computations.
+    ports: Vec<(String, PortClock)>,
+}
+
+impl Clocks {
+    /// `known` is how far an earlier run had come.
+    pub(crate) fn new(
+        ports: Vec<(String, PortClock)>,
+        sources: BTreeMap<usize, SourceTimes>,
+        known: &EventTimes,
+    ) -> Self {
+        let mut lanes = BTreeMap::new();
+        for (index, source) in &sources {
+            let known = known.sources.get(&source.name).into_iter().flatten();
+            lanes.extend(known.map(|(partition, lane)| ((*index, *partition), *lane)));
+        }
+        for (name, port) in &ports {
+            port.watermark.set(known.watermarks.get(name).copied().unwrap_or(NEVER));
+        }
+        Self { sources, lanes, waiting: BTreeMap::new(), ports }
+    }
+
+    /// How far event time has come.
+    pub(crate) fn known(&self) -> EventTimes {
+        let mut known = EventTimes::default();
+        for ((index, partition), lane) in &self.lanes {
+            if let Some(source) = self.sources.get(index) {
+                known.sources.entry(source.name.clone()).or_default().insert(*partition, *lane);
+            }
+        }
+        let ports = self.ports.iter();
+        known.watermarks.extend(ports.map(|(name, port)| (name.clone(), port.watermark.get())));
+        known
+    }
+
+    /// Keeps what was told of an epoch until it is applied.
+    pub(crate) fn stash(&mut self, epoch: u64, note: Note) {
+        self.waiting.entry(epoch).or_default().push(note);
+    }
+
+    /// `epoch` was applied.
+    pub(crate) fn applied(&mut self, epoch: u64) {
+        let Some(notes) = self.waiting.remove(&epoch) else { return };
+        for (source, partition, lane) in notes.into_iter().flat_map(|note| note.lanes) {
+            self.lanes.insert((source.into(), partition), lane);
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        // The times of the last epoch that brought anything, and of the first.
+        let Some(now) = self.lanes.values().map(|lane| lane.last).max() else { return };
+        let first = self.lanes.values().map(|lane| lane.first).min().unwrap_or(now);
+        for (_, port) in &self.ports {
+            let watermark = self.watermark(&port.sources, first, now).unwrap_or(NEVER);
+            // What was idle may come back with older times.
+            port.watermark.set(watermark.max(port.watermark.get()));
+        }
+    }
+
+    /// The least of all partitions that may bring more and are not idle; none if those that may are idle.
+    fn watermark(&self, sources: &BTreeSet<usize>, first: Time, now: Time) -> Option<Time> {
+        let mut least = Some(ENDED);
+        for (index, source) in sources.iter().filter_map(|i| Some((i, self.sources.get(i)?))) {
+            for partition in (0..).take(source.partitions) {
+                let lane = self.lanes.get(&(*index, partition));
+                let watermark = lane.map_or(NEVER, |lane| lane.watermark);
+                let last = lane.map_or(first, |lane| lane.last);
+                if watermark == ENDED {
+                    continue;
+                }
+                let idle = source.idle_after.is_some_and(|silence| last.after(silence) <= now);
+                least = match least {
+                    Some(ENDED) | None if idle => None,
+                    Some(least) if idle => Some(least),
+                    Some(least) => Some(least.min(watermark)),
+                    None => Some(watermark),
+                };
+            }
+        }
+        least
+    }
+}

@@ -1,0 +1,116 @@
+//! Watermarks: how far the event time of a pipeline has come.
+//!
+//! A source partition's watermark is `w` when no record with an event time before `w` is expected of it
+//! any more ([`Watermarks`] says why not); a pipeline's is the least of the partitions that feed it. The
+//! operator that reads the sources notes what each partition has brought to an epoch ([`SourceClock`])
+//! and tells every group of tables ([`Note`]), which has applied the epoch's records by then
+//! ([`Clocks`]).
+//!
+//! Invariant: a watermark never goes back, and is a function of the records before it: it changes
+//! between epochs only, at the same ones on any number of workers, also before and after a restart.
+
+mod clocks;
+mod source_clock;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::clocks::{Clocks, PortClock, SourceTimes};
+pub(crate) use self::source_clock::{Board, Note, SourceClock, Timed};
+use crate::Time;
+
+/// Says by a record how far its partition's event time has come; for
+/// [`event_time`](crate::Stream::event_time).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use anabranch::{Time, Watermarks};
+///
+/// struct Trade { time: Time, price: i64 }
+///
+/// // Up to five seconds out of order; a partition that brings nothing for a minute holds nothing back.
+/// let watermarks = Watermarks::bounded(Duration::from_secs(5), |trade: &Trade| trade.time)
+///     .idle_after(Duration::from_secs(60));
+/// ```
+#[must_use = "give it to `event_time`"]
+pub struct Watermarks<F> {
+    /// What the watermark is after a record, if the record says.
+    pub(crate) after: F,
+    pub(crate) idle_after: Option<Duration>,
+}
+
+impl Watermarks<()> {
+    /// Event times never go back within a partition: the watermark is that of the last record.
+    pub fn monotonic<T>(
+        time: impl Fn(&T) -> Time + 'static,
+    ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
+        Self::bounded(Duration::ZERO, time)
+    }
+
+    /// A record comes after none of its partition that is more than `disorder` newer: the watermark is
+    /// that far behind the newest.
+    pub fn bounded<T>(
+        disorder: Duration,
+        time: impl Fn(&T) -> Time + 'static,
+    ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
+        let behind = i64::try_from(disorder.as_nanos()).unwrap_or(i64::MAX);
+        let after = move |record: &T| {
+            Some(Time::from_nanos(time(record).as_nanos().saturating_sub(behind)))
+        };
+        Watermarks { after, idle_after: None }
+    }
+
+    /// Some records say what the watermark is, as markers do that a sender puts between others.
+    pub fn marked<T>(
+        watermark: impl Fn(&T) -> Option<Time> + 'static,
+    ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
+        Watermarks { after: watermark, idle_after: None }
+    }
+}
+
+impl<F> Watermarks<F> {
+    /// A partition that brought nothing for so long, in ingest time, holds no watermark back until it
+    /// brings something again. Without it a partition that is silent, or has yet to bring its first
+    /// record, holds the watermark for ever.
+    pub fn idle_after(self, silence: Duration) -> Self {
+        Self { idle_after: Some(silence), ..self }
+    }
+}
+
+/// How far the event time of one source partition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaneTime {
+    /// Nothing with an event time before it is expected.
+    pub(crate) watermark: Time,
+    /// The logical time of the first epoch to which it brought something.
+    pub(crate) first: Time,
+    /// The same of the last.
+    pub(crate) last: Time,
+}
+
+/// How far event time had come at a boundary, for a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventTimes {
+    /// Of each partition of each source, by name.
+    pub(crate) sources: BTreeMap<String, BTreeMap<u16, LaneTime>>,
+    /// The watermark of each pipeline, by the name of its first computation.
+    pub(crate) watermarks: BTreeMap<String, Time>,
+}
+
+impl EventTimes {
+    /// How far a partition of a source had come.
+    pub(crate) fn of(&self, source: &str, partition: usize) -> Option<LaneTime> {
+        self.sources.get(source)?.get(&u16::try_from(partition).ok()?).copied()
+    }
+
+    /// Takes over what another group knows: of what both know, they know the same.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (source, lanes) in other.sources {
+            self.sources.entry(source).or_default().extend(lanes);
+        }
+        self.watermarks.extend(other.watermarks);
+    }
+}
