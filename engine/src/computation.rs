@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::origin::RecordId;
 use crate::pipeline::{Chain, Hub, Tagged};
 use crate::state::Tables;
-use crate::{Key, Origin, Record, Time};
+use crate::timer::{DueKey, Request, Round, Timers};
+use crate::{Key, Origin, Record, Time, Timer};
 
 /// User code that is applied to one record and the rows of its key.
 ///
@@ -40,8 +41,67 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     /// What it emits.
     type Output: Record;
 
+    /// Whether it sets timers, by [`Context::set_timer`].
+    const TIMERS: bool = false;
+
     /// Applies it to one record.
     fn apply(&mut self, record: I, rows: S::Rows<'_>, out: &mut Context<'_, Self::Output>);
+
+    /// Does what there is to do when a timer of `key` is due: after the records of the epoch with which
+    /// the watermark came to the timer's time. [`Context::now`] is the time of that epoch.
+    ///
+    /// ```
+    /// use anabranch::prelude::*;
+    /// use anabranch::{TestDriver, Timer, Watermarks, sink, source};
+    ///
+    /// const COUNTS: Table<u32, u64> = Table::new("visits");
+    ///
+    /// /// How often a user came until a second of silence.
+    /// struct Visits;
+    ///
+    /// impl Computation<u32, (u32, Time), Table<u32, u64>> for Visits {
+    ///     type Output = (u32, u64);
+    ///     const TIMERS: bool = true;
+    ///
+    ///     fn apply(&mut self, visit: (u32, Time), mut count: Row<u64>, out: &mut Context<(u32, u64)>) {
+    ///         *count += 1;
+    ///         // Replaces the one that was set before.
+    ///         out.set_timer("silent", visit.1.after(std::time::Duration::from_secs(1)));
+    ///     }
+    ///
+    ///     fn on_timer(&mut self, user: &u32, _: Timer, count: Row<u64>, out: &mut Context<(u32, u64)>) {
+    ///         out.emit((*user, *count));
+    ///         count.remove();
+    ///     }
+    /// }
+    ///
+    /// let mut driver = TestDriver::new(|app: &App| {
+    ///     app.source("visits", source::empty::<(u32, Time)>())
+    ///         .event_time(Watermarks::monotonic(|(_, time): &(u32, Time)| *time))
+    ///         .key_by(|(user, _)| *user)
+    ///         .computation("visits", COUNTS, Visits)
+    ///         .sink("done", sink::null());
+    ///     Ok(())
+    /// });
+    /// let mut driver = driver.start()?;
+    /// for (user, ms) in [(1, 0), (2, 100), (1, 500), (2, 1_400)] {
+    ///     driver.send("visits", (user, Time::from_millis(ms)))?;
+    ///     driver.run()?;
+    /// }
+    /// assert_eq!(driver.outputs::<(u32, u64)>("done"), [(2, 1)]);
+    /// driver.finish()?;
+    /// assert_eq!(driver.outputs::<(u32, u64)>("done"), [(1, 2), (2, 1)]);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
+    fn on_timer(
+        &mut self,
+        key: &K,
+        timer: Timer<'_>,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, Self::Output>,
+    ) {
+        let _ = (key, timer, rows, out);
+    }
 }
 
 /// A closure as a computation; made by [`compute`](crate::Keyed::compute).
@@ -79,6 +139,7 @@ pub struct Context<'a, O> {
     /// How many sequences of random numbers were asked for.
     sequences: Cell<u32>,
     outputs: &'a mut Vec<O>,
+    requests: &'a mut Vec<Request>,
     surroundings: &'a Surroundings,
 }
 
@@ -92,6 +153,8 @@ pub(crate) struct Surroundings {
     pub(crate) salt: u64,
     pub(crate) sides: Rc<Sides>,
     pub(crate) watermark: Rc<Cell<Time>>,
+    /// Whether the computation sets timers.
+    pub(crate) timers: bool,
 }
 
 impl<O> Context<'_, O> {
@@ -114,6 +177,36 @@ impl<O> Context<'_, O> {
     /// When the application takes records of another type from a side output of that name.
     pub fn emit_to<T: Record>(&mut self, side: SideOutput<T>, record: T) {
         self.surroundings.sides.emit(side, self.origin, record);
+    }
+
+    /// Sets the timer `name` of this key: when the [watermark](Self::watermark) has come to `time`,
+    /// [`Computation::on_timer`] is called, once, after the records of that epoch. A timer that was set
+    /// by that name and is not due yet is replaced. One that is set for a time that the watermark has
+    /// passed is due after the records of the present epoch; set by `on_timer` for the time of the timer
+    /// or before, after those of the next. When all sources have ended, all timers are due that are set
+    /// then, and none that they set.
+    ///
+    /// # Panics
+    /// When the computation does not say [`Computation::TIMERS`].
+    pub fn set_timer(&mut self, name: impl Into<String>, time: Time) {
+        self.request(name.into(), Some(time));
+    }
+
+    /// Takes back the timer `name` of this key, if it is set.
+    ///
+    /// # Panics
+    /// As [`set_timer`](Self::set_timer).
+    pub fn cancel_timer(&mut self, name: impl Into<String>) {
+        self.request(name.into(), None);
+    }
+
+    fn request(&mut self, name: String, time: Option<Time>) {
+        assert!(
+            self.surroundings.timers,
+            "a computation that sets timers must say so: `const TIMERS: bool = true;` in its \
+             `impl Computation`"
+        );
+        self.requests.push((name, time));
     }
 
     /// The record's ingest time: the same in every replay.
@@ -290,10 +383,55 @@ impl<T: Record> Side for Waiting<T> {
 pub(crate) struct Compute<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>>
 {
     pub(crate) chain: C,
+    pub(crate) then: Applied<C, S, P>,
+}
+
+/// The computation itself.
+pub(crate) struct Applied<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>>
+{
     pub(crate) bound: S::Bound,
     pub(crate) computation: P,
     pub(crate) surroundings: Surroundings,
     pub(crate) outputs: Vec<P::Output>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) timers: Option<Timers<C::Key>>,
+}
+
+impl<C, S, P> Applied<C, S, P>
+where
+    C: Chain<Key: Key>,
+    S: Tables<C::Key>,
+    P: Computation<C::Key, C::Out, S>,
+{
+    /// Calls the computation with the rows of `key`.
+    #[inline(always)]
+    fn call(
+        &mut self,
+        origin: Origin,
+        nth: u32,
+        key: &C::Key,
+        call: impl FnOnce(&mut P, S::Rows<'_>, &mut Context<'_, P::Output>),
+    ) {
+        let Self { bound, computation, surroundings, outputs, requests, timers } = self;
+        {
+            let mut guard = S::lock(bound);
+            let rows = S::rows(&mut guard, key);
+            let sequences = Cell::new(0);
+            let mut context = Context { origin, nth, sequences, outputs, requests, surroundings };
+            call(computation, rows, &mut context);
+            S::settle(&mut guard, key);
+        }
+        if P::TIMERS
+            && !requests.is_empty()
+            && let Some(timers) = timers
+        {
+            timers.take(key, requests);
+        }
+    }
+
+    fn due(&self) -> Option<&DueKey> {
+        self.timers.as_ref()?.next()
+    }
 }
 
 impl<C, S, P> Chain for Compute<C, S, P>
@@ -315,23 +453,63 @@ where
         record: C::In,
         next: &mut impl FnMut(P::Output),
     ) {
-        let Self { chain, bound, computation, surroundings, outputs } = self;
+        let Self { chain, then } = self;
         let mut nth = 0;
         chain.feed(origin, key, record, &mut |record| {
-            {
-                let mut guard = S::lock(bound);
-                let rows = S::rows(&mut guard, key);
-                let sequences = Cell::new(0);
-                let mut context = Context { origin, nth, sequences, outputs, surroundings };
-                computation.apply(record, rows, &mut context);
-                S::settle(&mut guard, key);
-            }
+            then.call(origin, nth, key, |computation, rows, out| {
+                computation.apply(record, rows, out);
+            });
             nth += 1;
-            if !outputs.is_empty() {
-                for output in outputs.drain(..) {
+            if !then.outputs.is_empty() {
+                for output in then.outputs.drain(..) {
                     next(output);
                 }
             }
         });
+    }
+
+    fn begin_round(&mut self, round: Round) {
+        self.chain.begin_round(round);
+        if let Some(timers) = &mut self.then.timers {
+            timers.begin(round);
+        }
+    }
+
+    fn next_due(&self) -> Option<&DueKey> {
+        let both = [self.chain.next_due(), self.then.due()];
+        both.into_iter().flatten().min()
+    }
+
+    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, P::Output)) {
+        let Self { chain, then } = self;
+        let own = match (chain.next_due(), then.due()) {
+            (Some(before), Some(own)) => own < before,
+            (None, own) => own.is_some(),
+            (Some(_), None) => false,
+        };
+        if own {
+            let Some((due, key)) = then.timers.as_mut().and_then(Timers::pop) else { return };
+            let timer = Timer { name: &due.name, time: due.time };
+            then.call(origin, 0, &key, |computation, rows, out| {
+                computation.on_timer(&key, timer, rows, out);
+            });
+            then.outputs.drain(..).for_each(|output| next(&key, output));
+            return;
+        }
+        let mut nth = 0;
+        chain.fire(origin, &mut |key, record| {
+            then.call(origin, nth, key, |computation, rows, out| {
+                computation.apply(record, rows, out);
+            });
+            nth += 1;
+            then.outputs.drain(..).for_each(|output| next(key, output));
+        });
+    }
+
+    fn end_round(&mut self) {
+        self.chain.end_round();
+        if let Some(timers) = &mut self.then.timers {
+            timers.end();
+        }
     }
 }

@@ -91,9 +91,14 @@ impl Fences {
         Some((epoch, first))
     }
 
-    /// Whether all partitions of all workers have ended, and so has every epoch.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.pending.is_empty() && self.lanes.iter().all(|lane| matches!(lane, Published::All))
+    /// An epoch after the last, once all partitions of all workers have ended: for what there is to do
+    /// when nothing follows.
+    pub(crate) fn last(&mut self) -> Option<u64> {
+        let ended = self.lanes.iter().all(|lane| matches!(lane, Published::All));
+        (ended && self.pending.is_empty()).then(|| {
+            self.next_epoch += 1;
+            self.next_epoch - 1
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::aside::Aside;
 use crate::cluster::{self, Caught};
 use crate::origin::RecordId;
 use crate::state::Port;
-use crate::{Error, Result};
+use crate::{Error, Result, timer};
 
 /// The first fault of this worker; clones share it.
 #[derive(Clone, Default)]
@@ -67,6 +67,10 @@ impl Panic {
         let id = RecordId { source: source.map_or("", String::as_str), origin };
         let error = self.at(&format!("computation {computations}, at record {id},"));
         let Error::Panic(what) = error else { return error };
+        if timer::is_timed(origin) {
+            // There is no record of which it could be said.
+            return Error::Panic(what);
+        }
         let aside = Aside {
             source: source.cloned().unwrap_or_default(),
             partition: u32::try_from(origin.partition()).unwrap_or(u32::MAX),

@@ -99,6 +99,11 @@ impl Keeper {
         Self { journal, lanes, past, places: VecDeque::from([places]), told: 0, known }
     }
 
+    /// Recorded: where the last epoch ended that an earlier run has applied.
+    pub(crate) fn applied(&self) -> Option<Entry> {
+        self.places.back()?.applied
+    }
+
     /// No earlier run had read anything here at this epoch or after it.
     pub(crate) fn known(&self) -> u64 {
         self.known

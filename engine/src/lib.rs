@@ -148,6 +148,7 @@ mod state;
 mod stream;
 mod test_driver;
 mod time;
+mod timer;
 mod trace;
 mod watermark;
 #[doc(hidden)]
@@ -173,6 +174,7 @@ pub use crate::state::{
 pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};
 pub use crate::time::Time;
+pub use crate::timer::Timer;
 pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.

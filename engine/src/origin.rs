@@ -8,10 +8,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Time;
+use crate::{Time, timer};
 
 const PARTITION_BITS: u32 = 12;
 const OFFSET_BITS: u32 = 40;
+const PLACE_MASK: u64 = (1 << (OFFSET_BITS + PARTITION_BITS)) - 1;
 
 /// The most sources an application can declare, and the most partitions of one source.
 pub const LANES_MAX: usize = 1 << PARTITION_BITS;
@@ -47,6 +48,17 @@ impl Origin {
     pub(crate) fn at(self, time: Time, offset: u64) -> Self {
         let lane = self.position >> OFFSET_BITS << OFFSET_BITS;
         Self { time, position: lane | offset & ((1 << OFFSET_BITS) - 1), path: Path::ROOT }
+    }
+
+    /// The origin of what timers emit: `place` orders what has the same time, below 2^52.
+    pub(crate) fn of_timers(time: Time, source: usize, place: u64) -> Self {
+        let position = (source as u64) << (OFFSET_BITS + PARTITION_BITS) | place & PLACE_MASK;
+        Self { time, position, path: Path::ROOT }
+    }
+
+    /// The place of what timers emit.
+    pub(crate) fn timers(&self) -> u64 {
+        self.position & PLACE_MASK
     }
 
     /// The record's ingest time.
@@ -188,7 +200,8 @@ impl Path {
 }
 
 /// The name of a record to the outside: `<source>-<partition>-<offset>`, then `.<place>` for each
-/// place other than the first.
+/// place other than the first. What a timer emits is called `timer-<time>-<number>` instead: by the
+/// time of the epoch after which it was due, and its place among what was due then.
 ///
 /// It is stable over replays and worker counts, so a receiver can drop repeats by it.
 #[derive(Clone, Copy)]
@@ -212,8 +225,13 @@ impl<'a> RecordId<'a> {
 
 impl fmt::Display for RecordId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (partition, offset) = (self.origin.partition(), self.origin.offset());
-        write!(f, "{}-{partition}-{offset}", self.source)?;
+        if timer::is_timed(self.origin) {
+            let (round, place) = timer::name(self.origin);
+            write!(f, "timer-{round}-{place}")?;
+        } else {
+            let (partition, offset) = (self.origin.partition(), self.origin.offset());
+            write!(f, "{}-{partition}-{offset}", self.source)?;
+        }
         let mut zeros = 0;
         for place in self.origin.path.places() {
             if place == 0 {

@@ -230,6 +230,10 @@ impl Plan {
         self.ports.iter().enumerate().filter_map(|(index, port)| Some((index, port.as_ref()?)))
     }
 
+    pub(crate) fn port(&self, index: usize) -> Option<&PortPlan> {
+        self.ports.get(index)?.as_ref()
+    }
+
     pub(crate) fn take_port(&mut self, index: usize) -> Option<PortPlan> {
         self.ports.get_mut(index)?.take()
     }
@@ -287,8 +291,10 @@ impl Plan {
         if self.ports.iter().any(Option::is_none) {
             self.mistake("a keyed stream outlives the builder function; let it go there");
         }
-        if self.sources.len() > LANES_MAX {
-            self.mistake(format!("it has more than {LANES_MAX} sources; merge some of them"));
+        // The last number is that of timers.
+        if self.sources.len() >= LANES_MAX {
+            let most = LANES_MAX - 1;
+            self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
     }

@@ -72,6 +72,10 @@ pub(crate) struct Reading {
     pub(crate) activator: Option<Activator>,
     /// What is to be told of event times.
     pub(crate) board: Board,
+    /// Recorded: where the last epoch ended.
+    applied: Option<Entry>,
+    /// Recorded: it was told that nothing follows.
+    told_end: bool,
 }
 
 impl Reading {
@@ -104,6 +108,8 @@ impl Reading {
             until: None,
             activator: None,
             board: Board::default(),
+            applied: None,
+            told_end: false,
         }
     }
 
@@ -113,6 +119,7 @@ impl Reading {
 
     /// Keeps what is read, and begins with what an earlier run has kept from the boundary `from` on.
     pub(crate) fn keep(&mut self, keeper: Keeper, from: u64) {
+        self.applied = keeper.applied();
         self.keeper = Some(keeper);
         self.at = from;
         self.fences.begin(from);
@@ -383,14 +390,9 @@ impl Reading {
     /// Whether this worker has nothing left to read itself, and goes on only to mark the boundaries of
     /// checkpoints while others read, or to tell of the end of time when they have.
     fn follows(&mut self) -> bool {
-        if self.stopping {
-            return false;
-        }
-        let tells = matches!(self.mode, Mode::Recorded)
-            && !self.board.is_empty()
-            && !self.lanes.is_empty()
-            && !self.fences.is_complete();
-        if !self.keeps() {
+        // Others may be further, and that its partitions have ended belongs to an epoch that they know.
+        let tells = matches!(self.mode, Mode::Recorded) && self.tells_end();
+        if self.stopping || !self.keeps() {
             return tells;
         }
         self.tell_done();

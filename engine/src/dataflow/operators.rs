@@ -19,11 +19,11 @@ use super::topology::{Operator, Topology};
 use crate::fault::Fault;
 use crate::opener::Opener;
 use crate::pipeline::{Outbox, Parcel};
-use crate::plan::{Plan, PortPlan, Relay, SinkPlan};
+use crate::plan::{Plan, Relay, SinkPlan};
 use crate::reading::Reading;
 use crate::sink::Taken;
 use crate::snapshots::Snapshots;
-use crate::state::{Port, apply_open};
+use crate::state::{Port, apply_open, fire_due};
 use crate::trace::TableTrace;
 use crate::watermark::{Clocks, Note};
 use crate::{Error, Order, Result};
@@ -286,13 +286,14 @@ fn ingest<'s>(
 
 /// The watermarks of the pipelines that end in a group; none if no source of them has event times.
 fn clocks(plan: &Plan, topology: &Topology, group: usize, opener: &Opener) -> Option<Clocks> {
-    let members = topology.groups.get(group)?;
-    let ports = plan.ports().filter(|(index, _)| members.contains(index)).map(|(_, port)| port);
-    let ports = ports.filter(|port| !port.clock.sources.is_empty());
-    let name = |port: &PortPlan| port.computations.first().cloned().unwrap_or_default();
-    let ports: Vec<_> = ports.map(|port| (name(port), port.clock.clone())).collect();
-    (!ports.is_empty())
-        .then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
+    let members = topology.groups.get(group)?.iter();
+    let ports = members.filter_map(|member| plan.port(*member)).map(|port| {
+        let name = port.computations.first().cloned().unwrap_or_default();
+        (name, port.clock.clone())
+    });
+    let ports: Vec<_> = ports.collect();
+    let timed = ports.iter().any(|(_, clock)| !clock.sources.is_empty());
+    timed.then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
 }
 
 /// The operator of a merge: hands on what arrives, at once.
@@ -417,6 +418,10 @@ fn group<'s>(
                 }
                 let applied = fault.guard(|| {
                     apply_open(&mut ports);
+                    let rounds = clocks.as_mut().and_then(|(_, clocks)| clocks.applied(epoch));
+                    if let Some(rounds) = rounds {
+                        fire_due(&mut ports, &rounds);
+                    }
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
                 if let Err(panic) = applied {
@@ -426,9 +431,6 @@ fn group<'s>(
                     };
                     let error = panic.while_applying(&ports, names.get(), &computations, set_aside);
                     return fault.report(error);
-                }
-                if let Some((_, clocks)) = &mut clocks {
-                    clocks.applied(epoch);
                 }
                 if let Some(watched) = &watched
                     && let Err(error) = watched.applied(epoch, |table| tables.contains(table))

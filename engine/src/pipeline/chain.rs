@@ -7,6 +7,25 @@ use std::marker::PhantomData;
 
 use super::Tagged;
 use crate::Origin;
+use crate::timer::{DueKey, Round};
+
+/// The methods of a step that has no timers: those of the chain before it are its own.
+macro_rules! timers_of_chain {
+    () => {
+        fn begin_round(&mut self, round: Round) {
+            self.chain.begin_round(round);
+        }
+
+        fn next_due(&self) -> Option<&DueKey> {
+            self.chain.next_due()
+        }
+
+        fn end_round(&mut self) {
+            self.chain.end_round();
+        }
+    };
+}
+pub(crate) use timers_of_chain;
 
 /// A fused chain of steps. `Key` is what the stream is keyed by, `()` before a `key_by`.
 pub trait Chain: 'static {
@@ -27,6 +46,24 @@ pub trait Chain: 'static {
         record: Self::In,
         next: &mut impl FnMut(Self::Out),
     );
+
+    /// Begins to fire the timers of the chain's computations that are due.
+    #[doc(hidden)]
+    fn begin_round(&mut self, _: Round) {}
+
+    /// The timer that is fired next.
+    #[doc(hidden)]
+    fn next_due(&self) -> Option<&DueKey> {
+        None
+    }
+
+    /// Fires it; calls `next` for each output of the chain, in order.
+    #[doc(hidden)]
+    fn fire(&mut self, _: Origin, _: &mut impl FnMut(&Self::Key, Self::Out)) {}
+
+    /// All that was due was fired.
+    #[doc(hidden)]
+    fn end_round(&mut self) {}
 
     /// Takes a whole batch through, if the chain changes nothing: then its outputs are its inputs.
     #[doc(hidden)]
@@ -77,6 +114,13 @@ impl<C: Chain, O: 'static, F: FnMut(C::Out) -> O + 'static> Chain for Map<C, F> 
         let Self { chain, map } = self;
         chain.feed(origin, key, record, &mut |record| next(map(record)));
     }
+
+    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, O)) {
+        let Self { chain, map } = self;
+        chain.fire(origin, &mut |key, record| next(key, map(record)));
+    }
+
+    timers_of_chain!();
 }
 
 /// A chain followed by a test that lets records pass.
@@ -100,6 +144,17 @@ impl<C: Chain, F: FnMut(&C::Out) -> bool + 'static> Chain for Filter<C, F> {
             }
         });
     }
+
+    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
+        let Self { chain, pass } = self;
+        chain.fire(origin, &mut |key, record| {
+            if pass(&record) {
+                next(key, record);
+            }
+        });
+    }
+
+    timers_of_chain!();
 }
 
 /// A chain followed by a function from each record to several.
@@ -134,6 +189,17 @@ where
             }
         });
     }
+
+    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, I::Item)) {
+        let Self { chain, map } = self;
+        chain.fire(origin, &mut |key, record| {
+            for output in map(record) {
+                next(key, output);
+            }
+        });
+    }
+
+    timers_of_chain!();
 }
 
 /// A chain followed by a look at each record.
@@ -156,4 +222,14 @@ impl<C: Chain, F: FnMut(&C::Out) + 'static> Chain for Inspect<C, F> {
             next(record);
         });
     }
+
+    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
+        let Self { chain, inspect } = self;
+        chain.fire(origin, &mut |key, record| {
+            inspect(&record);
+            next(key, record);
+        });
+    }
+
+    timers_of_chain!();
 }

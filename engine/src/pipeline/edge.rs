@@ -54,6 +54,11 @@ impl Placement {
         self.workers
     }
 
+    /// How many partitions keys fall into.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions as usize
+    }
+
     /// The worker that owns the partition of the key with that hash: workers own contiguous
     /// ranges of partitions.
     #[inline]

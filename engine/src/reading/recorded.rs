@@ -17,7 +17,6 @@ impl Reading {
                 // Until all have said where they stopped, to go on could be to go too far.
                 let Some(last) = self.furthest_stop() else { break };
                 if last <= self.at {
-                    self.end_of_time(&mut ship);
                     self.done = true;
                     return Ok(());
                 }
@@ -29,9 +28,15 @@ impl Reading {
             if turn == EPOCHS_A_TURN {
                 break;
             }
-            let Some((epoch, end)) = self.fences.next() else { break };
+            let Some((epoch, end)) = self.fences.next() else {
+                if self.end_of_time(&mut ship)? {
+                    continue;
+                }
+                break;
+            };
             self.end_lanes();
             self.board.begin(end.time);
+            self.applied = Some(end);
             if let Some(until) = self.until.filter(|until| end.time >= *until) {
                 let before = Time::from_nanos(until.as_nanos().saturating_sub(1));
                 self.emit_lanes(Entry { time: before, position: u64::MAX });
@@ -51,7 +56,6 @@ impl Reading {
             self.close(Some(end))?;
         }
         if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
-            self.end_of_time(&mut ship);
             self.done = true;
             self.tell_done();
         } else if more && !self.stalled {
@@ -84,12 +88,25 @@ impl Reading {
         Ok(more)
     }
 
-    /// When all input has ended: tells it in an epoch after the last, which has no records.
-    fn end_of_time(&mut self, ship: &mut impl FnMut(u64, u64)) {
-        if self.fences.is_complete() {
-            self.end_lanes();
-            ship(self.at, self.at + 1);
+    /// When all input has ended, and some of it has event times: tells that nothing follows, in an epoch
+    /// without records. Gives whether it did.
+    fn end_of_time(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<bool> {
+        if !self.tells_end() {
+            return Ok(false);
         }
+        let Some(epoch) = self.fences.last() else { return Ok(false) };
+        self.told_end = true;
+        self.end_lanes();
+        self.board.begin(self.applied.map_or(Time::ZERO, |applied| applied.time));
+        ship(epoch, epoch + 1);
+        self.at = epoch + 1;
+        self.close(self.applied)?;
+        Ok(true)
+    }
+
+    /// Whether it has yet to be told that nothing follows.
+    pub(super) fn tells_end(&self) -> bool {
+        !self.told_end && !self.board.is_empty() && !self.lanes.is_empty()
     }
 
     /// Partitions that had handed on everything before the present epoch bring nothing more. That they

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use crate::computation::Sides;
 use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Hub, Merge, Tagged};
+use crate::timer::{DueKey, Round, Rounds};
 use crate::{Key, Origin, Record};
 
 /// One input of a group: a chain of computations and the records that wait for it.
@@ -23,6 +24,14 @@ pub(crate) trait Port {
     fn head(&self) -> Option<Origin>;
     /// Applies the records before `end`, all if there is none.
     fn apply(&mut self, end: Option<Entry>);
+    /// Begins to fire the timers that are due.
+    fn begin_round(&mut self, round: Round);
+    /// The timer that is fired next.
+    fn next_due(&self) -> Option<&DueKey>;
+    /// Fires it.
+    fn fire(&mut self);
+    /// All that was due was fired.
+    fn end_round(&mut self);
     /// Hands on what was emitted since the last call.
     fn dispatch(&mut self);
     /// The record that is being applied and the computations it passes: whom to name if user code
@@ -39,6 +48,7 @@ pub(crate) struct ChainPort<D: Chain, F> {
     waiting: BTreeMap<u64, Merge<D::In>>,
     open: Merge<D::In>,
     outputs: Vec<Tagged<D::Out>>,
+    rounds: Rounds,
     /// Set while records are applied.
     current: Option<Origin>,
     computations: String,
@@ -60,6 +70,7 @@ impl<D: Chain, F> ChainPort<D, F> {
             waiting: BTreeMap::new(),
             open: Merge::default(),
             outputs: Vec::new(),
+            rounds: Rounds::default(),
             current: None,
             computations,
         }
@@ -99,6 +110,31 @@ where
             });
         });
         self.current = None;
+    }
+
+    fn begin_round(&mut self, round: Round) {
+        self.rounds.begin(round);
+        self.chain.begin_round(round);
+    }
+
+    fn next_due(&self) -> Option<&DueKey> {
+        self.chain.next_due()
+    }
+
+    fn fire(&mut self) {
+        let Self { chain, rounds, outputs, current, .. } = self;
+        let Some(origin) = chain.next_due().and_then(|due| rounds.next(due)) else { return };
+        *current = Some(origin);
+        let mut place = 0;
+        chain.fire(origin, &mut |_, record| {
+            outputs.push(Tagged { origin: origin.child(place), record });
+            place += 1;
+        });
+        self.current = None;
+    }
+
+    fn end_round(&mut self) {
+        self.chain.end_round();
     }
 
     fn dispatch(&mut self) {
@@ -141,4 +177,22 @@ fn least(ports: &[Box<dyn Port>]) -> Option<(usize, Option<Entry>)> {
     let (_, index) = least?;
     let end = next.map(|(entry, other)| if index < other { entry.after() } else { entry });
     Some((index, end))
+}
+
+/// Fires what is due of the ports, each in its round, in order over all of them.
+pub(crate) fn fire_due(ports: &mut [Box<dyn Port>], rounds: &[Option<Round>]) {
+    for (port, round) in ports.iter_mut().zip(rounds) {
+        if let Some(round) = round {
+            port.begin_round(*round);
+        }
+    }
+    loop {
+        let due = ports.iter().enumerate();
+        let due = due.filter_map(|(index, port)| Some((port.next_due()?, index)));
+        let Some((_, index)) = due.min() else { break };
+        if let Some(port) = ports.get_mut(index) {
+            port.fire();
+        }
+    }
+    ports.iter_mut().for_each(|port| port.end_round());
 }

@@ -74,6 +74,13 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
         self.shelf.borrow().get(key).cloned()
     }
 
+    /// Calls `see` for each entry of each row, in no order.
+    pub(crate) fn each_entry(&self, mut see: impl FnMut(&K, &S, &V)) {
+        for (key, sub_key, value) in self.shelf.borrow().live() {
+            see(key, sub_key, value);
+        }
+    }
+
     pub(super) fn shelf(&self) -> &RefCell<MapShelf<K, S, V>> {
         &self.shelf
     }
@@ -94,12 +101,12 @@ pub struct LockedMap<'a, K, S, V> {
 
 impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     #[inline]
-    pub(super) fn new(store: &'a MapStore<K, S, V>) -> Self {
+    pub(crate) fn new(store: &'a MapStore<K, S, V>) -> Self {
         Self { shelf: store.shelf.borrow_mut() }
     }
 
     #[inline]
-    pub(super) fn row(&mut self, key: &K) -> MapRow<'_, S, V> {
+    pub(crate) fn row(&mut self, key: &K) -> MapRow<'_, S, V> {
         let MapShelf { rows, notes, .. } = &mut *self.shelf;
         let entries = match rows.entry_ref(key) {
             EntryRef::Occupied(entry) => entry.into_mut(),
@@ -109,7 +116,7 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     }
 
     #[inline]
-    pub(super) fn settle(&mut self, key: &K) {
+    pub(crate) fn settle(&mut self, key: &K) {
         let notes = &self.shelf.notes;
         if notes.empty || !notes.changed.is_empty() {
             self.shelf.settle(key);

@@ -16,8 +16,9 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use group::{ChainPort, Port, apply_open};
+pub(crate) use group::{ChainPort, Port, apply_open, fire_due};
 pub use map_row::{Entries, MapRow};
+pub(crate) use map_store::{LockedMap, MapStore};
 pub use restore::AnyTable;
 pub(crate) use restore::Fate;
 pub use row::{ReadRow, Row};

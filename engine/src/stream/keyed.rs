@@ -7,13 +7,14 @@ use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use super::{Place, Shared, Stream};
-use crate::computation::{Closure, Compute, Sides, Surroundings};
+use crate::computation::{Applied, Closure, Compute, Sides, Surroundings};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
+use crate::timer::{self, Timers};
 use crate::watermark::PortClock;
-use crate::{Computation, Context, Key, Record, SideOutput};
+use crate::{Computation, Context, Key, MapTable, Record, SideOutput};
 
 /// A stream whose key is chosen and that waits for its first computation.
 #[must_use = "a key alone does nothing: add a `compute`"]
@@ -33,8 +34,8 @@ where
     fn keyed(self) -> Keyed<C, F, Identity<K, C::Out>> {
         let Self { place, hub, chain, key } = self;
         let clock = PortClock::new(Rc::clone(&place.clocks));
-        let uses =
-            Uses { tables: Vec::new(), computations: Vec::new(), sides: Rc::default(), clock };
+        let (tables, computations, sides) = (Vec::new(), Vec::new(), Rc::default());
+        let uses = Uses { tables, computations, sides, clock, timers: false };
         let port = place.plan.borrow_mut().reserve_port();
         let then = Identity::new();
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
@@ -79,6 +80,8 @@ struct Uses {
     computations: Vec<String>,
     sides: Rc<Sides>,
     clock: PortClock,
+    /// Whether one of the computations sets timers.
+    timers: bool,
 }
 
 /// A stream keyed by `K`, with its computations so far; `C` and `D` are chains of steps, which
@@ -125,6 +128,8 @@ where
             let names = names.join(" -> ");
             let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names);
             let trail = place.trail.clone();
+            // What timers emit has its place among them, too.
+            place.depth += usize::from(uses.timers);
             let (uses, clock) = (uses.tables, uses.clock);
             let finished = PortPlan { port: Box::new(typed), uses, computations, clock, trail };
             plan.fill_port(port, finished);
@@ -202,11 +207,11 @@ where
         tables.uses(&mut used);
         let bound;
         let surroundings;
+        let timers;
         {
             let mut plan = place.plan.borrow_mut();
             plan.add_computation(name, &used, &place.trail);
             bound = tables.bind(&mut plan.stores);
-            plan.check_tables(name, &place.trail);
             let mut salt = xxhash_rust::xxh3::Xxh3::new();
             salt.write(name.as_bytes());
             surroundings = Surroundings {
@@ -214,14 +219,33 @@ where
                 salt: salt.finish(),
                 sides: Rc::clone(&uses.sides),
                 watermark: Rc::clone(&uses.clock.watermark),
+                timers: P::TIMERS,
             };
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
+            timers = P::TIMERS.then(|| {
+                if place.clocks.is_empty() {
+                    plan.mistake(format!(
+                        "computation `{name}` of pipeline `{}` sets timers, but no source of the \
+                         pipeline says what its event time is: call `event_time` on it",
+                        place.trail
+                    ));
+                }
+                let table = MapTable::new(timer::table_name(name));
+                Tables::<D::Key>::uses(table, &mut used);
+                let store = plan.stores.map_store(table);
+                Timers::new(store, plan.placement.partitions(), uses.computations.len())
+            });
+            plan.check_tables(name, &place.trail);
         }
         uses.tables.extend(used);
+        uses.timers |= P::TIMERS;
         uses.computations.push(name.to_string());
-        let outputs = Vec::new();
-        let then = Compute { chain: then, bound, computation, surroundings, outputs };
+        let (outputs, requests) = (Vec::new(), Vec::new());
+        let then = Compute {
+            chain: then,
+            then: Applied { bound, computation, surroundings, outputs, requests, timers },
+        };
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::source_clock::{ENDED, NEVER};
 use super::{EventTimes, LaneTime, Note};
 use crate::Time;
+use crate::timer::Round;
 
 /// The sources of a pipeline that have event times, by index, and its watermark.
 #[derive(Clone)]
@@ -40,8 +41,10 @@ pub(crate) struct Clocks {
     lanes: BTreeMap<(usize, u16), LaneTime>,
     /// What was told of epochs that are not applied yet.
     waiting: BTreeMap<u64, Vec<Note>>,
-    /// By the names of their first computations.
+    /// With the names of their first computations; those of no source are of no event time.
     ports: Vec<(String, PortClock)>,
+    /// The logical time of the last epoch that brought anything: that of no other.
+    now: Time,
 }
 
 impl Clocks {
@@ -59,12 +62,12 @@ impl Clocks {
         for (name, port) in &ports {
             port.watermark.set(known.watermarks.get(name).copied().unwrap_or(NEVER));
         }
-        Self { sources, lanes, waiting: BTreeMap::new(), ports }
+        Self { sources, lanes, waiting: BTreeMap::new(), ports, now: known.now }
     }
 
     /// How far event time has come.
     pub(crate) fn known(&self) -> EventTimes {
-        let mut known = EventTimes::default();
+        let mut known = EventTimes { now: self.now, ..EventTimes::default() };
         for ((index, partition), lane) in &self.lanes {
             if let Some(source) = self.sources.get(index) {
                 known.sources.entry(source.name.clone()).or_default().insert(*partition, *lane);
@@ -80,29 +83,33 @@ impl Clocks {
         self.waiting.entry(epoch).or_default().push(note);
     }
 
-    /// `epoch` was applied.
-    pub(crate) fn applied(&mut self, epoch: u64) {
-        let Some(notes) = self.waiting.remove(&epoch) else { return };
+    /// `epoch` was applied. Gives for each port what is to be fired now, if anything was told of the
+    /// epoch.
+    pub(crate) fn applied(&mut self, epoch: u64) -> Option<Vec<Option<Round>>> {
+        let notes = self.waiting.remove(&epoch)?;
+        let time = notes.iter().map(|note| note.time).max()?;
+        self.now = time.max(Time::from_nanos(self.now.as_nanos().saturating_add(1)));
         for (source, partition, lane) in notes.into_iter().flat_map(|note| note.lanes) {
             self.lanes.insert((source.into(), partition), lane);
         }
-        self.tell();
-    }
-
-    fn tell(&self) {
         // The times of the last epoch that brought anything, and of the first.
-        let Some(now) = self.lanes.values().map(|lane| lane.last).max() else { return };
-        let first = self.lanes.values().map(|lane| lane.first).min().unwrap_or(now);
-        for (_, port) in &self.ports {
-            let watermark = self.watermark(&port.sources, first, now).unwrap_or(NEVER);
+        let last = self.lanes.values().map(|lane| lane.last).max()?;
+        let first = self.lanes.values().map(|lane| lane.first).min()?;
+        let rounds = self.ports.iter().map(|(_, port)| {
+            let from = port.watermark.get();
+            let watermark = self.watermark(&port.sources, first, last).unwrap_or(NEVER);
             // What was idle may come back with older times.
-            port.watermark.set(watermark.max(port.watermark.get()));
-        }
+            let until = watermark.max(from);
+            port.watermark.set(until);
+            let now = self.now;
+            (until > NEVER && from < ENDED).then_some(Round { now, from, until })
+        });
+        Some(rounds.collect())
     }
 
     /// The least of all partitions that may bring more and are not idle; none if those that may are idle.
     fn watermark(&self, sources: &BTreeSet<usize>, first: Time, now: Time) -> Option<Time> {
-        let mut least = Some(ENDED);
+        let mut least = (!sources.is_empty()).then_some(ENDED);
         for (index, source) in sources.iter().filter_map(|i| Some((i, self.sources.get(i)?))) {
             for partition in (0..).take(source.partitions) {
                 let lane = self.lanes.get(&(*index, partition));

@@ -92,12 +92,22 @@ pub(crate) struct LaneTime {
 }
 
 /// How far event time had come at a boundary, for a checkpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventTimes {
+    /// The logical time of the last epoch that brought anything.
+    pub(crate) now: Time,
     /// Of each partition of each source, by name.
     pub(crate) sources: BTreeMap<String, BTreeMap<u16, LaneTime>>,
     /// The watermark of each pipeline, by the name of its first computation.
     pub(crate) watermarks: BTreeMap<String, Time>,
+}
+
+impl Default for EventTimes {
+    /// At the beginning.
+    fn default() -> Self {
+        let now = Time::from_nanos(i64::MIN);
+        Self { now, sources: BTreeMap::new(), watermarks: BTreeMap::new() }
+    }
 }
 
 impl EventTimes {
@@ -112,5 +122,6 @@ impl EventTimes {
             self.sources.entry(source).or_default().extend(lanes);
         }
         self.watermarks.extend(other.watermarks);
+        self.now = self.now.max(other.now);
     }
 }

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::LaneTime;
-use crate::pipeline::Chain;
+use crate::pipeline::{Chain, timers_of_chain};
+use crate::timer::{DueKey, Round};
 use crate::{Origin, Time};
 
 /// Before every other time.
@@ -151,4 +152,10 @@ impl<C: Chain, F: Fn(&C::Out) -> Option<Time> + 'static> Chain for Timed<C, F> {
             next(record);
         });
     }
+
+    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
+        self.chain.fire(origin, next);
+    }
+
+    timers_of_chain!();
 }

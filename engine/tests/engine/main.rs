@@ -16,4 +16,5 @@ mod seeds;
 mod steps;
 mod support;
 mod time;
+mod timers;
 mod verification;

@@ -1,0 +1,180 @@
+//! [`Timers`]: those of one computation on one worker.
+//!
+//! Invariant: the index has a timer for each row of the table, outside of a round at least; setting a
+//! timer again replaces it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::{DueKey, Round};
+use crate::state::{LockedMap, MapStore};
+use crate::{Key, Time};
+
+/// What a computation asks for while it is applied: a timer set for a time, or cancelled.
+pub(crate) type Request = (String, Option<Time>);
+
+/// The timers of one computation on one worker.
+pub(crate) struct Timers<K> {
+    store: Rc<MapStore<K, String, Time>>,
+    /// How many partitions the state has.
+    partitions: u64,
+    /// Which computation of its chain.
+    level: usize,
+    /// By time, partition, the key's bytes and name; none until the rows were restored.
+    index: Option<BTreeMap<(Time, u32, Vec<u8>, String), K>>,
+    round: Option<Round>,
+    /// What is yet to be fired in the round.
+    due: BTreeMap<DueKey, K>,
+    /// The time that is being fired.
+    firing: Option<Time>,
+    /// What was set while it was, for then or before: it is due in the next round.
+    later: Vec<(K, Request)>,
+}
+
+impl<K: Key> Timers<K> {
+    pub(crate) fn new(
+        store: Rc<MapStore<K, String, Time>>,
+        partitions: usize,
+        level: usize,
+    ) -> Self {
+        Self {
+            store,
+            partitions: partitions.max(1) as u64,
+            level,
+            index: None,
+            round: None,
+            due: BTreeMap::new(),
+            firing: None,
+            later: Vec::new(),
+        }
+    }
+
+    /// What was asked for under `key`.
+    pub(crate) fn take(&mut self, key: &K, requests: &mut Vec<Request>) {
+        for (name, time) in requests.drain(..) {
+            match time {
+                Some(time) => self.set(key, name, time),
+                None => self.cancel(key, &name),
+            }
+        }
+    }
+
+    fn set(&mut self, key: &K, name: String, time: Time) {
+        let known = with_row(&self.store, key, |row| row.insert(name.clone(), time));
+        if let Some(known) = known {
+            self.forget(key, &name, known);
+        }
+        if let Some(round) = self.round.filter(|round| time <= round.until && !round.is_last()) {
+            if self.firing.is_some_and(|firing| time <= firing) {
+                self.later.push((key.clone(), (name, Some(time))));
+            } else {
+                let due = self.due_key(round, key, name, time);
+                self.due.insert(due, key.clone());
+            }
+            return;
+        }
+        self.enter(key, name, time);
+    }
+
+    fn cancel(&mut self, key: &K, name: &String) {
+        if let Some(known) = with_row(&self.store, key, |row| row.remove(name)) {
+            self.forget(key, name, known);
+        }
+    }
+
+    /// Enters it into the index, if there is one yet.
+    fn enter(&mut self, key: &K, name: String, time: Time) {
+        let partition = self.partition(key);
+        if let Some(index) = &mut self.index {
+            index.insert((time, partition, bytes(key), name), key.clone());
+        }
+    }
+
+    fn forget(&mut self, key: &K, name: &str, time: Time) {
+        let partition = self.partition(key);
+        if let Some(index) = &mut self.index {
+            index.remove(&(time, partition, bytes(key), name.to_string()));
+        }
+        if let Some(round) = self.round {
+            let due = self.due_key(round, key, name.to_string(), time);
+            self.due.remove(&due);
+            self.later.retain(|(other, (known, _))| known != name || other != key);
+        }
+    }
+
+    /// Begins to fire what is due.
+    pub(crate) fn begin(&mut self, round: Round) {
+        let (store, partitions) = (&self.store, self.partitions);
+        let index = self.index.get_or_insert_with(|| {
+            let mut index = BTreeMap::new();
+            store.each_entry(|key, name, time| {
+                let partition = (key.placement_hash() % partitions) as u32;
+                index.insert((*time, partition, bytes(key), name.clone()), key.clone());
+            });
+            index
+        });
+        let due = match round.until.as_nanos().checked_add(1) {
+            Some(after) => {
+                let rest =
+                    index.split_off(&(Time::from_nanos(after), 0, Vec::new(), String::new()));
+                std::mem::replace(index, rest)
+            }
+            None => std::mem::take(index),
+        };
+        let level = self.level;
+        self.due.extend(due.into_iter().map(|((time, partition, bytes, name), key)| {
+            (DueKey { place: round.place(time), partition, time, key: bytes, level, name }, key)
+        }));
+        self.round = Some(round);
+    }
+
+    /// What is fired next.
+    pub(crate) fn next(&self) -> Option<&DueKey> {
+        self.due.first_key_value().map(|(due, _)| due)
+    }
+
+    /// Takes what is fired next; its row is gone.
+    pub(crate) fn pop(&mut self) -> Option<(DueKey, K)> {
+        let (due, key) = self.due.pop_first()?;
+        with_row(&self.store, &key, |row| row.remove(&due.name));
+        self.firing = Some(due.time);
+        Some((due, key))
+    }
+
+    /// All that was due was fired.
+    pub(crate) fn end(&mut self) {
+        (self.round, self.firing) = (None, None);
+        for (key, (name, time)) in std::mem::take(&mut self.later) {
+            if let Some(time) = time {
+                self.enter(&key, name, time);
+            }
+        }
+    }
+
+    fn due_key(&self, round: Round, key: &K, name: String, time: Time) -> DueKey {
+        let (place, partition) = (round.place(time), self.partition(key));
+        DueKey { place, partition, time, key: bytes(key), level: self.level, name }
+    }
+
+    fn partition(&self, key: &K) -> u32 {
+        (key.placement_hash() % self.partitions) as u32
+    }
+}
+
+/// Changes the timers of `key`.
+fn with_row<K: Key, R>(
+    store: &MapStore<K, String, Time>,
+    key: &K,
+    change: impl FnOnce(&mut crate::MapRow<'_, String, Time>) -> R,
+) -> R {
+    let mut locked = LockedMap::new(store);
+    let changed = change(&mut locked.row(key));
+    locked.settle(key);
+    changed
+}
+
+fn bytes<K: Key>(key: &K) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    key.append_bytes(&mut bytes);
+    bytes
+}
