@@ -141,6 +141,7 @@ mod record;
 mod released;
 mod restorable;
 mod scribe;
+mod side_output;
 pub mod sink;
 mod snapshots;
 pub mod source;
@@ -158,7 +159,7 @@ mod worker;
 pub use crate::app::{App, Order};
 pub use crate::cluster::Drain;
 pub use crate::compare::{Difference, Verified};
-pub use crate::computation::{Computation, Context, Random, SideOutput};
+pub use crate::computation::{Computation, Context, Random};
 pub use crate::dead_letter::DeadLetter;
 pub use crate::durable::Span;
 pub use crate::error::{Error, Result};
@@ -167,6 +168,7 @@ pub use crate::origin::{LANES_MAX, Origin, PATH_LEVELS_MAX, Path, RecordId};
 pub use crate::pipeline::{Chain, Identity};
 pub use crate::program::{main, replay, run, run_until, verify};
 pub use crate::record::Record;
+pub use crate::side_output::SideOutput;
 pub use crate::state::{
     AnyTable, Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse,
     Tables, Value,

@@ -162,7 +162,8 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     /// Says what the records' event time is, for [watermarks](Watermarks): how far the source has
     /// come, which computations see as [`Context::watermark`](crate::Context::watermark). To be called on
     /// the stream of a source, once for each, before it is split, merged or keyed; records are
-    /// filtered and mapped before or after it.
+    /// filtered and mapped before or after it. The counter `<computation>.watermark_ms`, of the first
+    /// computation of a pipeline, shows it in milliseconds since 1970.
     ///
     /// ```
     /// use std::time::Duration;

@@ -4,7 +4,11 @@
 //! Invariant: every worker builds the same operators in the same order. All edges carry the same
 //! type, parcels, so an operator is compiled once whatever the application's records are.
 
+mod edges;
+mod group;
+mod ingest;
 mod operators;
+mod sink;
 mod topology;
 
 pub(crate) use operators::{Assembly, assemble};

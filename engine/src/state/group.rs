@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::computation::Sides;
 use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Hub, Merge, Tagged};
+use crate::side_output::Sides;
 use crate::timer::{DueKey, Round, Rounds};
 use crate::{Key, Origin, Record};
 

@@ -7,9 +7,10 @@ use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use super::{Place, Shared, Stream};
-use crate::computation::{Applied, Closure, Compute, Sides, Surroundings};
+use crate::computation::{Applied, Closure, Compute, Surroundings};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, PortPlan, Target};
+use crate::side_output::Sides;
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
 use crate::timer::{self, Timers};

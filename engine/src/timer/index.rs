@@ -13,6 +13,9 @@ use crate::{Key, Time};
 /// What a computation asks for while it is applied: a timer set for a time, or cancelled.
 pub(crate) type Request = (String, Option<Time>);
 
+/// Where a timer is in the index: time, partition, the bytes of its key, and its name.
+type Place = (Time, u32, Vec<u8>, String);
+
 /// The timers of one computation on one worker.
 pub(crate) struct Timers<K> {
     store: Rc<MapStore<K, String, Time>>,
@@ -20,8 +23,8 @@ pub(crate) struct Timers<K> {
     partitions: u64,
     /// Which computation of its chain.
     level: usize,
-    /// By time, partition, the key's bytes and name; none until the rows were restored.
-    index: Option<BTreeMap<(Time, u32, Vec<u8>, String), K>>,
+    /// None until the rows were restored.
+    index: Option<BTreeMap<Place, K>>,
     round: Option<Round>,
     /// What is yet to be fired in the round.
     due: BTreeMap<DueKey, K>,

@@ -11,7 +11,17 @@ use std::time::Duration;
 use super::source_clock::{ENDED, NEVER};
 use super::{EventTimes, LaneTime, Note};
 use crate::Time;
+use crate::metrics::Counter;
 use crate::timer::Round;
+
+/// A pipeline as its group knows it.
+pub(crate) struct PortTime {
+    /// The name of its first computation.
+    pub(crate) name: String,
+    pub(crate) clock: PortClock,
+    /// Its watermark for people, in milliseconds; once all input has ended, what it was before.
+    pub(crate) shown: Counter,
+}
 
 /// The sources of a pipeline that have event times, by index, and its watermark.
 #[derive(Clone)]
@@ -41,8 +51,8 @@ pub(crate) struct Clocks {
     lanes: BTreeMap<(usize, u16), LaneTime>,
     /// What was told of epochs that are not applied yet.
     waiting: BTreeMap<u64, Vec<Note>>,
-    /// With the names of their first computations; those of no source are of no event time.
-    ports: Vec<(String, PortClock)>,
+    /// Also those that have no event time.
+    ports: Vec<PortTime>,
     /// The logical time of the last epoch that brought anything: that of no other.
     now: Time,
 }
@@ -50,7 +60,7 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// `known` is how far an earlier run had come.
     pub(crate) fn new(
-        ports: Vec<(String, PortClock)>,
+        ports: Vec<PortTime>,
         sources: BTreeMap<usize, SourceTimes>,
         known: &EventTimes,
     ) -> Self {
@@ -59,8 +69,9 @@ impl Clocks {
             let known = known.sources.get(&source.name).into_iter().flatten();
             lanes.extend(known.map(|(partition, lane)| ((*index, *partition), *lane)));
         }
-        for (name, port) in &ports {
-            port.watermark.set(known.watermarks.get(name).copied().unwrap_or(NEVER));
+        for port in &ports {
+            let watermark = known.watermarks.get(&port.name).copied();
+            port.clock.watermark.set(watermark.unwrap_or(NEVER));
         }
         Self { sources, lanes, waiting: BTreeMap::new(), ports, now: known.now }
     }
@@ -74,7 +85,7 @@ impl Clocks {
             }
         }
         let ports = self.ports.iter();
-        known.watermarks.extend(ports.map(|(name, port)| (name.clone(), port.watermark.get())));
+        known.watermarks.extend(ports.map(|it| (it.name.clone(), it.clock.watermark.get())));
         known
     }
 
@@ -95,12 +106,15 @@ impl Clocks {
         // The times of the last epoch that brought anything, and of the first.
         let last = self.lanes.values().map(|lane| lane.last).max()?;
         let first = self.lanes.values().map(|lane| lane.first).min()?;
-        let rounds = self.ports.iter().map(|(_, port)| {
-            let from = port.watermark.get();
-            let watermark = self.watermark(&port.sources, first, last).unwrap_or(NEVER);
+        let rounds = self.ports.iter().map(|PortTime { clock, shown, .. }| {
+            let from = clock.watermark.get();
+            let watermark = self.watermark(&clock.sources, first, last).unwrap_or(NEVER);
             // What was idle may come back with older times.
             let until = watermark.max(from);
-            port.watermark.set(until);
+            clock.watermark.set(until);
+            if until < ENDED {
+                shown.set(u64::try_from(until.as_nanos() / 1_000_000).unwrap_or(0));
+            }
             let now = self.now;
             (until > NEVER && from < ENDED).then_some(Round { now, from, until })
         });

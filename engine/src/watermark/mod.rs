@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::clocks::{Clocks, PortClock, SourceTimes};
+pub(crate) use self::clocks::{Clocks, PortClock, PortTime, SourceTimes};
 pub(crate) use self::source_clock::{Board, Note, SourceClock, Timed};
 use crate::Time;
 

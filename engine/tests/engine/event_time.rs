@@ -94,6 +94,8 @@ fn a_watermark_is_the_least_of_its_sources_before_the_epoch() {
             oracle.ended(now, &records);
         }
         assert_eq!(driver.outputs::<(i64, i64)>("observed"), expected, "seed {seed}");
+        let shown = driver.counters().snapshot()["observe.watermark_ms"];
+        assert_eq!(shown, oracle.watermark.unwrap_or(0).max(0) as u64, "seed {seed}");
     }
 }
 

@@ -1,0 +1,116 @@
+//! What the operators have in common: streams of parcels, the epochs that are held, and boundaries.
+//!
+//! Invariant: a capability is held for every epoch whose records are kept, so the probe passes an
+//! epoch only when every group and every sink has finished it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::progress::frontier::MutableAntichain;
+
+use super::topology::{Operator, Topology};
+use crate::pipeline::{Outbox, Parcel};
+use crate::plan::Plan;
+use crate::snapshots::Snapshots;
+
+pub(super) type Parcels = CapacityContainerBuilder<Vec<Parcel>>;
+pub(super) type ParcelStream<'s> = StreamVec<'s, u64, Parcel>;
+
+/// How durability reaches the operators: by two streams that leave the one that reads the sources.
+#[derive(Clone)]
+pub(super) struct Durability<'s> {
+    pub(super) snapshots: Rc<RefCell<Snapshots>>,
+    /// Carries nothing: its frontier passes an epoch when the epoch's input is durable everywhere.
+    pub(super) durable: StreamVec<'s, u64, ()>,
+    /// A mark at the time of each boundary at which a checkpoint is made, for each worker.
+    pub(super) marks: StreamVec<'s, u64, usize>,
+}
+
+/// The boundary of the next checkpoint, as an operator knows it.
+#[derive(Default)]
+pub(super) struct Marked(pub(super) Option<u64>);
+
+impl Marked {
+    /// Takes the boundary, if everything before it has been handled.
+    pub(super) fn reached(
+        &mut self,
+        held: &Held,
+        frontiers: &[MutableAntichain<u64>],
+    ) -> Option<u64> {
+        let boundary = self.0?;
+        let waits = held.epochs.keys().next().is_some_and(|epoch| *epoch < boundary)
+            || open(frontiers, boundary.saturating_sub(1));
+        if waits { None } else { self.0.take() }
+    }
+}
+
+/// The outputs of an operator: what was put into an outbox leaves by the output beside it.
+pub(super) struct Outputs {
+    pub(super) outputs: Vec<(Outbox, OutputBuilder<u64, Parcels>)>,
+}
+
+impl Outputs {
+    /// Adds the outputs of `operator` for the edges that leave it; gives their streams by edge.
+    pub(super) fn of<'s>(
+        builder: &mut OperatorBuilder<'s, u64>,
+        operator: Operator,
+        topology: &Topology,
+        plan: &Plan,
+    ) -> (Self, Vec<(usize, ParcelStream<'s>)>) {
+        let mut outputs = Vec::new();
+        let mut streams = Vec::new();
+        for (index, (edge, (from, _))) in plan.edges.iter().zip(&topology.edges).enumerate() {
+            if *from == operator {
+                let (output, stream) = builder.new_output::<Vec<Parcel>>();
+                outputs.push((Rc::clone(&edge.outbox), OutputBuilder::from(output)));
+                streams.push((index, stream));
+            }
+        }
+        (Self { outputs }, streams)
+    }
+
+    /// Sends what is in the outboxes; `capabilities` has one for each output, after `skipped`
+    /// others.
+    pub(super) fn ship(&mut self, capabilities: &[Capability<u64>], skipped: usize) {
+        for ((outbox, output), capability) in
+            self.outputs.iter_mut().zip(capabilities.iter().skip(skipped))
+        {
+            let mut parcels = outbox.borrow_mut();
+            if !parcels.is_empty() {
+                output.activate().session(capability).give_iterator(parcels.drain(..));
+            }
+        }
+    }
+}
+
+/// Capabilities of the epochs that an operator keeps records of.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) epochs: BTreeMap<u64, Vec<Capability<u64>>>,
+}
+
+impl Held {
+    /// Keeps the epoch of `capability` open at the first `outputs` outputs; gives the epoch.
+    pub(super) fn keep(
+        &mut self,
+        capability: &InputCapability<u64>,
+        outputs: usize,
+    ) -> Option<u64> {
+        let epoch = *capability.least()?;
+        self.epochs.entry(epoch).or_insert_with(|| {
+            (0..outputs).filter_map(|output| capability.retain_least(output)).collect()
+        });
+        Some(epoch)
+    }
+}
+
+/// Whether an input can still bring records of `epoch`.
+pub(super) fn open(frontiers: &[MutableAntichain<u64>], epoch: u64) -> bool {
+    frontiers.iter().any(|frontier| frontier.less_equal(&epoch))
+}

@@ -1,0 +1,157 @@
+//! The operator of a group of tables.
+//!
+//! Invariant: an epoch is applied when no input can bring more of it, what is due after it is fired
+//! then, and a boundary is reached between two epochs.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use timely::dataflow::Scope;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
+use super::topology::{Operator, Topology};
+use crate::Order;
+use crate::fault::Fault;
+use crate::metrics::Counter;
+use crate::opener::Opener;
+use crate::pipeline::Parcel;
+use crate::plan::Plan;
+use crate::state::{Port, apply_open, fire_due};
+use crate::trace::TableTrace;
+use crate::watermark::{Clocks, Note, PortTime};
+
+/// The watermarks of the pipelines that end in a group; none if no source of them has event times.
+pub(super) fn clocks(
+    plan: &Plan,
+    topology: &Topology,
+    group: usize,
+    opener: &Opener,
+) -> Option<Clocks> {
+    let members = topology.groups.get(group)?.iter();
+    let ports = members.filter_map(|member| plan.port(*member)).map(|port| {
+        let name = port.computations.first().cloned().unwrap_or_default();
+        let clock = port.clock.clone();
+        let shown = match clock.sources.is_empty() {
+            true => Counter::default(),
+            false => opener.counters.scoped(&name).counter("watermark_ms"),
+        };
+        PortTime { name, clock, shown }
+    });
+    let ports: Vec<_> = ports.collect();
+    let timed = ports.iter().any(|port| !port.clock.sources.is_empty());
+    timed.then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
+}
+
+/// What a group does beside applying records.
+pub(super) struct After<'s> {
+    pub(super) durability: Option<Durability<'s>>,
+    pub(super) watched: Option<TableTrace>,
+    pub(super) clocks: Option<(Clocks, StreamVec<'s, u64, Note>)>,
+}
+
+/// The operator of a group of tables.
+pub(super) fn group<'s>(
+    scope: Scope<'s, u64>,
+    streams: Vec<ParcelStream<'s>>,
+    index: usize,
+    topology: &Topology,
+    plan: &mut Plan,
+    after: After<'s>,
+    fault: &Fault,
+) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
+    let After { durability, watched, clocks } = after;
+    let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
+    let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
+    let mut inputs: Vec<_> =
+        streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
+    let mut checkpoints = durability.map(|durability| {
+        let to_worker = Exchange::new(|worker: &usize| *worker as u64);
+        (builder.new_input(durability.marks, to_worker), durability.snapshots)
+    });
+    let mut clocks = clocks.map(|(clocks, notes)| {
+        let to_worker = Exchange::new(|note: &Note| note.to as u64);
+        (builder.new_input(notes, to_worker), clocks)
+    });
+    let (_, end) = builder.new_output::<Vec<Parcel>>();
+    let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
+    let members = topology.groups.get(index).into_iter().flatten();
+    let mut computations = Vec::new();
+    let mut ports: Vec<Box<dyn Port>> = Vec::new();
+    let mut tables = BTreeSet::new();
+    for port in members.filter_map(|port| plan.take_port(*port)) {
+        tables.extend(port.uses.iter().map(|used| used.name));
+        computations.extend(port.computations.iter().map(|name| format!("`{name}`")));
+        ports.push(port.port);
+    }
+    let computations = computations.join(" or ");
+    let at_once = plan.order == Order::Arrival;
+    let count = 1 + outputs.outputs.len();
+    let names = Rc::clone(&plan.source_names);
+    let fault = fault.clone();
+    builder.build(move |initial| {
+        drop(initial);
+        let (mut held, mut marked) = (Held::default(), Marked::default());
+        move |frontiers| {
+            if let Some((marks, _)) = &mut checkpoints {
+                marks.for_each(|capability, _| marked.0 = capability.least().copied());
+            }
+            if let Some((notes, clocks)) = &mut clocks {
+                notes.for_each(|capability, notes| {
+                    if let Some(epoch) = held.keep(&capability, count) {
+                        notes.drain(..).for_each(|note| clocks.stash(epoch, note));
+                    }
+                });
+            }
+            for (input, port) in inputs.iter_mut().zip(&mut ports) {
+                input.for_each(|capability, parcels| {
+                    if let Some(epoch) = held.keep(&capability, count) {
+                        parcels.drain(..).for_each(|parcel| port.stash(epoch, parcel.body));
+                    }
+                });
+            }
+            loop {
+                if let Some(boundary) = marked.reached(&held, frontiers)
+                    && let Some((_, snapshots)) = &checkpoints
+                {
+                    let known = clocks.as_ref().map(|(_, clocks)| clocks.known());
+                    snapshots.borrow_mut().group_reached(boundary, &tables, known);
+                }
+                let Some(epoch) = held.epochs.keys().next().copied() else { break };
+                if !at_once && open(frontiers, epoch) {
+                    break;
+                }
+                for port in &mut ports {
+                    port.open(epoch);
+                }
+                let applied = fault.guard(|| {
+                    apply_open(&mut ports);
+                    let rounds = clocks.as_mut().and_then(|(_, clocks)| clocks.applied(epoch));
+                    if let Some(rounds) = rounds {
+                        fire_due(&mut ports, &rounds);
+                    }
+                    ports.iter_mut().for_each(|port| port.dispatch());
+                });
+                if let Err(panic) = applied {
+                    let set_aside = |aside| match &checkpoints {
+                        Some((_, snapshots)) => snapshots.borrow().set_aside(&aside),
+                        None => Ok(false),
+                    };
+                    let error = panic.while_applying(&ports, names.get(), &computations, set_aside);
+                    return fault.report(error);
+                }
+                if let Some(watched) = &watched
+                    && let Err(error) = watched.applied(epoch, |table| tables.contains(table))
+                {
+                    return fault.report(error);
+                }
+                if let Some(capabilities) = held.epochs.remove(&epoch) {
+                    outputs.ship(&capabilities, 1);
+                }
+            }
+        }
+    });
+    (end, streams)
+}
