@@ -183,8 +183,9 @@ impl<O> Context<'_, O> {
     /// [`Computation::on_timer`] is called, once, after the records of that epoch. A timer that was set
     /// by that name and is not due yet is replaced. One that is set for a time that the watermark has
     /// passed is due after the records of the present epoch; set by `on_timer` for the time of the timer
-    /// or before, after those of the next. When all sources have ended, all timers are due that are set
-    /// then, and none that they set.
+    /// or before, after those of the next. When all sources have ended, which only recorded ones do, the
+    /// watermark is [`Time::END`], and all timers are due, also those that they set: one that sets itself
+    /// again and again must stop then.
     ///
     /// # Panics
     /// When the computation does not say [`Computation::TIMERS`].
@@ -216,9 +217,9 @@ impl<O> Context<'_, O> {
 
     /// How far the event time of the pipeline has come: what was read before the record's epoch says
     /// that no record with an event time before this is expected any more. The same in every replay.
-    /// The beginning of time if no source of the pipeline says what its
+    /// [`Time::BEGIN`] if no source of the pipeline says what its
     /// [`event_time`](crate::Stream::event_time) is, or not all of its partitions have brought
-    /// something; the end of time when all have ended.
+    /// something; [`Time::END`] when all have ended.
     pub fn watermark(&self) -> Time {
         self.surroundings.watermark.get()
     }

@@ -27,6 +27,11 @@ impl Time {
     /// The Unix epoch: the time of a recorded line that has none and follows none.
     pub const ZERO: Self = Self(0);
 
+    /// The beginning of time, in 1677: the watermark before anything is known of it.
+    pub const BEGIN: Self = Self(i64::MIN);
+    /// The end of time, in 2262: the watermark when all input has ended.
+    pub const END: Self = Self(i64::MAX);
+
     /// From nanoseconds since the Unix epoch.
     pub const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)

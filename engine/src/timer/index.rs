@@ -13,6 +13,9 @@ use crate::{Key, Time};
 /// What a computation asks for while it is applied: a timer set for a time, or cancelled.
 pub(crate) type Request = (String, Option<Time>);
 
+/// How often timers may set timers when all input has ended.
+const AGAIN_MAX: u64 = 1 << 20;
+
 /// Where a timer is in the index: time, partition, the bytes of its key, and its name.
 type Place = (Time, u32, Vec<u8>, String);
 
@@ -32,6 +35,8 @@ pub(crate) struct Timers<K> {
     firing: Option<Time>,
     /// What was set while it was, for then or before: it is due in the next round.
     later: Vec<(K, Request)>,
+    /// How many timers were set in the last round.
+    again: u64,
 }
 
 impl<K: Key> Timers<K> {
@@ -49,6 +54,7 @@ impl<K: Key> Timers<K> {
             due: BTreeMap::new(),
             firing: None,
             later: Vec::new(),
+            again: 0,
         }
     }
 
@@ -67,7 +73,10 @@ impl<K: Key> Timers<K> {
         if let Some(known) = known {
             self.forget(key, &name, known);
         }
-        if let Some(round) = self.round.filter(|round| time <= round.until && !round.is_last()) {
+        if let Some(round) = self.round.filter(|round| time <= round.until) {
+            if round.is_last() {
+                self.count_again(&name);
+            }
             if self.firing.is_some_and(|firing| time <= firing) {
                 self.later.push((key.clone(), (name, Some(time))));
             } else {
@@ -77,6 +86,18 @@ impl<K: Key> Timers<K> {
             return;
         }
         self.enter(key, name, time);
+    }
+
+    /// After the last round nothing follows, so what sets itself again and again must end in it.
+    #[allow(clippy::panic)]
+    fn count_again(&mut self, name: &str) {
+        self.again += 1;
+        assert!(
+            self.again <= AGAIN_MAX,
+            "timers were set {AGAIN_MAX} times by timers, the last one as `{name}`, though all input has \
+             ended: let one that sets itself again stop when the watermark is the end of time \
+             (`Time::END`)"
+        );
     }
 
     fn cancel(&mut self, key: &K, name: &String) {

@@ -34,9 +34,9 @@ impl Round {
         coarse(time.max(from).abs_diff(from))
     }
 
-    /// Whether all input has ended: what is set now is due in no round.
+    /// Whether all input has ended, and there is no other round.
     pub(super) fn is_last(self) -> bool {
-        self.until == Time::from_nanos(i64::MAX)
+        self.until == Time::END
     }
 
     /// The origin of what comes of timers at a place of the round in a partition of the state.

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::source_clock::{ENDED, NEVER};
 use super::{EventTimes, LaneTime, Note};
 use crate::Time;
 use crate::metrics::Counter;
@@ -32,7 +31,7 @@ pub(crate) struct PortClock {
 
 impl PortClock {
     pub(crate) fn new(sources: Rc<BTreeSet<usize>>) -> Self {
-        Self { sources, watermark: Rc::new(Cell::new(NEVER)) }
+        Self { sources, watermark: Rc::new(Cell::new(Time::BEGIN)) }
     }
 }
 
@@ -71,7 +70,7 @@ impl Clocks {
         }
         for port in &ports {
             let watermark = known.watermarks.get(&port.name).copied();
-            port.clock.watermark.set(watermark.unwrap_or(NEVER));
+            port.clock.watermark.set(watermark.unwrap_or(Time::BEGIN));
         }
         Self { sources, lanes, waiting: BTreeMap::new(), ports, now: known.now }
     }
@@ -108,33 +107,33 @@ impl Clocks {
         let first = self.lanes.values().map(|lane| lane.first).min()?;
         let rounds = self.ports.iter().map(|PortTime { clock, shown, .. }| {
             let from = clock.watermark.get();
-            let watermark = self.watermark(&clock.sources, first, last).unwrap_or(NEVER);
+            let watermark = self.watermark(&clock.sources, first, last).unwrap_or(Time::BEGIN);
             // What was idle may come back with older times.
             let until = watermark.max(from);
             clock.watermark.set(until);
-            if until < ENDED {
+            if until < Time::END {
                 shown.set(u64::try_from(until.as_nanos() / 1_000_000).unwrap_or(0));
             }
             let now = self.now;
-            (until > NEVER && from < ENDED).then_some(Round { now, from, until })
+            (until > Time::BEGIN && from < Time::END).then_some(Round { now, from, until })
         });
         Some(rounds.collect())
     }
 
     /// The least of all partitions that may bring more and are not idle; none if those that may are idle.
     fn watermark(&self, sources: &BTreeSet<usize>, first: Time, now: Time) -> Option<Time> {
-        let mut least = (!sources.is_empty()).then_some(ENDED);
+        let mut least = (!sources.is_empty()).then_some(Time::END);
         for (index, source) in sources.iter().filter_map(|i| Some((i, self.sources.get(i)?))) {
             for partition in (0..).take(source.partitions) {
                 let lane = self.lanes.get(&(*index, partition));
-                let watermark = lane.map_or(NEVER, |lane| lane.watermark);
+                let watermark = lane.map_or(Time::BEGIN, |lane| lane.watermark);
                 let last = lane.map_or(first, |lane| lane.last);
-                if watermark == ENDED {
+                if watermark == Time::END {
                     continue;
                 }
                 let idle = source.idle_after.is_some_and(|silence| last.after(silence) <= now);
                 least = match least {
-                    Some(ENDED) | None if idle => None,
+                    Some(Time::END) | None if idle => None,
                     Some(least) if idle => Some(least),
                     Some(least) => Some(least.min(watermark)),
                     None => Some(watermark),

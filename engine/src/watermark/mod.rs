@@ -105,7 +105,7 @@ pub(crate) struct EventTimes {
 impl Default for EventTimes {
     /// At the beginning.
     fn default() -> Self {
-        let now = Time::from_nanos(i64::MIN);
+        let now = Time::BEGIN;
         Self { now, sources: BTreeMap::new(), watermarks: BTreeMap::new() }
     }
 }

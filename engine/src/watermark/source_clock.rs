@@ -13,11 +13,6 @@ use crate::pipeline::{Chain, timers_of_chain};
 use crate::timer::{DueKey, Round};
 use crate::{Origin, Time};
 
-/// Before every other time.
-pub(super) const NEVER: Time = Time::from_nanos(i64::MIN);
-/// After every other time: nothing is expected any more.
-pub(super) const ENDED: Time = Time::from_nanos(i64::MAX);
-
 /// The event time of a source's partitions on this worker.
 #[derive(Default)]
 pub(crate) struct SourceClock {
@@ -47,9 +42,9 @@ impl SourceClock {
     /// A partition has brought its last record.
     pub(crate) fn end(&self, partition: usize) {
         self.change(partition, |lane| {
-            if lane.known.is_none_or(|known| known.watermark < ENDED) {
+            if lane.known.is_none_or(|known| known.watermark < Time::END) {
                 lane.brought = true;
-                lane.watermark = Some(ENDED);
+                lane.watermark = Some(Time::END);
             }
         });
     }
@@ -76,7 +71,7 @@ impl SourceClock {
         let brought = lanes.iter_mut().zip(0_u16..).filter(|(lane, _)| lane.brought);
         let told = brought.map(|(lane, partition)| {
             let first = lane.known.map_or(time, |known| known.first);
-            let before = lane.known.map_or(NEVER, |known| known.watermark);
+            let before = lane.known.map_or(Time::BEGIN, |known| known.watermark);
             let watermark = lane.watermark.take().map_or(before, |new| new.max(before));
             lane.brought = false;
             (partition, *lane.known.insert(LaneTime { watermark, first, last: time }))

@@ -58,6 +58,22 @@ impl Computation<u8, Order, Table<u8, u64>> for Timed {
     }
 }
 
+/// Sets one timer again and again, for ever.
+struct Endless;
+
+impl Computation<u8, i64, ()> for Endless {
+    type Output = i64;
+    const TIMERS: bool = true;
+
+    fn apply(&mut self, ms: i64, (): (), out: &mut Context<'_, i64>) {
+        out.set_timer("endless", Time::from_millis(ms));
+    }
+
+    fn on_timer(&mut self, _: &u8, timer: Timer<'_>, (): (), out: &mut Context<'_, i64>) {
+        out.set_timer("endless", timer.time.after(Duration::from_millis(1)));
+    }
+}
+
 fn timed(
     app: &App,
     orders: impl source::Source<Item = Order>,
@@ -158,7 +174,7 @@ fn what_is_due_is_fired_once_in_order_of_time() {
 }
 
 #[test]
-fn at_the_end_what_is_set_is_due_and_nothing_that_it_sets() {
+fn at_the_end_all_that_is_set_is_due() {
     let draw = |app: &App| timed(app, source::empty::<Order>(), sink::null());
     let mut driver = TestDriver::new(draw).workers(2).start().unwrap();
     driver.send("orders", (1_u8, 1_000_i64, 0_u8)).unwrap();
@@ -170,7 +186,22 @@ fn at_the_end_what_is_set_is_due_and_nothing_that_it_sets() {
     driver.finish().unwrap();
     fired.extend(driver.outputs::<Fired>("fired"));
     let fired: Vec<_> = fired.iter().map(|(key, name, ms, _)| (*key, name.as_str(), *ms)).collect();
-    assert_eq!(fired, [(1, "a", 988), (1, "a", 993), (2, "b", 1_024)]);
+    assert_eq!(fired, [(1, "a", 988), (1, "a", 993), (2, "b", 1_024), (2, "b", 1_029)]);
+}
+
+#[test]
+fn a_timer_without_end_is_told_of() {
+    let endless = |app: &App| {
+        let once = vec![vec![(Time::ZERO, 1_i64)]];
+        app.source("numbers", source::memory(once.into()))
+            .event_time(Watermarks::monotonic(|ms| Time::from_millis(*ms)))
+            .key_by(|_| 0_u8)
+            .computation("endless", (), Endless)
+            .sink("fired", sink::null());
+        Ok(())
+    };
+    let error = run(&workers(1), endless).unwrap_err().to_string();
+    assert!(error.contains("as `endless`") && error.contains("`Time::END`"), "{error}");
 }
 
 #[test]
