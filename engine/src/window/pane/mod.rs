@@ -34,6 +34,7 @@ mod store;
 mod tests;
 mod trigger;
 mod triggers;
+mod upkeep;
 mod windows;
 
 use serde::{Deserialize, Serialize};

@@ -24,7 +24,7 @@ impl SlidingKey {
     pub(super) const PAST_SLICES: Self =
         Self::Told(Window::new(Window::ALL.start, Window::ALL.start));
 
-    /// The first slice that ends after `time`, and so begins at it or later.
+    /// The first slice that ends after `time`.
     pub(super) fn from(time: Time) -> Self {
         // Windows are in the order of their ends.
         Self::Slice(Window::new(time, time))

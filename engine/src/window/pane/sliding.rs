@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::blocks::Blocks;
 use super::lateness::{Lateness, has_ended};
 use super::slices::Next;
-use super::store::first_in;
 use super::{
     Cache, Clock, Contents, Fired, Kind, Moment, Outcome, SlidingKey, SlidingRow, Store, TooLate,
 };
@@ -24,20 +23,20 @@ use crate::{Result, Time};
 /// order costs one look-up and one update, a window three combines a slice; a late record, as many as
 /// there are windows to correct. For other triggers take [`Windows`](super::Windows).
 pub struct Sliding<T, A> {
-    assigner: Aligned,
+    pub(super) assigner: Aligned,
     aggregate: A,
-    lateness: Lateness,
-    empties: u64,
+    pub(super) lateness: Lateness,
+    pub(super) empties: u64,
     blocks: Blocks,
     of: PhantomData<fn(&T)>,
 }
 
 /// What a call works on.
-struct Key<'a, S, O, R> {
-    at: Moment,
-    cache: &'a mut Cache<S>,
-    store: &'a mut R,
-    out: &'a mut Vec<Fired<O>>,
+pub(super) struct Key<'a, S, O, R> {
+    pub(super) at: Moment,
+    pub(super) cache: &'a mut Cache<S>,
+    pub(super) store: &'a mut R,
+    pub(super) out: &'a mut Vec<Fired<O>>,
 }
 
 impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
@@ -189,49 +188,6 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         store.insert(SlidingKey::Told(window), SlidingRow::Told(times));
     }
 
-    /// There is a new slice: sees to it that its first window that has not ended is told.
-    fn schedule<S: Store<SlidingKey, SlidingRow<A::State>>>(
-        &self,
-        time: Time,
-        key: &mut Key<'_, A::State, A::Output, S>,
-    ) {
-        let not_ended = time.max(key.at.watermark);
-        let window = self.assigner.first_and_last(not_ended).map(|(first, _)| first);
-        let window = window.filter(|window| window.start <= time);
-        let row = key.store.get(&SlidingKey::Next).and_then(SlidingRow::next);
-        let mut next = row.unwrap_or_default();
-        next.window = next.window.into_iter().chain(window).min();
-        self.keep_next(row, next, key.store);
-    }
-
-    /// Keeps what is next, and its timer.
-    fn keep_next<S: Store<SlidingKey, SlidingRow<A::State>>>(
-        &self,
-        row: Option<Next>,
-        mut next: Next,
-        store: &mut S,
-    ) {
-        // When nothing is to be told, rows are kept until no record can change them.
-        next.due = next.window.map(|window| window.end).or_else(|| {
-            let slices = SlidingKey::from(Window::ALL.start)..SlidingKey::PAST_SLICES;
-            let slice = store.range(slices).next_back().and_then(|(name, _)| self.last_of(*name));
-            let told = store.range(SlidingKey::PAST_SLICES..).next_back();
-            let told = told.and_then(|(name, _)| self.last_of(*name));
-            Some(self.lateness.close(slice.into_iter().chain(told).max()?))
-        });
-        if next.due != row.and_then(|row| row.due) {
-            match next.due {
-                Some(due) => store.set_timer(Clock::Event, &SlidingKey::Next, due),
-                None => store.cancel_timer(Clock::Event, &SlidingKey::Next),
-            }
-        }
-        if next.due.is_none() {
-            store.remove(&SlidingKey::Next);
-        } else if row != Some(next) {
-            store.insert(SlidingKey::Next, SlidingRow::Next(next));
-        }
-    }
-
     /// The timer, set for `time`, is due.
     pub fn on_timer<S: Store<SlidingKey, SlidingRow<A::State>>>(
         &mut self,
@@ -259,50 +215,6 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         self.keep_next(Some(row), next, key.store);
     }
 
-    /// The window to be told after this one.
-    fn after<S: Store<SlidingKey, SlidingRow<A::State>>>(
-        &self,
-        window: Window,
-        empty: u64,
-        store: &S,
-    ) -> Option<Window> {
-        let next = self.assigner.next(window)?;
-        let later = SlidingKey::from(next.start)..SlidingKey::PAST_SLICES;
-        let later = store.range(later).next();
-        let slice = match later {
-            Some((SlidingKey::Slice(slice), _)) => Some(*slice),
-            _ => None,
-        };
-        if empty < self.empties || slice.is_some_and(|slice| slice.start < next.end) {
-            return Some(next);
-        }
-        self.assigner.first_and_last(slice?.start).map(|(first, _)| first)
-    }
-
-    /// Removes what no record can correct any more.
-    fn clean<S: Store<SlidingKey, SlidingRow<A::State>>>(
-        &self,
-        time: Time,
-        key: &mut Key<'_, A::State, A::Output, S>,
-    ) {
-        for from in [SlidingKey::from(Window::ALL.start), SlidingKey::PAST_SLICES] {
-            while let Some(name) = first_in(key.store, from..)
-                && self.last_of(name).is_some_and(|last| self.lateness.is_closed(last, time))
-            {
-                key.store.remove(&name);
-            }
-        }
-    }
-
-    /// The last window that has a row in it.
-    fn last_of(&self, name: SlidingKey) -> Option<Window> {
-        match name {
-            SlidingKey::Next => None,
-            SlidingKey::Slice(slice) => Some(self.assigner.first_and_last(slice.start)?.1),
-            SlidingKey::Told(window) => Some(window),
-        }
-    }
-
     /// What the records of a window come to, and how many they are.
     fn value<S: Store<SlidingKey, SlidingRow<A::State>>>(
         &self,
@@ -311,11 +223,13 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
     ) -> (A::Output, u64) {
         let store = &*key.store;
         let rows = |from: i64, to: i64| {
-            let [from, to] = [from, to].map(|nanos| SlidingKey::from(Time::from_nanos(nanos)));
-            store.range(from..to).filter_map(|(name, row)| match name {
+            let [after, before] = [from, to].map(|nanos| SlidingKey::from(Time::from_nanos(nanos)));
+            let slices = store.range(after..before).filter_map(|(name, row)| match name {
                 SlidingKey::Slice(slice) => Some((slice.start.as_nanos(), row.slice()?)),
                 _ => None,
-            })
+            });
+            // One may have begun before.
+            slices.filter(move |(start, _)| *start >= from)
         };
         let (from, to) = (window.start.as_nanos(), window.end.as_nanos());
         let combine = |state: &mut A::State, later: &A::State| self.aggregate.combine(state, later);

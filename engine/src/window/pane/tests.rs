@@ -4,6 +4,9 @@
 
 mod cases;
 mod counts;
+mod emitters;
+mod keys;
+mod model;
 mod oracle;
 mod sessions;
 mod sliding;
@@ -16,6 +19,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::keys::{Counted, Keyed};
 use super::fire::Row;
 use super::*;
 use crate::aggregate::Aggregate;
@@ -123,116 +127,5 @@ impl<T: crate::Record> Aggregate<T> for List {
     }
     fn output(&self, state: &Vec<T>) -> Vec<T> {
         state.clone()
-    }
-}
-
-/// Windows of one key, with time to be moved by hand.
-struct Keyed<T: crate::Record, W, R: Trigger = AtWatermark, E = Accumulate> {
-    windows: Windows<T, W, List, R, E>,
-    store: Memory<Window, Row<T, List, R>>,
-    at: Moment,
-    out: Vec<Fired<Vec<T>>>,
-    outcomes: Vec<Outcome>,
-}
-
-impl<T, W, R, E> Keyed<T, W, R, E>
-where
-    T: crate::Record,
-    W: WindowAssigner,
-    R: Trigger,
-    E: Evictor<Vec<T>>,
-{
-    fn new(windows: Windows<T, W, List, R, E>) -> Self {
-        windows.check().unwrap();
-        let (store, out, outcomes) = (Memory::default(), Vec::new(), Vec::new());
-        Self { windows, store, at: NOWHERE, out, outcomes }
-    }
-
-    fn record(&mut self, time: i64, record: T) -> Outcome {
-        let Self { windows, store, at, out, outcomes } = self;
-        let outcome = windows.on_record(nanos(time), &record, *at, store, out);
-        outcomes.push(outcome);
-        outcome
-    }
-
-    fn fire_due(&mut self, clock: Clock, reached: Time) {
-        for fired in 0.. {
-            assert!(fired < 1_000_000, "timers do not come to an end");
-            let Some(due) = self.store.due(clock, reached) else { return };
-            self.windows.on_timer(due, self.at, &mut self.store, &mut self.out);
-        }
-    }
-
-    fn watermark(&mut self, to: Time) {
-        self.at.watermark = to;
-        self.fire_due(Clock::Event, to);
-    }
-
-    fn now(&mut self, to: Time) {
-        self.at.now = to;
-        self.fire_due(Clock::Engine, to);
-    }
-
-    /// What was told since the last call: the records alone.
-    fn told(&mut self) -> Vec<Vec<T>> {
-        self.out.drain(..).map(|fired| fired.value).collect()
-    }
-
-    /// The same with the kinds and the indices.
-    fn fired(&mut self) -> Vec<(Kind, u64, Vec<T>)> {
-        self.out.drain(..).map(|fired| (fired.kind, fired.index, fired.value)).collect()
-    }
-
-    fn restart(&mut self) {
-        self.store = self.store.restored();
-    }
-}
-
-/// Count windows of one key.
-struct Counted<T: crate::Record> {
-    counts: Counts<T, List>,
-    cache: Cache<Vec<T>>,
-    store: Memory<u64, CountSlice<Vec<T>>>,
-    at: Moment,
-    out: Vec<Fired<Vec<T>, u64>>,
-}
-
-impl<T: crate::Record> Counted<T> {
-    fn new(counts: Counts<T, List>) -> Self {
-        counts.check().unwrap();
-        let (cache, store, out) = (Cache::default(), Memory::default(), Vec::new());
-        Self { counts, cache, store, at: NOWHERE, out }
-    }
-
-    fn records(&mut self, records: impl IntoIterator<Item = T>) {
-        for record in records {
-            let Self { counts, cache, store, at, out } = self;
-            counts.on_record((at.now, &record), *at, cache, store, out);
-        }
-    }
-
-    fn fire_due(&mut self, clock: Clock, reached: Time) {
-        while self.store.due(clock, reached).is_some() {
-            let Self { counts, cache, store, out, .. } = self;
-            counts.on_timer(cache, store, out);
-        }
-    }
-
-    fn watermark(&mut self, to: Time) {
-        self.at.watermark = to;
-        self.fire_due(Clock::Event, to);
-    }
-
-    fn now(&mut self, to: Time) {
-        self.at.now = to;
-        self.fire_due(Clock::Engine, to);
-    }
-
-    fn told(&mut self) -> Vec<Vec<T>> {
-        self.out.drain(..).map(|fired| fired.value).collect()
-    }
-
-    fn pending(&self) -> u64 {
-        self.counts.pending(&self.store)
     }
 }

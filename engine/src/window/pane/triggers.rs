@@ -190,8 +190,9 @@ impl Trigger for Every {
         fire_if(view.fresh > 0)
     }
 
-    fn on_end(&self, _: &mut Due, _: &View) -> Verdict {
-        Verdict::Wait
+    fn on_end(&self, due: &mut Due, view: &View) -> Verdict {
+        // Its time may have come in the same leap of the watermark.
+        self.on_time(due, view)
     }
 
     fn wake(&self, due: &Due, clock: Clock) -> Option<Time> {
