@@ -50,8 +50,8 @@ pub(super) struct Dues {
     pub(super) engine: Option<Time>,
 }
 
-/// A row of [`Windows`].
-pub(super) type Row<T, A, R> = Pane<<A as Aggregate<T>>::State, <R as Trigger>::State>;
+/// A row of [`Windows`] with aggregate `A` and trigger `R`.
+pub type Row<T, A, R> = Pane<<A as Aggregate<T>>::State, <R as Trigger>::State>;
 
 impl<T, W, A, R, E> Windows<T, W, A, R, E>
 where

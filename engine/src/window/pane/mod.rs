@@ -21,6 +21,7 @@
 //! epoch, of timers (by time, then name) and of windows (by end, then start) decides everything.
 
 mod blocks;
+mod counting;
 mod counts;
 mod drive;
 mod evict;
@@ -42,7 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use self::blocks::Cache;
 pub use self::counts::{CountSlice, Counts};
 pub use self::evict::{Accumulate, Contents, Discard, Evictor, Take};
-pub use self::fire::Pane;
+pub use self::fire::{Pane, Row};
 pub use self::lateness::{Outcome, TooLate};
 pub use self::slices::{SlidingKey, SlidingRow};
 pub use self::sliding::Sliding;

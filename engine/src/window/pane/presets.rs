@@ -9,15 +9,15 @@ use crate::aggregate::Aggregate;
 use crate::window::{Aligned, tumbling};
 use crate::{Error, Result};
 
-/// How many empty windows in a row are told: a year of seconds.
-const EMPTY_MOST: u64 = 366 * 24 * 60 * 60;
+/// How many empty windows in a row are told: a day of seconds.
+const EMPTY_MOST: u64 = 24 * 60 * 60;
 
 /// Windows of `size` records; the rest stays pending (`CountWindow`).
 pub fn count<T: 'static, A: Aggregate<T>>(size: u64, aggregate: A) -> Counts<T, A> {
     Counts::new(size, aggregate)
 }
 
-/// Windows of `interval` side by side, half-open, also the empty ones; what comes after its window was
+/// Windows of `interval` side by side, half-open, also the empty ones (86,400 in a row); what comes after its window was
 /// told goes to the side output (`FixedTimeWindow`).
 pub fn fixed<T, A>(interval: Duration, aggregate: A) -> Windows<T, Aligned, A> {
     Windows::new(tumbling(interval), aggregate).empty_windows(EMPTY_MOST)

@@ -10,7 +10,7 @@ use super::blocks::Blocks;
 use super::lateness::{Lateness, has_ended};
 use super::slices::Next;
 use super::{
-    Cache, Clock, Contents, Fired, Kind, Moment, Outcome, SlidingKey, SlidingRow, Store, TooLate,
+    Cache, Contents, Fired, Kind, Moment, Outcome, SlidingKey, SlidingRow, Store, TooLate,
 };
 use crate::aggregate::Aggregate;
 use crate::window::assign::wrong;

@@ -20,7 +20,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::keys::{Counted, Keyed};
-use super::fire::Row;
 use super::*;
 use crate::aggregate::Aggregate;
 use crate::window::WindowAssigner;

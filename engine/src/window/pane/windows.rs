@@ -15,6 +15,22 @@ use crate::window::{Window, WindowAssigner};
 ///
 /// A record changes a row for each window that it belongs to. Where many windows overlap and need no
 /// trigger of their own, take [`Sliding`](super::Sliding).
+///
+/// ```
+/// use std::time::Duration;
+/// use anabranch::aggregate::mean;
+/// use anabranch::window::pane::{TooLate, Trigger, Windows, at_watermark, every_records};
+/// use anabranch::window::tumbling;
+///
+/// let minute = Duration::from_secs(60);
+/// let averages = Windows::new(tumbling(minute), mean(|price: &f64| *price))
+///     .trigger(at_watermark().or(every_records(100)))
+///     .lateness(minute)
+///     .too_late(TooLate::Drop);
+/// averages.check()?;
+/// # let _: Windows<f64, _, _, _> = averages;
+/// # Ok::<(), anabranch::Error>(())
+/// ```
 pub struct Windows<T, W, A, R = AtWatermark, E = Accumulate> {
     pub(super) assigner: W,
     pub(super) aggregate: A,

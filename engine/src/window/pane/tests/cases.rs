@@ -218,23 +218,6 @@ fn mb_15_a_window_a_second() {
 }
 
 #[test]
-fn mb_16_keys_do_not_wait_for_each_other_and_each_is_in_order() {
-    let mut keys = [count(2), count(2)];
-    let mut told = Vec::new();
-    for record in 0..10 {
-        for (key, stream) in keys.iter_mut().enumerate() {
-            stream.records([record]);
-            told.extend(stream.told().into_iter().map(|records| (key, records)));
-        }
-    }
-    for key in 0..2 {
-        let of_key = told.iter().filter(|(of, _)| *of == key).map(|(_, records)| records.clone());
-        assert_eq!(of_key.flatten().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
-    }
-    assert_eq!(told.len(), 10);
-}
-
-#[test]
 fn mbf_2_a_window_whose_output_failed_is_told_again_once() {
     let mut stream = fixed();
     stream.append(&[('i', 500)]);

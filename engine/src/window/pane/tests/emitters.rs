@@ -7,6 +7,23 @@ use super::*;
 use crate::window::global;
 use crate::window::pane::presets::{self, Emitter};
 
+#[test]
+fn mb_16_keys_do_not_wait_for_each_other_and_each_is_in_order() {
+    let mut keys = [count(2), count(2)];
+    let mut told = Vec::new();
+    for record in 0..10 {
+        for (key, stream) in keys.iter_mut().enumerate() {
+            stream.records([record]);
+            told.extend(stream.told().into_iter().map(|records| (key, records)));
+        }
+    }
+    for key in 0..2 {
+        let of_key = told.iter().filter(|(of, _)| *of == key).map(|(_, records)| records.clone());
+        assert_eq!(of_key.flatten().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    }
+    assert_eq!(told.len(), 10);
+}
+
 /// At fixed times while there is anything: the polling of the original.
 struct Poll(Duration);
 

@@ -26,6 +26,7 @@ where
         Self { windows, store, at: NOWHERE, out, outcomes }
     }
 
+    #[allow(clippy::needless_pass_by_value)] // So that tests are easy to read.
     pub(super) fn record(&mut self, time: i64, record: T) -> Outcome {
         let Self { windows, store, at, out, outcomes } = self;
         let outcome = windows.on_record(nanos(time), &record, *at, store, out);
