@@ -152,7 +152,6 @@ impl<T: 'static, A: Aggregate<T>> Counts<T, A> {
     /// A timer is due: tells what is pending, as the first window that is not full.
     pub fn on_timer<S: Store<u64, CountSlice<A::State>>>(
         &mut self,
-        cache: &mut Cache<A::State>,
         store: &mut S,
         out: &mut Vec<Fired<A::Output, u64>>,
     ) {
@@ -168,10 +167,10 @@ impl<T: 'static, A: Aggregate<T>> Counts<T, A> {
             all
         });
         self.fire(start, held, Kind::Final, out);
-        *cache = Cache::default();
         if let Some((clock, _)) = self.flush_after {
             store.cancel_timer(clock, &TIME_IS_UP);
         }
+        // Past all slices so far, so that nothing that is cached is in a window to come.
         let next = (number / self.slide).saturating_add(1).saturating_mul(self.slide);
         self.go_on(u64::MAX, next, next, store);
     }

@@ -92,8 +92,8 @@ impl<T: crate::Record> Counted<T> {
 
     pub(super) fn fire_due(&mut self, clock: Clock, reached: Time) {
         while self.store.due(clock, reached).is_some() {
-            let Self { counts, cache, store, out, .. } = self;
-            counts.on_timer(cache, store, out);
+            let Self { counts, store, out, .. } = self;
+            counts.on_timer(store, out);
         }
     }
 

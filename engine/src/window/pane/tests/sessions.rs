@@ -168,9 +168,9 @@ fn discarding_nothing_is_replaced_and_no_record_told_twice() {
 fn triggers_of_sessions_that_become_one_keep_their_earlier_time() {
     let trigger = at_watermark().or(every(some_nanos(50), Clock::Engine));
     let mut key = Keyed::new(Windows::new(session(some_nanos(10)), List).trigger(trigger));
-    let _ = key.record(0, 'a');
-    key.now(nanos(20));
     let _ = key.record(20, 'c');
+    key.now(nanos(20));
+    let _ = key.record(0, 'a');
     let _ = key.record(10, 'b');
     assert_eq!(key.store.timers.len(), 2, "one by each clock");
     key.now(nanos(49));
