@@ -96,6 +96,23 @@ impl Aligned {
         i128::from(time.as_nanos()) - i128::from(past)
     }
 
+    /// Where the last window that has the time starts, and how many others have it.
+    fn starts(&self, time: Time) -> Option<(i128, i128)> {
+        let last = self.boundary(time, self.slide);
+        if self.size == self.slide {
+            return Some((last, 0));
+        }
+        // How far before the last start the earliest window that has the time may start.
+        let left = i128::from(self.size) - 1 - (i128::from(time.as_nanos()) - last);
+        (left >= 0).then(|| (last, left / i128::from(self.slide)))
+    }
+
+    /// The first and the last of the windows that have the time.
+    pub(super) fn first_and_last(&self, time: Time) -> Option<(Window, Window)> {
+        let (last, earlier) = self.starts(time)?;
+        Some((self.at(last - earlier * i128::from(self.slide)), self.at(last)))
+    }
+
     fn at(&self, start: i128) -> Window {
         Window::clamped(start, start + i128::from(self.size))
     }
@@ -121,18 +138,9 @@ impl Aligned {
 
 impl WindowAssigner for Aligned {
     fn assign(&self, time: Time, windows: &mut Vec<Window>) {
-        let last = self.boundary(time, self.slide);
-        if self.size == self.slide {
-            windows.push(self.at(last));
-            return;
+        if let Some((last, earlier)) = self.starts(time) {
+            windows.extend((0..=earlier).rev().map(|n| self.at(last - n * i128::from(self.slide))));
         }
-        // How far before the last start the earliest window that has the time may start.
-        let left = i128::from(self.size) - 1 - (i128::from(time.as_nanos()) - last);
-        if left < 0 {
-            return;
-        }
-        let earlier = left / i128::from(self.slide);
-        windows.extend((0..=earlier).rev().map(|n| self.at(last - n * i128::from(self.slide))));
     }
 
     fn next(&self, window: Window) -> Option<Window> {

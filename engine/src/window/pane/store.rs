@@ -1,0 +1,65 @@
+//! [`Store`]: where the rows and the timers of one key are.
+//!
+//! Invariant: the logic keeps nothing of a key outside its store, but for what can be made again from it.
+
+use std::ops::RangeBounds;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// By which time a timer is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Clock {
+    /// The watermark.
+    Event,
+    /// The engine's time.
+    Engine,
+}
+
+/// The rows of one key, in the order of `K`, and its timers, which are named by `K` too.
+///
+/// A row of a [`MapTable`](crate::MapTable) is one: rows are read, changed and kept one by one. What is
+/// asked of timers:
+///
+/// * there is one of each clock and name: to set it again replaces it;
+/// * once it is due it is gone, and the logic is told, in the order of (time, name);
+/// * one that is set for a time that has been reached is due at once, in that same order: so a watermark
+///   that leaps over many windows has them told one by one, each setting the timer of the next;
+/// * to cancel one that is not there changes nothing.
+pub trait Store<K, R> {
+    /// A row.
+    fn get(&self, key: &K) -> Option<&R>;
+
+    /// Changes a row, if it is there, and gives what `change` gives.
+    fn update<O>(&mut self, key: &K, change: impl FnOnce(&mut R) -> O) -> Option<O>;
+
+    /// Puts a row in, in place of the one that may be there.
+    fn insert(&mut self, key: K, row: R);
+
+    /// Takes a row out.
+    fn remove(&mut self, key: &K) -> Option<R>;
+
+    /// The rows in a range, in order; never asked for one that ends before it begins.
+    fn range<'a>(
+        &'a self,
+        range: impl RangeBounds<K>,
+    ) -> impl DoubleEndedIterator<Item = (&'a K, &'a R)>
+    where
+        K: 'a,
+        R: 'a;
+
+    /// Sets the timer of that clock and name.
+    fn set_timer(&mut self, clock: Clock, name: &K, at: Time);
+
+    /// Cancels it.
+    fn cancel_timer(&mut self, clock: Clock, name: &K);
+}
+
+/// The first row's name in a range.
+pub(super) fn first_in<K: Copy, R>(
+    store: &impl Store<K, R>,
+    range: impl RangeBounds<K>,
+) -> Option<K> {
+    store.range(range).next().map(|(name, _)| *name)
+}
