@@ -5,12 +5,15 @@
 //! [`Tree`] combines the records of any range of time, in order, at a cost that does not grow with the
 //! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one.
 //!
+//! [`frames`] are intervals that stay: calculated once, kept, and asked about later.
+//!
 //! Invariant: nothing here reads a clock or keeps a record; the same times give the same windows on any
 //! machine.
 
 mod aligned;
 mod assign;
 pub mod calendar;
+pub mod frames;
 mod rolling;
 pub mod sessions;
 mod span;
