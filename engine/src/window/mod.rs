@@ -6,12 +6,15 @@
 //! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one. [`pane`] says when
 //! the values of windows are told, and what becomes of records that come late.
 //!
+//! [`frames`] are intervals that stay: calculated once, kept, and asked about later.
+//!
 //! Invariant: nothing here reads a clock or keeps a record; the same times give the same windows on any
 //! machine.
 
 mod aligned;
 mod assign;
 pub mod calendar;
+pub mod frames;
 pub mod pane;
 mod rolling;
 pub mod sessions;
