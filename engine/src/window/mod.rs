@@ -3,7 +3,8 @@
 //! A [`WindowAssigner`] says to which windows a time belongs: [`tumbling`], [`sliding`], [`session`],
 //! [`global`], those of a [`calendar`], or your own. [`sessions`] says which windows become one. A
 //! [`Tree`] combines the records of any range of time, in order, at a cost that does not grow with the
-//! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one.
+//! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one. [`join`] joins records
+//! by their times; [`ttl`] says when a row has outlived its time.
 //!
 //! Invariant: nothing here reads a clock or keeps a record; the same times give the same windows on any
 //! machine.
@@ -11,10 +12,12 @@
 mod aligned;
 mod assign;
 pub mod calendar;
+pub mod join;
 mod rolling;
 pub mod sessions;
 mod span;
 mod tree;
+pub mod ttl;
 
 pub use self::aligned::{Aligned, sliding, tumbling};
 pub use self::assign::{Global, Session, WindowAssigner, global, session};
