@@ -22,9 +22,9 @@ mod tests;
 ///
 /// # Timers
 ///
-/// A row asks for a timer when it begins to live. Touching it asks for none: the timer finds that the row
-/// was touched, and asks for the time at which it would be gone now. So each row has one timer pending, and
-/// asks for one at most once per time to live.
+/// A row asks for a timer when it begins to live. Touching it asks for none: when the timer is served, it
+/// finds that the row was touched, and asks for the time at which the row would be gone now. So each row
+/// has one timer pending, which is served at most twice per time to live.
 #[derive(Clone, Debug)]
 pub struct Ttl {
     lives: i64,

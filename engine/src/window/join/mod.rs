@@ -32,6 +32,27 @@
 //! another join: of what the first one gives, with a time that a function of it says (mostly the later of
 //! the two), and with a watermark that is as far back as the first one waits.
 //!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use anabranch::Time;
+//! use anabranch::window::join::{AsOf, State};
+//!
+//! let (mut orders, mut prices, mut timer) = (BTreeMap::new(), BTreeMap::new(), None::<Time>);
+//! let mut state = State { left: &mut orders, right: &mut prices, timer: &mut timer };
+//! let (at, no_watermark) = (Time::from_millis, Time::from_nanos(i64::MIN));
+//!
+//! let join = AsOf::exact();
+//! join.right(at(10), 99.5, no_watermark, &mut state).unwrap();
+//! join.left(at(15), "one coin", no_watermark, &mut state, |_| unreachable!("it waits")).unwrap();
+//! join.right(at(20), 97.0, no_watermark, &mut state).unwrap();
+//! join.right(at(14), 98.0, no_watermark, &mut state).unwrap();
+//!
+//! let mut bought = Vec::new();
+//! join.wake(at(16), &mut state, |joined| bought.push(joined.left().copied().zip(joined.right().copied())));
+//! assert_eq!(bought, [Some(("one coin", 98.0))]);
+//! ```
+//!
 //! Invariant: each pair is given exactly once, and each record without a partner exactly once (with
 //! windows: in each of its windows). What is kept of a key is what some record may still need.
 
@@ -55,7 +76,7 @@ pub use self::group::{CoGroup, Group};
 pub use self::interval::{Held, IntervalJoin};
 pub use self::panes::{Open, Phase, Slot, WindowState};
 pub use self::records::Spot;
-pub use self::state::{Ordered, Place, State, Timer};
+pub use self::state::{Ordered, Place, State, Stored, Timer};
 pub use self::windowed::{Side, WindowJoin};
 use crate::Time;
 

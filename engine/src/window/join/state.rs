@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::{MapRow, Record, SubKey, Time};
 
 /// Where a record of one input stands: its time, and how many of that time were applied before it.
 pub type Place = (Time, u64);
 
-/// Entries in the order of their keys: a row of a [`MapTable`](crate::MapTable) whose values are
-/// optional (a table asks for values that have a default, which a record need not), or a sorted map.
+/// Entries in the order of their keys: a row of a [`MapTable`](crate::MapTable) of [`Stored`] values, or a
+/// sorted map.
 pub trait Ordered<K: Ord, V> {
     /// The value of `key`.
     fn get(&self, key: &K) -> Option<&V>;
@@ -67,9 +69,35 @@ impl<K: Ord, V> Ordered<K, V> for BTreeMap<K, V> {
     }
 }
 
-impl<K: SubKey, V: Record> Ordered<K, V> for MapRow<'_, K, Option<V>> {
+/// A record as the value of an entry. Tables ask for values that have a default, which a record need not
+/// have; an entry that is there has one.
+///
+/// Its form is a list of one, so that it can be told from none whatever the record is: an `Option`
+/// of an `Option`, or of nothing, could not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored<V>(Option<V>);
+
+impl<V> Default for Stored<V> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<V: Serialize> Serialize for Stored<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_slice().serialize(serializer)
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Stored<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Vec::deserialize(deserializer)?.pop()))
+    }
+}
+
+impl<K: SubKey, V: Record> Ordered<K, V> for MapRow<'_, K, Stored<V>> {
     fn get(&self, key: &K) -> Option<&V> {
-        (**self).get(key).and_then(Option::as_ref)
+        (**self).get(key).and_then(|stored| stored.0.as_ref())
     }
 
     fn range<'a>(
@@ -80,19 +108,19 @@ impl<K: SubKey, V: Record> Ordered<K, V> for MapRow<'_, K, Option<V>> {
         K: 'a,
         V: 'a,
     {
-        (**self).range(range).filter_map(|(key, value)| Some((key, value.as_ref()?)))
+        (**self).range(range).filter_map(|(key, stored)| Some((key, stored.0.as_ref()?)))
     }
 
     fn insert(&mut self, key: K, value: V) {
-        MapRow::insert(self, key, Some(value));
+        MapRow::insert(self, key, Stored(Some(value)));
     }
 
     fn update(&mut self, key: &K, change: impl FnOnce(&mut V)) {
-        MapRow::update(self, key, |value| value.as_mut().map(change));
+        MapRow::update(self, key, |stored| stored.0.as_mut().map(change));
     }
 
     fn remove(&mut self, key: &K) -> Option<V> {
-        MapRow::remove(self, key).flatten()
+        MapRow::remove(self, key)?.0
     }
 }
 
@@ -152,4 +180,32 @@ pub(super) fn next_place<V>(entries: &impl Ordered<Place, V>, time: Time) -> Pla
 /// The first entry.
 pub(super) fn first<K: Ord + Copy, V>(entries: &impl Ordered<K, V>) -> Option<K> {
     entries.range(..).next().map(|(key, _)| *key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored<V: Record>(value: V) -> Option<V> {
+        let bytes = rmp_serde::to_vec_named(&Stored(Some(value))).unwrap();
+        rmp_serde::from_slice::<Stored<V>>(&bytes).unwrap().0
+    }
+
+    #[test]
+    fn a_record_is_restored_whatever_it_is() {
+        assert_eq!(restored(()), Some(()));
+        assert_eq!(restored(None::<u8>), Some(None));
+        assert_eq!(restored(Some(7)), Some(Some(7)));
+        assert_eq!(restored(vec![1, 2]), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_timer_moves_forward_only_when_it_is_served() {
+        let (at, mut timer) = (Time::from_nanos, None);
+        timer.set_by(at(5));
+        timer.set_by(at(7));
+        assert_eq!(timer, Some(at(5)));
+        timer.set_by(at(3));
+        assert_eq!(timer.pending(), Some(at(3)));
+    }
 }
