@@ -111,9 +111,8 @@ impl<A: WindowAssigner> Panes<A> {
         for &window in &assigned {
             let known = windows.get(&(Phase::Waiting, window)).is_some();
             if !known {
-                let (window, given) = match self.merged(window, watermark, windows) {
-                    Some(found) => found,
-                    None => continue,
+                let Some((window, given)) = self.merged(window, watermark, windows) else {
+                    continue;
                 };
                 let phase = if self.due(window) <= watermark {
                     ended.push((window, given));
