@@ -6,6 +6,7 @@
 
 mod as_of;
 mod interval;
+mod oracle;
 mod rows;
 mod windowed;
 
