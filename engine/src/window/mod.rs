@@ -6,7 +6,8 @@
 //! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one. [`pane`] says when
 //! the values of windows are told, and what becomes of records that come late.
 //!
-//! [`frames`] are intervals that stay: calculated once, kept, and asked about later.
+//! [`frames`] are intervals that stay: calculated once, kept, and asked about later. [`join`] joins
+//! records by their times; [`ttl`] says when a row has outlived its time.
 //!
 //! Invariant: nothing here reads a clock or keeps a record; the same times give the same windows on any
 //! machine.
@@ -15,11 +16,13 @@ mod aligned;
 mod assign;
 pub mod calendar;
 pub mod frames;
+pub mod join;
 pub mod pane;
 mod rolling;
 pub mod sessions;
 mod span;
 mod tree;
+pub mod ttl;
 
 pub use self::aligned::{Aligned, sliding, tumbling};
 pub use self::assign::{Global, Session, WindowAssigner, global, session};
