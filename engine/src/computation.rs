@@ -75,7 +75,7 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     ///     }
     /// }
     ///
-    /// let mut driver = TestDriver::new(|app: &App| {
+    /// let driver = TestDriver::new(|app: &App| {
     ///     app.source("visits", source::empty::<(u32, Time)>())
     ///         .event_time(Watermarks::monotonic(|(_, time): &(u32, Time)| *time))
     ///         .key_by(|(user, _)| *user)
@@ -84,13 +84,13 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     ///     Ok(())
     /// });
     /// let mut driver = driver.start()?;
-    /// for (user, ms) in [(1, 0), (2, 100), (1, 500), (2, 1_400)] {
+    /// for (user, ms) in [(1_u32, 0), (2, 100), (1, 500), (3, 1_400)] {
     ///     driver.send("visits", (user, Time::from_millis(ms)))?;
     ///     driver.run()?;
     /// }
     /// assert_eq!(driver.outputs::<(u32, u64)>("done"), [(2, 1)]);
     /// driver.finish()?;
-    /// assert_eq!(driver.outputs::<(u32, u64)>("done"), [(1, 2), (2, 1)]);
+    /// assert_eq!(driver.outputs::<(u32, u64)>("done"), [(1, 2), (3, 1)]);
     /// # Ok::<(), anabranch::Error>(())
     /// ```
     fn on_timer(

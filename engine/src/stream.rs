@@ -185,7 +185,7 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     /// }
     ///
     /// let mut driver = TestDriver::new(too_late).start()?;
-    /// for ms in [10, 8, 7, 12] {
+    /// for ms in [10_i64, 8, 7, 12] {
     ///     driver.send("readings", ms)?;
     ///     driver.run()?;
     /// }
