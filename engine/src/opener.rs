@@ -25,6 +25,8 @@ use crate::{Error, LANES_MAX, Result};
 
 /// What is needed to open connectors on one worker.
 pub(crate) struct Opener {
+    /// What the sources said of themselves: they are asked once a start.
+    pub(crate) inputs: Inputs,
     pub(crate) counters: Counters,
     /// Under a test driver: feeds and captures in the place of connectors.
     pub(crate) harness: Option<Harness>,
@@ -112,7 +114,7 @@ impl Opener {
         reading: &mut Reading,
         waker: &Waker,
     ) -> Result<()> {
-        let inputs = Inputs::of(plan, self.harness.as_ref())?;
+        let inputs = &self.inputs;
         let mut kept = Kept::default();
         let event_times = self.event_times();
         reading.board = plan.board.clone();
@@ -170,12 +172,10 @@ impl Opener {
 
     /// The sources of `plan` that have event times, by index.
     pub(crate) fn source_times(&self, plan: &Plan) -> BTreeMap<usize, SourceTimes> {
-        // What cannot be counted was reported when the sources were opened.
-        let partitions = Inputs::of(plan, self.harness.as_ref()).map(|inputs| inputs.partitions);
-        let sources = plan.sources.iter().zip(partitions.unwrap_or_default()).enumerate();
+        let sources = plan.sources.iter().zip(&self.inputs.partitions).enumerate();
         let times = sources.filter_map(|(index, (source, partitions))| {
-            let idle_after = source.event_time?;
-            Some((index, SourceTimes { name: source.name.clone(), partitions, idle_after }))
+            let (name, idle_after) = (source.name.clone(), source.event_time?);
+            Some((index, SourceTimes { name, partitions: *partitions, idle_after }))
         });
         times.collect()
     }

@@ -392,7 +392,8 @@ impl Reading {
     fn follows(&mut self) -> bool {
         // Others may be further, and that its partitions have ended belongs to an epoch that they know.
         let tells = matches!(self.mode, Mode::Recorded) && self.tells_end();
-        if self.stopping || !self.keeps() {
+        // It is not done until then: others that stop must come as far as it has.
+        if tells || self.stopping || !self.keeps() {
             return tells;
         }
         self.tell_done();

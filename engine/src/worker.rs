@@ -217,6 +217,7 @@ impl Running {
             finished: finished.clone(),
             fault: fault.clone(),
             opener: Opener {
+                inputs,
                 counters: setup.counters.clone(),
                 harness,
                 durable: setup.durable.clone(),

@@ -34,7 +34,7 @@ pub(crate) struct Timers<K> {
     /// The time that is being fired.
     firing: Option<Time>,
     /// What was set while it was, for then or before: it is due in the next round.
-    later: Vec<(K, Request)>,
+    later: Vec<(K, String, Time)>,
     /// How many timers were set in the last round.
     again: u64,
 }
@@ -78,7 +78,7 @@ impl<K: Key> Timers<K> {
                 self.count_again(&name);
             }
             if self.firing.is_some_and(|firing| time <= firing) {
-                self.later.push((key.clone(), (name, Some(time))));
+                self.later.push((key.clone(), name, time));
             } else {
                 let due = self.due_key(round, key, name, time);
                 self.due.insert(due, key.clone());
@@ -122,7 +122,7 @@ impl<K: Key> Timers<K> {
         if let Some(round) = self.round {
             let due = self.due_key(round, key, name.to_string(), time);
             self.due.remove(&due);
-            self.later.retain(|(other, (known, _))| known != name || other != key);
+            self.later.retain(|(other, known, _)| known != name || other != key);
         }
     }
 
@@ -168,10 +168,8 @@ impl<K: Key> Timers<K> {
     /// All that was due was fired.
     pub(crate) fn end(&mut self) {
         (self.round, self.firing) = (None, None);
-        for (key, (name, time)) in std::mem::take(&mut self.later) {
-            if let Some(time) = time {
-                self.enter(&key, name, time);
-            }
+        for (key, name, time) in std::mem::take(&mut self.later) {
+            self.enter(&key, name, time);
         }
     }
 
