@@ -29,7 +29,7 @@ use crate::{Key, Origin, Record, SideOutput, Time, Timer};
 ///
 /// impl Computation<String, String, Table<String, u64>> for CountUpTo {
 ///     type Output = (String, u64);
-///     fn apply(&mut self, word: String, mut count: Row<'_, u64>, out: &mut Context<'_, (String, u64)>) {
+///     fn apply(&mut self, _: &String, word: String, mut count: Row<u64>, out: &mut Context<(String, u64)>) {
 ///         if *count < self.limit {
 ///             *count += 1;
 ///             out.emit((word, *count));
@@ -44,8 +44,8 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     /// Whether it sets timers, by [`Context::set_timer`].
     const TIMERS: bool = false;
 
-    /// Applies it to one record.
-    fn apply(&mut self, record: I, rows: S::Rows<'_>, out: &mut Context<'_, Self::Output>);
+    /// Applies it to one record of `key`.
+    fn apply(&mut self, key: &K, record: I, rows: S::Rows<'_>, out: &mut Context<'_, Self::Output>);
 
     /// Does what there is to do when a timer of `key` is due: after the records of the epoch with which
     /// the watermark came to the timer's time. [`Context::now`] is the time of that epoch.
@@ -63,7 +63,7 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     ///     type Output = (u32, u64);
     ///     const TIMERS: bool = true;
     ///
-    ///     fn apply(&mut self, visit: (u32, Time), mut count: Row<u64>, out: &mut Context<(u32, u64)>) {
+    ///     fn apply(&mut self, _: &u32, visit: (u32, Time), mut count: Row<u64>, out: &mut Context<(u32, u64)>) {
     ///         *count += 1;
     ///         // Replaces the one that was set before.
     ///         out.set_timer("silent", visit.1.after(std::time::Duration::from_secs(1)));
@@ -126,7 +126,7 @@ where
     type Output = O;
 
     #[inline(always)]
-    fn apply(&mut self, record: I, rows: S::Rows<'_>, out: &mut Context<'_, O>) {
+    fn apply(&mut self, _: &K, record: I, rows: S::Rows<'_>, out: &mut Context<'_, O>) {
         (self.apply)(record, rows, out);
     }
 }
@@ -348,7 +348,7 @@ where
         let mut nth = 0;
         chain.feed(origin, key, record, &mut |record| {
             then.call(origin, nth, key, |computation, rows, out| {
-                computation.apply(record, rows, out);
+                computation.apply(key, record, rows, out);
             });
             nth += 1;
             if !then.outputs.is_empty() {
@@ -390,7 +390,7 @@ where
         let mut nth = 0;
         chain.fire(origin, &mut |key, record| {
             then.call(origin, nth, key, |computation, rows, out| {
-                computation.apply(record, rows, out);
+                computation.apply(key, record, rows, out);
             });
             nth += 1;
             then.outputs.drain(..).for_each(|output| next(key, output));

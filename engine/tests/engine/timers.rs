@@ -30,7 +30,13 @@ impl Computation<u8, Order, Table<u8, u64>> for Timed {
     type Output = Fired;
     const TIMERS: bool = true;
 
-    fn apply(&mut self, order: Order, mut seen: Row<'_, u64>, out: &mut Context<'_, Fired>) {
+    fn apply(
+        &mut self,
+        _: &u8,
+        order: Order,
+        mut seen: Row<'_, u64>,
+        out: &mut Context<'_, Fired>,
+    ) {
         *seen += 1;
         let (_, ms, what) = order;
         let name = NAMES[usize::from(what % 3)];
@@ -65,7 +71,7 @@ impl Computation<u8, i64, ()> for Endless {
     type Output = i64;
     const TIMERS: bool = true;
 
-    fn apply(&mut self, ms: i64, (): (), out: &mut Context<'_, i64>) {
+    fn apply(&mut self, _: &u8, ms: i64, (): (), out: &mut Context<'_, i64>) {
         out.set_timer("endless", Time::from_millis(ms));
     }
 
@@ -212,7 +218,7 @@ fn a_timer_that_sets_itself_for_its_own_time_waits_for_the_next_epoch() {
         type Output = i64;
         const TIMERS: bool = true;
 
-        fn apply(&mut self, ms: i64, (): (), out: &mut Context<'_, i64>) {
+        fn apply(&mut self, _: &u8, ms: i64, (): (), out: &mut Context<'_, i64>) {
             out.set_timer("again", Time::from_millis(ms));
         }
 
