@@ -39,7 +39,7 @@ pub struct App {
 
 impl App {
     pub(crate) fn new(placement: Placement, counters: Counters) -> Self {
-        Self { plan: Rc::new(RefCell::new(Plan::new(placement))), counters }
+        Self { plan: Rc::new(RefCell::new(Plan::new(placement, counters.clone()))), counters }
     }
 
     /// Adds a source. Pipelines are applied in the order in which their sources are declared,

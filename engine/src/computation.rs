@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::metrics::Counters;
 use crate::origin::RecordId;
 use crate::pipeline::Chain;
 use crate::side_output::Sides;
@@ -153,6 +154,8 @@ pub(crate) struct Surroundings {
     pub(crate) salt: u64,
     pub(crate) sides: Rc<Sides>,
     pub(crate) watermark: Rc<Cell<Time>>,
+    /// Of the computation.
+    pub(crate) counters: Counters,
     /// Whether the computation sets timers.
     pub(crate) timers: bool,
 }
@@ -208,6 +211,12 @@ impl<O> Context<'_, O> {
              `impl Computation`"
         );
         self.requests.push((name, time));
+    }
+
+    /// Counts `n` more as `<computation>.<what>`, one of the [counters](crate::metrics) that the engine
+    /// keeps for people to read. For what is rare: it looks the name up.
+    pub fn count(&self, what: &str, n: u64) {
+        self.surroundings.counters.counter(what).add(n);
     }
 
     /// The record's ingest time: the same in every replay.

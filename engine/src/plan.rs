@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::computation::SourceNames;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
+use crate::metrics::Counters;
 use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
 use crate::state::{Port, Stores, TableUse};
 use crate::watermark::{Board, PortClock, SourceClock};
@@ -83,6 +84,7 @@ pub(crate) enum NodeKind {
 pub(crate) struct Plan {
     pub(crate) order: Order,
     pub(crate) placement: Placement,
+    pub(crate) counters: Counters,
     pub(crate) sources: Vec<SourcePlan>,
     pub(crate) source_names: SourceNames,
     pub(crate) edges: Vec<EdgePlan>,
@@ -101,10 +103,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(placement: Placement) -> Self {
+    pub(crate) fn new(placement: Placement, counters: Counters) -> Self {
         Self {
             order: Order::default(),
             placement,
+            counters,
             sources: Vec::new(),
             source_names: SourceNames::default(),
             edges: Vec::new(),

@@ -53,6 +53,12 @@ impl Time {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// This time and `duration` less; saturates.
+    pub fn before(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// The time as `jiff` sees it, for calendars and time zones.
     pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(jiff::Timestamp::MAX)

@@ -6,16 +6,16 @@
 use std::hash::Hasher as _;
 use std::rc::Rc;
 
-use super::{Place, Shared, Stream};
+use super::{Place, Shared, Stream, hidden_name};
 use crate::computation::{Applied, Closure, Compute, Surroundings};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::side_output::Sides;
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
-use crate::timer::{self, Timers};
+use crate::timer::Timers;
 use crate::watermark::PortClock;
-use crate::{Computation, Context, Key, MapTable, Record, SideOutput};
+use crate::{Computation, Context, Key, MapTable, Record, Result, SideOutput};
 
 /// A stream whose key is chosen and that waits for its first computation.
 #[must_use = "a key alone does nothing: add a `compute`"]
@@ -32,7 +32,7 @@ where
     F: Fn(&C::Out) -> K + 'static,
     K: Key,
 {
-    fn keyed(self) -> Keyed<C, F, Identity<K, C::Out>> {
+    pub(super) fn keyed(self) -> Keyed<C, F, Identity<K, C::Out>> {
         let Self { place, hub, chain, key } = self;
         let clock = PortClock::new(Rc::clone(&place.clocks));
         let (tables, computations, sides) = (Vec::new(), Vec::new(), Rc::default());
@@ -202,6 +202,30 @@ where
         S: Tables<D::Key>,
         P: Computation<D::Key, D::Out, S>,
     {
+        self.add(name, tables, computation, P::TIMERS)
+    }
+
+    /// Takes down what is wrong with the computation of that name.
+    pub(super) fn checked(self, name: &str, checked: Result<()>) -> Self {
+        if let (Err(error), Some(drawing)) = (checked, &self.drawing) {
+            let mistake = format!("computation `{name}`: {error}");
+            drawing.place.plan.borrow_mut().mistake(mistake);
+        }
+        self
+    }
+
+    /// Adds a computation, which is `timed` if it asks for event time.
+    pub(super) fn add<S, P>(
+        self,
+        name: &str,
+        tables: S,
+        computation: P,
+        timed: bool,
+    ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = P::Output>>
+    where
+        S: Tables<D::Key>,
+        P: Computation<D::Key, D::Out, S>,
+    {
         let KeyedDrawing { mut place, hub, chain, key, then, port, mut uses } = self.take();
         place.trail = format!("{} -> {name}", place.trail);
         let mut used = Vec::new();
@@ -220,19 +244,20 @@ where
                 salt: salt.finish(),
                 sides: Rc::clone(&uses.sides),
                 watermark: Rc::clone(&uses.clock.watermark),
+                counters: plan.counters.scoped(name),
                 timers: P::TIMERS,
             };
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
+            if timed && place.clocks.is_empty() {
+                plan.mistake(format!(
+                    "computation `{name}` of pipeline `{}` needs event time, but no source of the \
+                     pipeline says what it is: call `event_time` on it",
+                    place.trail
+                ));
+            }
             timers = P::TIMERS.then(|| {
-                if place.clocks.is_empty() {
-                    plan.mistake(format!(
-                        "computation `{name}` of pipeline `{}` sets timers, but no source of the \
-                         pipeline says what its event time is: call `event_time` on it",
-                        place.trail
-                    ));
-                }
-                let table = MapTable::new(timer::table_name(name));
+                let table = MapTable::new(hidden_name(name, "timers"));
                 Tables::<D::Key>::uses(table, &mut used);
                 let store = plan.stores.map_store(table);
                 Timers::new(store, plan.placement.partitions(), uses.computations.len())

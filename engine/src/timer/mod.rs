@@ -11,24 +11,8 @@ mod round;
 
 pub(crate) use self::index::{Request, Timers};
 pub(crate) use self::round::{DueKey, Round, Rounds, is_timed, name};
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use crate::Time;
-
-/// The name of the table of a computation's timers. Names of tables live for ever, as those that users
-/// give are constants; so each is made once, however often an application is drawn.
-pub(crate) fn table_name(computation: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let name = format!("{computation}.timers");
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.get(name.as_str()) {
-        return known;
-    }
-    let name: &'static str = Box::leak(name.into_boxed_str());
-    names.insert(name);
-    name
-}
 
 /// A timer that is due; see [`Context::set_timer`](crate::Context::set_timer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

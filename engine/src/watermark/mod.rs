@@ -56,10 +56,7 @@ impl Watermarks<()> {
         disorder: Duration,
         time: impl Fn(&T) -> Time + 'static,
     ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
-        let behind = i64::try_from(disorder.as_nanos()).unwrap_or(i64::MAX);
-        let after = move |record: &T| {
-            Some(Time::from_nanos(time(record).as_nanos().saturating_sub(behind)))
-        };
+        let after = move |record: &T| Some(time(record).before(disorder));
         Watermarks { after, idle_after: None }
     }
 

@@ -21,6 +21,7 @@ pub mod pane;
 mod rolling;
 pub mod sessions;
 mod span;
+mod stage;
 mod tree;
 pub mod ttl;
 
@@ -28,4 +29,6 @@ pub use self::aligned::{Aligned, sliding, tumbling};
 pub use self::assign::{Global, Session, WindowAssigner, global, session};
 pub use self::rolling::{RollingCount, RollingTime};
 pub use self::span::Window;
+pub(crate) use self::stage::{Panes, Rolls, Windowed};
+pub use self::stage::{Rolling, Windowing};
 pub use self::tree::{Combine, Iter, Tree};

@@ -18,3 +18,4 @@ mod support;
 mod time;
 mod timers;
 mod verification;
+mod windows;

@@ -46,13 +46,3 @@ pub use self::options::{Frames, frames};
 pub use self::retention::least_cutoff;
 pub use self::store::{FrameStore, FrameTimer, Head, Ordered, OrderedMut, Place, Rework};
 pub use self::task::{Placed, Task, Turn};
-
-use std::time::Duration;
-
-use crate::Time;
-
-/// This time and `duration` less; saturates.
-fn before(time: Time, duration: Duration) -> Time {
-    let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    Time::from_nanos(time.as_nanos().saturating_sub(nanos))
-}

@@ -3,7 +3,7 @@
 //! Invariant: only what is strictly before a cutoff is deleted, and no cutoff is after the start of a
 //! frame that is open, is to come, or may be corrected.
 
-use super::{FrameMethod, FrameState, FrameStore, Ordered, OrderedMut, Task, before};
+use super::{FrameMethod, FrameState, FrameStore, Ordered, OrderedMut, Task};
 use crate::Time;
 
 /// The least of the cutoffs of those that read the same records, but at most `limit`. `None`, so that
@@ -39,7 +39,7 @@ impl<T, M: FrameMethod<T>> Task<T, M> {
         // The last time that may be in a frame that is closed to late records; the one after it may be
         // corrected.
         let closed =
-            Time::from_nanos(before(watermark, self.options.lateness).as_nanos().saturating_sub(1));
+            Time::from_nanos(watermark.before(self.options.lateness).as_nanos().saturating_sub(1));
         let frame = store.frames().range(..=closed).next_back().map(|(_, frame)| frame);
         let correctable = frame.filter(|frame| frame.end > closed).map_or(closed, |f| f.start);
         let first = store.entries().first().map(|(place, _)| place.time);
@@ -70,7 +70,7 @@ impl<T, M: FrameMethod<T>> Task<T, M> {
 
     fn forget<S: FrameStore<M::Entry, M::Output>>(&self, store: &mut S, watermark: Time) {
         let Some(keep) = self.options.keep else { return };
-        let over = before(watermark, keep.max(self.options.lateness));
+        let over = watermark.before(keep.max(self.options.lateness));
         // One more than can be made, so that an end is in sight.
         for _ in 0..=self.options.batch {
             let Some((start, frame)) = store.frames().first() else { break };

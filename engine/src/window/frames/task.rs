@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     CleanedUp, Frame, FrameEvent, FrameMethod, FrameState, FrameStore, FrameTimer, Frames, Head,
-    Ordered, OrderedMut, Rework, before,
+    Ordered, OrderedMut, Rework,
 };
 use crate::Time;
 use crate::window::{Aligned, Window, sliding, tumbling};
@@ -134,7 +134,7 @@ impl<T, M: FrameMethod<T>> Task<T, M> {
             return Some(*start);
         }
         let (reach, quiet) = self.options.backfill?;
-        if time >= first || time < before(begun, reach) || forgotten.is_some() {
+        if time >= first || time < begun.before(reach) || forgotten.is_some() {
             return None;
         }
         store.set_timer(FrameTimer::Backfill, now.after(quiet));

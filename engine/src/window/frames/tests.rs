@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::Time;
 use crate::window::Window;
 
 /// All that is kept of a key.

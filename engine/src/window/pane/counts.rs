@@ -93,6 +93,11 @@ impl<T: 'static, A: Aggregate<T>> Counts<T, A> {
         self
     }
 
+    /// Whether it can do without event time.
+    pub(crate) fn is_timeless(&self) -> bool {
+        !self.flush_at_end && !matches!(self.flush_after, Some((Clock::Event, _)))
+    }
+
     /// What is wrong with how it was made.
     ///
     /// # Errors

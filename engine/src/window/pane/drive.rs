@@ -172,6 +172,8 @@ where
         store: &mut S,
         out: &mut Vec<Fired<A::Output>>,
     ) {
+        // No record follows the end of the input, and so nothing that an empty window could precede.
+        let over = at.watermark == Time::END;
         let stepped = store.update(&window, |pane| {
             let mut before = self.dues(window, pane, None);
             match clock {
@@ -180,7 +182,8 @@ where
             }
             let had_ended = pane.ended;
             let empty = if pane.is_empty() { pane.empty_before.saturating_add(1) } else { 0 };
-            let closes = self.step_timer(window, pane, (clock, time), at, out);
+            let closes =
+                over && pane.is_empty() || self.step_timer(window, pane, (clock, time), at, out);
             let after = self.dues(window, pane, Some((clock, time)));
             (before, after, closes, (!had_ended && pane.ended).then_some(empty))
         });
@@ -189,7 +192,7 @@ where
             store.remove(&window);
         }
         keep_timers(window, before, if closes { Dues::default() } else { after }, store);
-        if let Some(empty) = ends_after.filter(|empty| *empty < self.empties)
+        if let Some(empty) = ends_after.filter(|empty| *empty < self.empties && !over)
             && let Some(next) = self.assigner.next(window)
         {
             self.open_empty(next, empty, at, store);

@@ -82,7 +82,6 @@ impl Lateness {
 
     /// The first time of which no window can have closed.
     pub(super) fn cut_off(self, watermark: Time) -> Time {
-        let allowed = i64::try_from(self.allowed.as_nanos()).unwrap_or(i64::MAX);
-        Time::from_nanos(watermark.as_nanos().saturating_sub(allowed))
+        watermark.before(self.allowed)
     }
 }

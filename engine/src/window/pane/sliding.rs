@@ -202,12 +202,16 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         let Some(mut next) = row else { return };
         if let Some(window) = next.window.filter(|window| window.end <= time) {
             let (value, count) = self.value(window, &mut key);
-            key.out.push(Fired { window, value, count, index: 0, kind: Kind::OnTime });
+            // No empty window precedes a record when the input has ended.
+            let empties = if at.watermark < Time::END { self.empties } else { 0 };
+            if count > 0 || empties > 0 {
+                key.out.push(Fired { window, value, count, index: 0, kind: Kind::OnTime });
+            }
             if count == 0 && !self.lateness.allowed.is_zero() {
                 self.note_told(window, 1, key.store);
             }
             next.empty = if count == 0 { next.empty.saturating_add(1) } else { 0 };
-            next.window = self.after(window, next.empty, key.store);
+            next.window = self.after(window, next.empty < empties, key.store);
         }
         self.clean(time, &mut key);
         // The timer is gone.

@@ -54,11 +54,11 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         }
     }
 
-    /// The window to be told after this one.
+    /// The window to be told after this one: the next one, if it may be empty; else the next that is not.
     pub(super) fn after<S: Store<SlidingKey, SlidingRow<A::State>>>(
         &self,
         window: Window,
-        empty: u64,
+        also_empty: bool,
         store: &S,
     ) -> Option<Window> {
         let next = self.assigner.next(window)?;
@@ -68,7 +68,7 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
             Some((SlidingKey::Slice(slice), _)) => Some(*slice),
             _ => None,
         };
-        if empty < self.empties || slice.is_some_and(|slice| slice.start < next.end) {
+        if also_empty || slice.is_some_and(|slice| slice.start < next.end) {
             return Some(next);
         }
         self.assigner.first_and_last(slice?.start).map(|(first, _)| first)

@@ -137,6 +137,12 @@ impl<W: WindowAssigner> Model<W> {
     fn look(&mut self, window: Window, time: i64) {
         let on_time = self.plan.on_time;
         let end = window.end.as_nanos();
+        let over = self.watermark == i64::MAX;
+        let kept = self.open.get(&window).unwrap();
+        if over && kept.records.is_empty() && kept.firings == 0 {
+            self.open.remove(&window);
+            return;
+        }
         let kept = self.open.get_mut(&window).unwrap();
         let fresh = kept.records.len() > kept.told;
         let overtaken = !kept.ended && end <= self.watermark;
@@ -161,6 +167,7 @@ impl<W: WindowAssigner> Model<W> {
                 self.fire(window, Kind::OnTime);
             }
             if run < self.plan.empties
+                && !over
                 && let Some(next) = self.assigner.next(window)
             {
                 let fresh = || Kept { empty_before: run, ..Kept::default() };
