@@ -13,7 +13,7 @@ use crate::origin::RecordId;
 use crate::pipeline::Chain;
 use crate::side_output::Sides;
 use crate::state::Tables;
-use crate::timer::{DueKey, Request, Round, Timers};
+use crate::timer::{Change, DueKey, Request, Round, Timers};
 use crate::{Key, Origin, Record, SideOutput, Time, Timer};
 
 /// User code that is applied to one record and the rows of its key.
@@ -193,7 +193,12 @@ impl<O> Context<'_, O> {
     /// # Panics
     /// When the computation does not say [`Computation::TIMERS`].
     pub fn set_timer(&mut self, name: impl Into<String>, time: Time) {
-        self.request(name.into(), Some(time));
+        self.request(name.into(), Change::Set(time));
+    }
+
+    /// Sets the timer `name` of this key for `time`, unless it is set for no later time.
+    pub(crate) fn set_timer_by(&mut self, name: impl Into<String>, time: Time) {
+        self.request(name.into(), Change::SetBy(time));
     }
 
     /// Takes back the timer `name` of this key, if it is set.
@@ -201,16 +206,16 @@ impl<O> Context<'_, O> {
     /// # Panics
     /// As [`set_timer`](Self::set_timer).
     pub fn cancel_timer(&mut self, name: impl Into<String>) {
-        self.request(name.into(), None);
+        self.request(name.into(), Change::Cancel);
     }
 
-    fn request(&mut self, name: String, time: Option<Time>) {
+    fn request(&mut self, name: String, change: Change) {
         assert!(
             self.surroundings.timers,
             "a computation that sets timers must say so: `const TIMERS: bool = true;` in its \
              `impl Computation`"
         );
-        self.requests.push((name, time));
+        self.requests.push((name, change));
     }
 
     /// Counts `n` more as `<computation>.<what>`, one of the [counters](crate::metrics) that the engine

@@ -10,8 +10,17 @@ use super::{DueKey, Round};
 use crate::state::{LockedMap, MapStore};
 use crate::{Key, Time};
 
-/// What a computation asks for while it is applied: a timer set for a time, or cancelled.
-pub(crate) type Request = (String, Option<Time>);
+/// What a computation asks for while it is applied, by the name of a timer.
+pub(crate) type Request = (String, Change);
+
+/// What is to become of a timer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Set(Time),
+    /// It is set, unless it is set for no later time.
+    SetBy(Time),
+    Cancel,
+}
 
 /// How often timers may set timers when all input has ended.
 const AGAIN_MAX: u64 = 1 << 20;
@@ -60,10 +69,16 @@ impl<K: Key> Timers<K> {
 
     /// What was asked for under `key`.
     pub(crate) fn take(&mut self, key: &K, requests: &mut Vec<Request>) {
-        for (name, time) in requests.drain(..) {
-            match time {
-                Some(time) => self.set(key, name, time),
-                None => self.cancel(key, &name),
+        for (name, change) in requests.drain(..) {
+            match change {
+                Change::Set(time) => self.set(key, name, time),
+                Change::SetBy(time) => {
+                    let known = with_row(&self.store, key, |row| row.get(&name).copied());
+                    if known.is_none_or(|known| time < known) {
+                        self.set(key, name, time);
+                    }
+                }
+                Change::Cancel => self.cancel(key, &name),
             }
         }
     }

@@ -9,7 +9,7 @@
 mod index;
 mod round;
 
-pub(crate) use self::index::{Request, Timers};
+pub(crate) use self::index::{Change, Request, Timers};
 pub(crate) use self::round::{DueKey, Round, Rounds, is_timed, name};
 
 use crate::Time;

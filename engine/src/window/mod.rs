@@ -29,6 +29,6 @@ pub use self::aligned::{Aligned, sliding, tumbling};
 pub use self::assign::{Global, Session, WindowAssigner, global, session};
 pub use self::rolling::{RollingCount, RollingTime};
 pub use self::span::Window;
-pub(crate) use self::stage::{Panes, Rolls, Windowed};
-pub use self::stage::{Rolling, Windowing};
+pub use self::stage::{GroupRow, Joining, Rolling, Windowing};
+pub(crate) use self::stage::{Grouped, JoinedStreams, Panes, Rolls, Windowed};
 pub use self::tree::{Combine, Iter, Tree};

@@ -8,6 +8,7 @@ mod compile_fail;
 mod durability;
 mod event_time;
 mod faults;
+mod joins;
 mod mistakes;
 mod order;
 mod random;

@@ -129,9 +129,6 @@ impl<K: SubKey, V: Record> Ordered<K, V> for MapRow<'_, K, Stored<V>> {
 /// It is due once the clock reaches the time that was asked for (for joins the watermark), and is no
 /// longer pending when it is served.
 pub trait Timer {
-    /// The time that was asked for and has not come.
-    fn pending(&self) -> Option<Time>;
-
     /// Asks for `at` instead of what was asked for. A time that has come is due after the epoch.
     fn set(&mut self, at: Time);
 
@@ -139,20 +136,18 @@ pub trait Timer {
     fn cancel(&mut self);
 
     /// Asks for `at`, unless it is asked for no later time.
-    fn set_by(&mut self, at: Time) {
-        if self.pending().is_none_or(|pending| at < pending) {
-            self.set(at);
-        }
-    }
+    fn set_by(&mut self, at: Time);
 }
 
 impl Timer for Option<Time> {
-    fn pending(&self) -> Option<Time> {
-        *self
-    }
-
     fn set(&mut self, at: Time) {
         *self = Some(at);
+    }
+
+    fn set_by(&mut self, at: Time) {
+        if self.is_none_or(|pending| at < pending) {
+            *self = Some(at);
+        }
     }
 
     fn cancel(&mut self) {
@@ -206,6 +201,6 @@ mod tests {
         timer.set_by(at(7));
         assert_eq!(timer, Some(at(5)));
         timer.set_by(at(3));
-        assert_eq!(timer.pending(), Some(at(3)));
+        assert_eq!(timer, Some(at(3)));
     }
 }

@@ -1,10 +1,11 @@
-//! Windows as computations: what a form of window keeps of a key is rows of a hidden table, and its timers
+//! Windows and joins as computations: what a form of window keeps of a key is rows of a hidden table, and its timers
 //! are those of the computation.
 //!
 //! Invariant: the forms see one key's rows and nothing else. What they cache of a key is made again from
 //! its rows, whenever that is.
 
 mod forms;
+mod joining;
 mod rolling;
 mod rows;
 
@@ -13,6 +14,8 @@ use std::marker::PhantomData;
 use hashbrown::HashMap;
 
 pub use self::forms::Windowing;
+pub use self::joining::{GroupRow, Joining};
+pub(crate) use self::joining::{Grouped, JoinedStreams};
 pub use self::rolling::Rolling;
 pub(crate) use self::rolling::Rolls;
 pub(crate) use self::rows::Rows;
