@@ -13,9 +13,9 @@ use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::side_output::Sides;
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
-use crate::timer::{self, Timers};
+use crate::timer::{self, EngineTimers, Timers};
 use crate::watermark::PortClock;
-use crate::{Computation, Context, Key, MapTable, Record, SideOutput};
+use crate::{Clock, Computation, Context, Key, MapTable, Record, SideOutput};
 
 /// A stream whose key is chosen and that waits for its first computation.
 #[must_use = "a key alone does nothing: add a `compute`"]
@@ -208,7 +208,7 @@ where
         tables.uses(&mut used);
         let bound;
         let surroundings;
-        let timers;
+        let (timers, engine_timers);
         {
             let mut plan = place.plan.borrow_mut();
             plan.add_computation(name, &used, &place.trail);
@@ -221,6 +221,7 @@ where
                 sides: Rc::clone(&uses.sides),
                 watermark: Rc::clone(&uses.clock.watermark),
                 timers: P::TIMERS,
+                engine_timers: P::ENGINE_TIMERS,
             };
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
@@ -232,20 +233,35 @@ where
                         place.trail
                     ));
                 }
-                let table = MapTable::new(timer::table_name(name));
+                let table = MapTable::new(timer::table_name(name, Clock::Event));
                 Tables::<D::Key>::uses(table, &mut used);
                 let store = plan.stores.map_store(table);
                 Timers::new(store, plan.placement.partitions(), uses.computations.len())
             });
+            engine_timers = P::ENGINE_TIMERS.then(|| {
+                plan.engine_timers = true;
+                let table = MapTable::new(timer::table_name(name, Clock::Engine));
+                Tables::<D::Key>::uses(table, &mut used);
+                let store = plan.stores.map_store(table);
+                EngineTimers::new(store, plan.placement.partitions(), uses.computations.len())
+            });
             plan.check_tables(name, &place.trail);
         }
         uses.tables.extend(used);
-        uses.timers |= P::TIMERS;
+        uses.timers |= P::TIMERS || P::ENGINE_TIMERS;
         uses.computations.push(name.to_string());
         let (outputs, requests) = (Vec::new(), Vec::new());
         let then = Compute {
             chain: then,
-            then: Applied { bound, computation, surroundings, outputs, requests, timers },
+            then: Applied {
+                bound,
+                computation,
+                surroundings,
+                outputs,
+                requests,
+                timers,
+                engine_timers,
+            },
         };
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
     }

@@ -1,26 +1,61 @@
-//! Timers of computations: set by name under a key, due when the watermark passes their time.
+//! Timers of computations: set by name under a key, due when the watermark, or engine time, passes their
+//! time.
 //!
-//! They are rows of a hidden table of the group, so they are kept, restored and moved to other workers
+//! They are rows of hidden tables of the group, so they are kept, restored and moved to other workers
 //! as all rows are; an index in order of time, made from the rows at a start, finds what is due.
 //!
 //! Invariant: after the records of an epoch, the timers that the new watermark has passed are fired in
-//! an order made of times, partitions, keys and names alone. None is looked at that is not due.
+//! an order made of times, partitions, keys and names alone. Those of engine time are fired in that order
+//! too, but between records: after those of their time and before later ones, wherever epochs are cut.
+//! None is looked at that is not due.
 
+mod engine;
 mod index;
 mod round;
 
-pub(crate) use self::index::{Request, Timers};
-pub(crate) use self::round::{DueKey, Round, Rounds, is_timed, name};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::engine::EngineTimers;
+pub(crate) use self::index::Timers;
+pub(crate) use self::round::{DueKey, Round, Rounds, engine_name, is_timed, name};
 use crate::Time;
 
-/// The name of the table of a computation's timers. Names of tables live for ever, as those that users
-/// give are constants; so each is made once, however often an application is drawn.
-pub(crate) fn table_name(computation: &str) -> &'static str {
+/// By which time a timer is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Clock {
+    /// The watermark.
+    Event,
+    /// The engine's time: the ingest time of records, and the wall clock while live input is silent.
+    Engine,
+}
+
+/// What a computation asks for while it is applied: a timer set for a time, or cancelled.
+pub(crate) struct Request {
+    pub(crate) clock: Clock,
+    pub(crate) name: String,
+    pub(crate) time: Option<Time>,
+}
+
+/// By whom a timer is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking {
+    /// The logical time of what asks.
+    pub(crate) now: Time,
+    /// Whether it is a timer, or comes of one.
+    pub(crate) by_timer: bool,
+}
+
+/// The name of the table of a computation's timers of that clock. Names of tables live for ever, as those
+/// that users give are constants; so each is made once, however often an application is drawn.
+pub(crate) fn table_name(computation: &str, clock: Clock) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let name = format!("{computation}.timers");
+    let name = match clock {
+        Clock::Event => format!("{computation}.timers"),
+        Clock::Engine => format!("{computation}.engine-timers"),
+    };
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = names.get(name.as_str()) {
         return known;
@@ -30,11 +65,29 @@ pub(crate) fn table_name(computation: &str) -> &'static str {
     name
 }
 
-/// A timer that is due; see [`Context::set_timer`](crate::Context::set_timer).
+/// How often timers may set timers when all input has ended, and how often for one moment.
+const AGAIN_MAX: u64 = 1 << 20;
+
+/// After the end nothing follows, so what sets itself again and again must end there.
+#[allow(clippy::panic)]
+fn check_again(again: u64, name: &str) {
+    if again > AGAIN_MAX {
+        panic!(
+            "timers were set {AGAIN_MAX} times by timers, the last one as `{name}`, though all input has \
+             ended: let one that sets itself again stop when the watermark is the end of time \
+             (`Time::END`)"
+        );
+    }
+}
+
+/// A timer that is due; see [`Context::set_timer`](crate::Context::set_timer) and
+/// [`Context::set_engine_timer`](crate::Context::set_engine_timer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer<'a> {
     /// What it was set as.
     pub name: &'a str,
     /// For when it was set.
     pub time: Time,
+    /// By which time it was due: there is one timer of each clock and name.
+    pub clock: Clock,
 }
