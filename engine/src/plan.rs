@@ -95,6 +95,8 @@ pub(crate) struct Plan {
     pub(crate) stores: Stores,
     /// What the sources that are read here have to tell of event times.
     pub(crate) board: Board,
+    /// Whether a computation sets timers that are due by engine time.
+    pub(crate) engine_timers: bool,
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
     pub(crate) dead_letters_named: bool,
     pub(crate) nodes: Vec<Node>,
@@ -116,6 +118,7 @@ impl Plan {
             sinks: Vec::new(),
             stores: Stores::default(),
             board: Board::default(),
+            engine_timers: false,
             dead_letters: Hub::new(),
             dead_letters_named: false,
             nodes: Vec::new(),
@@ -294,9 +297,9 @@ impl Plan {
         if self.ports.iter().any(Option::is_none) {
             self.mistake("a keyed stream outlives the builder function; let it go there");
         }
-        // The last number is that of timers.
-        if self.sources.len() >= LANES_MAX {
-            let most = LANES_MAX - 1;
+        // The last two numbers are those of timers.
+        if self.sources.len() > LANES_MAX - 2 {
+            let most = LANES_MAX - 2;
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)

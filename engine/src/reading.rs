@@ -16,7 +16,7 @@ use crate::ingest::{Lane, Volume};
 use crate::keeper::Keeper;
 use crate::origin::Entry;
 use crate::source::Progress;
-use crate::watermark::Board;
+use crate::watermark::{Board, Moment};
 use crate::{Result, Time, clock};
 
 /// How many epochs of recorded input enter before the other operators have their turn.
@@ -305,7 +305,7 @@ impl Reading {
             if !keeper.replays() {
                 self.lanes.iter_mut().for_each(|own| own.lane.go_on());
             }
-            self.board.begin(time(epoch));
+            self.board.begin(Moment::whole(time(epoch)));
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
@@ -349,7 +349,7 @@ impl Reading {
         };
         let brought = self.keep_live(tick)?;
         if total.records > 0 || brought {
-            self.board.begin(time(tick));
+            self.board.begin(Moment::whole(time(tick)));
             ship(tick, tick + 1);
             self.at = tick + 1;
             self.flow.enter(tick, total.records, total.bytes);

@@ -1,6 +1,7 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
+mod engine_time;
 mod form;
 mod group;
 mod map_row;
@@ -16,6 +17,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use engine_time::{apply_in_time, apply_rest};
 pub(crate) use group::{ChainPort, Port, apply_open, fire_due};
 pub use map_row::{Entries, MapRow};
 pub(crate) use map_store::{LockedMap, MapStore};

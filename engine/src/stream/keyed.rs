@@ -13,7 +13,7 @@ use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::side_output::Sides;
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables};
-use crate::timer::Timers;
+use crate::timer::{EngineTimers, Timers};
 use crate::watermark::PortClock;
 use crate::{Computation, Context, Key, MapTable, Record, Result, SideOutput};
 
@@ -232,7 +232,7 @@ where
         tables.uses(&mut used);
         let bound;
         let surroundings;
-        let timers;
+        let (timers, engine_timers);
         {
             let mut plan = place.plan.borrow_mut();
             plan.add_computation(name, &used, &place.trail);
@@ -246,6 +246,7 @@ where
                 watermark: Rc::clone(&uses.clock.watermark),
                 counters: plan.counters.scoped(name),
                 timers: P::TIMERS,
+                engine_timers: P::ENGINE_TIMERS,
             };
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
@@ -262,15 +263,30 @@ where
                 let store = plan.stores.map_store(table);
                 Timers::new(store, plan.placement.partitions(), uses.computations.len())
             });
+            engine_timers = P::ENGINE_TIMERS.then(|| {
+                plan.engine_timers = true;
+                let table = MapTable::new(hidden_name(name, "engine-timers"));
+                Tables::<D::Key>::uses(table, &mut used);
+                let store = plan.stores.map_store(table);
+                EngineTimers::new(store, plan.placement.partitions(), uses.computations.len())
+            });
             plan.check_tables(name, &place.trail);
         }
         uses.tables.extend(used);
-        uses.timers |= P::TIMERS;
+        uses.timers |= P::TIMERS || P::ENGINE_TIMERS;
         uses.computations.push(name.to_string());
         let (outputs, requests) = (Vec::new(), Vec::new());
         let then = Compute {
             chain: then,
-            then: Applied { bound, computation, surroundings, outputs, requests, timers },
+            then: Applied {
+                bound,
+                computation,
+                surroundings,
+                outputs,
+                requests,
+                timers,
+                engine_timers,
+            },
         };
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
     }

@@ -1,14 +1,14 @@
-//! [`Clocks`]: the watermarks of the pipelines that end in one group of tables.
+//! [`Clocks`]: the watermarks of the pipelines that end in one group of tables, and its engine time.
 //!
 //! Invariant: while an epoch is applied, a pipeline's watermark is that before the epoch; afterwards it
-//! is that after it.
+//! is that after it. All groups know the same of an epoch when they apply it.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{EventTimes, LaneTime, Note};
+use super::{EventTimes, LaneTime, Moment, Note};
 use crate::Time;
 use crate::metrics::Counter;
 use crate::timer::Round;
@@ -52,8 +52,21 @@ pub(crate) struct Clocks {
     waiting: BTreeMap<u64, Vec<Note>>,
     /// Also those that have no event time.
     ports: Vec<PortTime>,
-    /// The logical time of the last epoch that brought anything: that of no other.
+    /// The logical time of the last epoch that was told of: that of no other.
     now: Time,
+    /// No record that is yet to come has that ingest time or an earlier one.
+    passed: Time,
+    /// All input has ended.
+    ended: bool,
+}
+
+/// How far engine time comes with an epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passing {
+    /// What is due then or before is fired with the epoch.
+    pub(crate) until: Time,
+    /// All input has ended: the rest is fired, too.
+    pub(crate) ended: bool,
 }
 
 impl Clocks {
@@ -69,15 +82,25 @@ impl Clocks {
             lanes.extend(known.map(|(partition, lane)| ((*index, *partition), *lane)));
         }
         for port in &ports {
-            let watermark = known.watermarks.get(&port.name).copied();
+            // That of the others is known when nothing follows, which this run may see otherwise.
+            let timed = !port.clock.sources.is_empty();
+            let watermark = known.watermarks.get(&port.name).filter(|_| timed).copied();
             port.clock.watermark.set(watermark.unwrap_or(Time::BEGIN));
         }
-        Self { sources, lanes, waiting: BTreeMap::new(), ports, now: known.now }
+        let waiting = BTreeMap::new();
+        let (now, passed) = (known.now, known.passed);
+        Self { sources, lanes, waiting, ports, now, passed, ended: false }
     }
 
-    /// How far event time has come.
+    /// What was due then or before was fired.
+    pub(crate) fn passed(&self) -> Time {
+        self.passed
+    }
+
+    /// How far time has come.
     pub(crate) fn known(&self) -> EventTimes {
-        let mut known = EventTimes { now: self.now, ..EventTimes::default() };
+        let (now, passed) = (self.now, self.passed);
+        let mut known = EventTimes { now, passed, ..EventTimes::default() };
         for ((index, partition), lane) in &self.lanes {
             if let Some(source) = self.sources.get(index) {
                 known.sources.entry(source.name.clone()).or_default().insert(*partition, *lane);
@@ -93,21 +116,47 @@ impl Clocks {
         self.waiting.entry(epoch).or_default().push(note);
     }
 
+    /// How far engine time comes with `epoch`, which is about to be applied.
+    pub(crate) fn passing(&self, epoch: u64) -> Passing {
+        let known = Passing { until: self.passed, ended: self.ended };
+        let moments = self.waiting.get(&epoch).into_iter().flatten().map(|note| note.moment);
+        let Some(moment) = moments.reduce(Moment::and) else { return known };
+        let until = match moment.end {
+            // What is due with the last round is so before it: then the rest can follow in its order.
+            true => self.next_now(moment.time),
+            false => moment.passed,
+        };
+        Passing { until: until.max(self.passed), ended: moment.end || self.ended }
+    }
+
+    fn next_now(&self, time: Time) -> Time {
+        time.max(Time::from_nanos(self.now.as_nanos().saturating_add(1)))
+    }
+
     /// `epoch` was applied. Gives for each port what is to be fired now, if anything was told of the
     /// epoch.
     pub(crate) fn applied(&mut self, epoch: u64) -> Option<Vec<Option<Round>>> {
+        let Passing { until, ended } = self.passing(epoch);
+        (self.passed, self.ended) = (until, ended);
         let notes = self.waiting.remove(&epoch)?;
-        let time = notes.iter().map(|note| note.time).max()?;
-        self.now = time.max(Time::from_nanos(self.now.as_nanos().saturating_add(1)));
+        let moment = notes.iter().map(|note| note.moment).reduce(Moment::and)?;
+        if moment.cut {
+            return None;
+        }
+        self.now = self.next_now(moment.time);
         for (source, partition, lane) in notes.into_iter().flat_map(|note| note.lanes) {
             self.lanes.insert((source.into(), partition), lane);
         }
-        // The times of the last epoch that brought anything, and of the first.
-        let last = self.lanes.values().map(|lane| lane.last).max()?;
-        let first = self.lanes.values().map(|lane| lane.first).min()?;
+        let first = self.first().unwrap_or(moment.time);
         let rounds = self.ports.iter().map(|PortTime { clock, shown, .. }| {
             let from = clock.watermark.get();
-            let watermark = self.watermark(&clock.sources, first, last).unwrap_or(Time::BEGIN);
+            let watermark = match ended {
+                true => Time::END,
+                false => {
+                    let known = self.watermark(&clock.sources, first, moment.time);
+                    known.unwrap_or(Time::BEGIN)
+                }
+            };
             // What was idle may come back with older times.
             let until = watermark.max(from);
             clock.watermark.set(until);
@@ -118,6 +167,11 @@ impl Clocks {
             (until > Time::BEGIN && from < Time::END).then_some(Round { now, from, until })
         });
         Some(rounds.collect())
+    }
+
+    /// The time of the first epoch to which any partition brought something.
+    fn first(&self) -> Option<Time> {
+        self.lanes.values().map(|lane| lane.first).min()
     }
 
     /// The least of all partitions that may bring more and are not idle; none if those that may are idle.

@@ -6,6 +6,7 @@
 mod arrival;
 mod compile_fail;
 mod durability;
+mod engine_timers;
 mod event_time;
 mod faults;
 mod joins;

@@ -64,6 +64,7 @@ where
 {
     type Output = (K, W::Told);
     const TIMERS: bool = true;
+    const ENGINE_TIMERS: bool = W::ENGINE_TIMERS;
 
     fn apply(
         &mut self,

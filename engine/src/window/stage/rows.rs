@@ -7,8 +7,8 @@ use std::ops::RangeBounds;
 use crate::state::{MapRow, SubKey};
 use crate::window::Window;
 use crate::window::join::{Ordered, Stored};
-use crate::window::pane::{Clock, SlidingKey, Store};
-use crate::{Context, Record, Time};
+use crate::window::pane::{SlidingKey, Store};
+use crate::{Clock, Context, Record, Time};
 
 /// What names a row, and its timers.
 pub trait Name: SubKey + Copy {
@@ -106,14 +106,14 @@ impl<N: Name, R: Record, O> Store<N, R> for Rows<'_, '_, '_, N, R, O> {
     fn set_timer(&mut self, clock: Clock, name: &N, at: Time) {
         match clock {
             Clock::Event => self.out.set_timer(name.timer(), at),
-            Clock::Engine => {}
+            Clock::Engine => self.out.set_engine_timer(name.timer(), at),
         }
     }
 
     fn cancel_timer(&mut self, clock: Clock, name: &N) {
         match clock {
             Clock::Event => self.out.cancel_timer(name.timer()),
-            Clock::Engine => {}
+            Clock::Engine => self.out.cancel_engine_timer(name.timer()),
         }
     }
 }
