@@ -28,4 +28,4 @@ pub use self::aligned::{Aligned, sliding, tumbling};
 pub use self::assign::{Global, Session, WindowAssigner, global, session};
 pub use self::rolling::{RollingCount, RollingTime};
 pub use self::span::Window;
-pub use self::tree::{Combine, Iter, Tree};
+pub use self::tree::{Combine, Iter, Tree, TreeKey};
