@@ -31,4 +31,4 @@ pub use self::rolling::{RollingCount, RollingTime};
 pub use self::span::Window;
 pub use self::stage::{GroupRow, Joining, Rolling, Windowing};
 pub(crate) use self::stage::{Grouped, JoinedStreams, Panes, Rolls, Windowed};
-pub use self::tree::{Combine, Iter, Tree};
+pub use self::tree::{Combine, Iter, Tree, TreeKey};
