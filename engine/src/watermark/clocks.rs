@@ -169,6 +169,34 @@ impl Clocks {
         Some(rounds.collect())
     }
 
+    /// When the next partition is idle that holds a watermark back, if it brings nothing until then.
+    pub(crate) fn next_idle(&self) -> Option<Time> {
+        let first = self.first()?;
+        self.ports.iter().filter_map(|port| self.next_idle_of(&port.clock, first)).min()
+    }
+
+    /// The same of one pipeline: when all are idle whose watermarks are not beyond that of the pipeline.
+    /// That matters if another one then is not.
+    fn next_idle_of(&self, clock: &PortClock, first: Time) -> Option<Time> {
+        let known = clock.watermark.get();
+        let (mut holders, mut others) = (None, None);
+        for (index, source) in clock.sources.iter().filter_map(|i| Some((i, self.sources.get(i)?)))
+        {
+            for partition in (0..).take(source.partitions) {
+                let lane = self.lanes.get(&(*index, partition));
+                let watermark = lane.map_or(Time::BEGIN, |lane| lane.watermark);
+                let last = lane.map_or(first, |lane| lane.last);
+                let idle = source.idle_after.map_or(Time::END, |silence| last.after(silence));
+                match watermark {
+                    Time::END => {}
+                    held if held <= known => holders = holders.max(Some(idle)),
+                    _ => others = others.max(Some(idle)),
+                }
+            }
+        }
+        holders.filter(|idle| *idle < Time::END && others > Some(*idle))
+    }
+
     /// The time of the first epoch to which any partition brought something.
     fn first(&self) -> Option<Time> {
         self.lanes.values().map(|lane| lane.first).min()

@@ -16,6 +16,7 @@ mod rows;
 mod seeds;
 mod steps;
 mod support;
+mod ticks;
 mod time;
 mod timers;
 mod verification;
