@@ -159,3 +159,20 @@ impl Reading {
         self.at = epoch + 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_in_a_closed_epoch_asks_for_no_other() {
+        let mut dues = Dues::default();
+        assert!(dues.set(0, Some(7)) && dues.set(1, Some(5)) && !dues.set(1, Some(5)));
+        assert_eq!(dues.next(0), Some(5));
+        assert_eq!(dues.next(6), Some(7), "epoch 5 is closed, and fires what was due then");
+        assert!(dues.set(1, Some(6)), "it sets the next");
+        assert_eq!(dues.next(6), Some(6));
+        assert!(dues.set(0, None) && !dues.set(0, None));
+        assert_eq!(dues.next(7), None);
+    }
+}

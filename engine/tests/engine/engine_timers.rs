@@ -390,7 +390,7 @@ impl Computation<u8, i64, Table<u8, u64>> for ByTurns {
             match timer.clock {
                 Clock::Engine => out.set_timer("turn", timer.time),
                 Clock::Event => {
-                    out.set_engine_timer("turn", timer.time.after(Duration::from_millis(10)))
+                    out.set_engine_timer("turn", timer.time.after(Duration::from_millis(10)));
                 }
             }
         }

@@ -102,8 +102,7 @@ fn until<T: Record>(
         };
         run_until(&workers(count), build, &drain).unwrap();
     });
-    let got = std::mem::take(&mut *of.got.lock().unwrap());
-    got
+    std::mem::take(&mut *of.got.lock().unwrap())
 }
 
 const FIRED: Table<u8, u64> = Table::new("fired");
