@@ -127,7 +127,7 @@ where
             let computations = uses.computations;
             let names = computations.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
             let names = names.join(" -> ");
-            let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names);
+            let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names, port);
             let trail = place.trail.clone();
             // What timers emit has its place among them, too.
             place.depth += usize::from(uses.timers);

@@ -19,6 +19,7 @@ mod rows;
 mod seeds;
 mod steps;
 mod support;
+mod ticks;
 mod time;
 mod timers;
 mod verification;
