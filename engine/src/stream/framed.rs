@@ -98,7 +98,7 @@ where
         F,
         impl Chain<Key = D::Key, In = C::Out, Out = (D::Key, FrameEvent<D::Out, M::Output>)>,
     > {
-        self.frames_of(name, move |value| FrameInput::Record { time: time(&value), value }, task)
+        self.frames_of(name, move |value| FrameInput::Item { time: time(&value), value }, task)
     }
 
     /// The same, of records that may ask for a frame to be tried again or removed, besides.

@@ -20,8 +20,11 @@ pub(crate) struct Alignment(Rc<RefCell<Known>>);
 struct Known {
     /// After which silence partitions of a source are idle, and how far ahead they may be; by index.
     sources: BTreeMap<usize, (Option<Duration>, Option<Duration>)>,
-    lanes: BTreeMap<(usize, usize), LaneTime>,
+    lanes: BTreeMap<Place, LaneTime>,
 }
+
+/// A source, by index, and a partition of it.
+type Place = (usize, usize);
 
 impl Alignment {
     /// A source with event times.
@@ -39,11 +42,20 @@ impl Alignment {
         self.0.borrow_mut().lanes.insert((source, partition), lane);
     }
 
-    /// Whether a partition, whose watermark is `own`, is to wait for others at that ingest time.
-    pub(crate) fn is_ahead(&self, source: usize, partition: usize, own: Time, now: Time) -> bool {
+    /// Whether a partition, whose watermark is `own`, is to wait for others at that ingest time. `here` is how
+    /// far those have come by now that this worker reads.
+    pub(crate) fn is_ahead(
+        &self,
+        place: Place,
+        own: Time,
+        now: Time,
+        here: impl Fn() -> BTreeMap<Place, LaneTime>,
+    ) -> bool {
         let known = self.0.borrow();
-        let Some((_, Some(within))) = known.sources.get(&source) else { return false };
-        let others = known.lanes.iter().filter(|(place, _)| **place != (source, partition));
+        let Some((_, Some(within))) = known.sources.get(&place.0) else { return false };
+        let here = here();
+        let elsewhere = known.lanes.iter().filter(|(place, _)| !here.contains_key(*place));
+        let others = elsewhere.chain(&here).filter(|(other, _)| **other != place);
         let holding = others.filter(|((source, _), lane)| {
             let idle_after = known.sources.get(source).and_then(|(idle_after, _)| *idle_after);
             let idle = idle_after.is_some_and(|silence| lane.last.after(silence) <= now);
@@ -63,18 +75,26 @@ mod tests {
         let at = Time::from_millis;
         let lane = |watermark, last| LaneTime { watermark, first: at(0), last };
         let alignment = Alignment::default();
+        let ahead = |place, own, now| alignment.is_ahead(place, own, now, BTreeMap::new);
         alignment.add(0, None, Some(Duration::from_millis(10)));
         alignment.add(1, Some(Duration::from_millis(100)), None);
-        assert!(!alignment.is_ahead(0, 0, at(50), at(0)), "alone");
+        assert!(!ahead((0, 0), at(50), at(0)), "alone");
         alignment.told(0, 0, lane(at(50), at(1)));
         alignment.told(1, 0, lane(Time::BEGIN, at(1)));
-        assert!(!alignment.is_ahead(0, 0, at(50), at(0)), "nothing is known of the other");
+        assert!(!ahead((0, 0), at(50), at(0)), "nothing is known of the other");
         alignment.told(1, 0, lane(at(40), at(1)));
-        assert!(!alignment.is_ahead(0, 0, at(50), at(2)));
-        assert!(alignment.is_ahead(0, 0, at(51), at(2)));
-        assert!(!alignment.is_ahead(1, 0, at(90), at(2)), "it was not told to wait");
-        assert!(!alignment.is_ahead(0, 0, at(51), at(101)), "the other is idle");
+        assert!(!ahead((0, 0), at(50), at(2)));
+        assert!(ahead((0, 0), at(51), at(2)));
+        assert!(!ahead((1, 0), at(90), at(2)), "it was not told to wait");
+        assert!(!ahead((0, 0), at(51), at(101)), "the other is idle");
         alignment.told(1, 0, lane(Time::END, at(1)));
-        assert!(!alignment.is_ahead(0, 0, at(51), at(2)), "the other has ended");
+        assert!(!ahead((0, 0), at(51), at(2)), "the other has ended");
+        alignment.told(1, 0, lane(at(40), at(1)));
+        let here = || BTreeMap::from([((1, 0), lane(at(60), at(1)))]);
+        assert!(ahead((0, 0), at(51), at(2)));
+        assert!(
+            !alignment.is_ahead((0, 0), at(51), at(2), here),
+            "the other has come further since"
+        );
     }
 }

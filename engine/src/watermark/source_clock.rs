@@ -57,6 +57,20 @@ impl SourceClock {
         known.max(lane.watermark).unwrap_or(Time::BEGIN)
     }
 
+    /// How far the partitions have come that were read here, at that ingest time.
+    fn lanes(&self, now: Time) -> Vec<(usize, LaneTime)> {
+        let lanes = self.lanes.borrow();
+        let read =
+            lanes.iter().enumerate().filter(|(_, lane)| lane.brought || lane.known.is_some());
+        let lanes = read.map(|(partition, lane)| {
+            let known =
+                lane.known.unwrap_or(LaneTime { watermark: Time::BEGIN, first: now, last: now });
+            let watermark = lane.watermark.map_or(known.watermark, |new| new.max(known.watermark));
+            (partition, LaneTime { watermark, ..known })
+        });
+        lanes.collect()
+    }
+
     /// A partition goes on from where an earlier run had come.
     pub(crate) fn restore(&self, partition: usize, known: LaneTime) {
         self.change(partition, |lane| lane.known = Some(known));
@@ -160,8 +174,15 @@ impl Board {
     /// Whether a partition is to wait for others, at that ingest time.
     pub(crate) fn is_ahead(&self, source: usize, partition: usize, now: Time) -> bool {
         let clocks = self.clocks.borrow();
-        let own = clocks.get(&source).map(|clock| clock.watermark(partition));
-        own.is_some_and(|own| self.alignment.is_ahead(source, partition, own, now))
+        let Some(clock) = clocks.get(&source) else { return false };
+        let here = || {
+            let lanes = clocks.iter().flat_map(|(source, clock)| {
+                let lanes = clock.lanes(now);
+                lanes.into_iter().map(|(partition, lane)| ((*source, partition), lane))
+            });
+            lanes.collect()
+        };
+        self.alignment.is_ahead((source, partition), clock.watermark(partition), now, here)
     }
 
     /// What is to be told of the epoch that was begun, to each of so many workers.

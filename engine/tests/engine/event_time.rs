@@ -253,7 +253,7 @@ fn a_source_that_runs_far_ahead_waits_for_the_others() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    const RECORDS: i64 = 20_000;
+    const RECORDS: i64 = 1_000_000;
     for count in [1, 2] {
         let fast: Vec<_> = (0..RECORDS).map(|ms| (None, ms)).collect();
         let fast = Memory { nature: Nature::Live, ..Memory::new(vec![fast]) };
@@ -292,7 +292,7 @@ fn a_source_that_runs_far_ahead_waits_for_the_others() {
         });
         // What was read at one go, and in the epochs under way, is over the drift.
         let stood = stood_at.load(Ordering::SeqCst);
-        assert!((500..15_000).contains(&stood), "{stood} with {count} workers");
+        assert!((500..900_000).contains(&stood), "{stood} with {count} workers");
         assert_eq!(read.load(Ordering::SeqCst), RECORDS as usize);
     }
 }

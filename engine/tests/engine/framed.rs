@@ -160,7 +160,7 @@ fn strict(app: &App) -> Result<()> {
         .frames_of(
             "strict",
             move |told| match told {
-                Told::Item(ms) => FrameInput::Record { time: at(ms), value: ms },
+                Told::Item(ms) => FrameInput::Item { time: at(ms), value: ms },
                 Told::Retry(ms) => FrameInput::Retry(at(ms)),
                 Told::Remove(ms) => FrameInput::Remove(at(ms)),
             },

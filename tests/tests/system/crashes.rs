@@ -20,7 +20,7 @@ const FAULTS_OF_A_LIFE: u64 = 100;
 /// Kills the program until the dose is over, and from its beginning when it has come to its end;
 /// lets the last one come to its end. `start` says how, and what must come to be,
 /// in a folder; `within` milliseconds after a checkpoint it dies.
-fn storm(
+pub(crate) fn storm(
     what: &str,
     dose: &mut Dose,
     layout: &[&str],

@@ -15,6 +15,7 @@ mod run;
 mod sockets;
 mod subscriber;
 mod support;
+mod windows;
 
 mod back_pressure;
 mod cluster_port;

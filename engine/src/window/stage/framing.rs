@@ -17,7 +17,7 @@ use crate::{Clock, Computation, Context, Key, MapTable, Record, Table, Time, Tim
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FrameInput<T> {
     /// A record.
-    Record {
+    Item {
         /// Its event time.
         time: Time,
         /// The record.
@@ -177,7 +177,7 @@ where
     ) {
         let input = (self.input)(record);
         self.turn(key, rows, out, |task, kept, turn| match input {
-            FrameInput::Record { time, value } => task.on_record(kept, time, value, turn),
+            FrameInput::Item { time, value } => task.on_record(kept, time, value, turn),
             FrameInput::Retry(start) => drop(task.retry(kept, start, turn.now)),
             FrameInput::Remove(start) => drop(task.remove(kept, start, turn.now)),
         });
