@@ -124,6 +124,9 @@ impl<K: Key> Timers<K> {
             });
             index
         });
+        if !round.goes_on() {
+            self.again = 0;
+        }
         let due = match round.until.as_nanos().checked_add(1) {
             // It begins where the last one ended: only what is set in it is due.
             _ if round.goes_on() => BTreeMap::new(),

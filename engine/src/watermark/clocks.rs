@@ -170,7 +170,9 @@ impl Clocks {
                 shown.set(u64::try_from(until.as_nanos() / 1_000_000).unwrap_or(0));
             }
             let now = self.now;
-            (until > Time::BEGIN && from < Time::END).then_some(Round { now, from, until })
+            // Where event time has ended and records still come, all that was set since is due.
+            let from = if from == Time::END { Time::BEGIN } else { from };
+            (until > Time::BEGIN).then_some(Round { now, from, until })
         });
         Some(rounds.collect())
     }

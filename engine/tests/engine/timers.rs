@@ -8,7 +8,7 @@ use std::time::Duration;
 use anabranch::prelude::*;
 use anabranch::sink::Sink;
 use anabranch::source::Nature;
-use anabranch::{Context, TestDriver, Timer, Watermarks, run, sink, source};
+use anabranch::{Clock, Context, TestDriver, Timer, Watermarks, run, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
 use crate::support::{Lines, Memory, Sequence, bounded, workers};
@@ -242,6 +242,50 @@ fn a_timer_that_sets_itself_for_its_own_time_waits_for_the_next_epoch() {
         driver.run().unwrap();
     }
     assert_eq!(driver.outputs::<i64>("fired"), [1, 1, 200, 1, 200, 300]);
+}
+
+/// Sets a timer of event time when one of engine time is due.
+struct Handed;
+
+impl Computation<u8, i64, ()> for Handed {
+    type Output = i64;
+    const TIMERS: bool = true;
+    const ENGINE_TIMERS: bool = true;
+
+    fn apply(&mut self, _: &u8, ms: i64, (): (), out: &mut Context<'_, i64>) {
+        out.set_engine_timer(ms.to_string(), out.now().after(Duration::from_millis(1)));
+    }
+
+    fn on_timer(&mut self, _: &u8, timer: Timer<'_>, (): (), out: &mut Context<'_, i64>) {
+        match timer.clock {
+            Clock::Engine => out.set_timer(timer.name, timer.time),
+            Clock::Event => out.emit(timer.name.parse().unwrap()),
+        }
+    }
+}
+
+#[test]
+fn what_is_set_after_the_end_of_event_time_is_fired_though_other_records_come() {
+    let lines = Lines::default();
+    let of = lines.clone();
+    let handed = move |app: &App| {
+        let at = |ms: i64| (Time::from_millis(ms), ms);
+        let timed = app.source("timed", source::memory(vec![vec![at(0)]].into()));
+        let timed = timed.event_time(Watermarks::monotonic(|ms| Time::from_millis(*ms)));
+        let others = source::memory(vec![(1..5_000).map(at).collect()].into());
+        timed
+            .merge(app.source("others", others))
+            .key_by(|ms| (ms % 7) as u8)
+            .computation("handed", (), Handed)
+            .sink("fired", of.sink());
+        Ok(())
+    };
+    run(&workers(2), handed).unwrap();
+    let lines = lines.take();
+    let mut fired: Vec<i64> =
+        lines.lines().map(|line| line.split_once(' ').unwrap().1.parse().unwrap()).collect();
+    fired.sort_unstable();
+    assert_eq!(fired, (0..5_000).collect::<Vec<_>>());
 }
 
 #[test]
