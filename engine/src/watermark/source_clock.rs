@@ -66,7 +66,8 @@ impl SourceClock {
             let known =
                 lane.known.unwrap_or(LaneTime { watermark: Time::BEGIN, first: now, last: now });
             let watermark = lane.watermark.map_or(known.watermark, |new| new.max(known.watermark));
-            (partition, LaneTime { watermark, ..known })
+            let last = if lane.brought { now } else { known.last };
+            (partition, LaneTime { watermark, last, ..known })
         });
         lanes.collect()
     }
