@@ -170,8 +170,8 @@ pub use crate::program::{main, replay, run, run_until, verify};
 pub use crate::record::Record;
 pub use crate::side_output::SideOutput;
 pub use crate::state::{
-    AnyTable, Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse,
-    Tables, Value,
+    AnyTable, Entries, Expiring, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table,
+    TableUse, Tables, Value,
 };
 pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};

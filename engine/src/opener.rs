@@ -118,7 +118,6 @@ impl Opener {
         let mut kept = Kept::default();
         let event_times = self.event_times();
         reading.board = plan.board.clone();
-        reading.board.tells_all.set(plan.engine_timers);
         for (index, (source, partition)) in inputs.lanes().enumerate() {
             let Some(planned) = plan.sources.get(source) else { continue };
             if plan.placement.source_worker(source, partition) != plan.placement.this_worker() {

@@ -202,7 +202,7 @@ impl Path {
 /// The name of a record to the outside: `<source>-<partition>-<offset>`, then `.<place>` for each
 /// place other than the first. What a timer emits is called `timer-<time>-<number>` instead: by the
 /// time of the epoch after which it was due, and its place among what was due then; of engine time
-/// `engine-timer-<time>-<number>`, by when it was due, and the partition of its key.
+/// `engine-timer-<time>-<number>`, by when it was due, and where its key and its pipeline are.
 ///
 /// It is stable over replays and worker counts, so a receiver can drop repeats by it.
 #[derive(Clone, Copy)]

@@ -13,6 +13,7 @@ use crate::ingest::AnySource;
 use crate::metrics::Counters;
 use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
 use crate::state::{Port, Stores, TableUse};
+use crate::timer::Alarms;
 use crate::watermark::{Board, PortClock, SourceClock};
 use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
 
@@ -97,6 +98,8 @@ pub(crate) struct Plan {
     pub(crate) board: Board,
     /// Whether a computation sets timers that are due by engine time.
     pub(crate) engine_timers: bool,
+    /// Live, if something can be due by engine time: when it is.
+    pub(crate) alarms: Option<Alarms>,
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
     pub(crate) dead_letters_named: bool,
     pub(crate) nodes: Vec<Node>,
@@ -119,6 +122,7 @@ impl Plan {
             stores: Stores::default(),
             board: Board::default(),
             engine_timers: false,
+            alarms: None,
             dead_letters: Hub::new(),
             dead_letters_named: false,
             nodes: Vec::new(),
@@ -303,6 +307,14 @@ impl Plan {
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
+    }
+
+    /// Prepares what depends on whether all input is `recorded`: time passes by itself only if not.
+    pub(crate) fn prepare_time(&mut self, recorded: bool) {
+        let idles = self.sources.iter().any(|source| matches!(source.event_time, Some(Some(_))));
+        let ticks = !recorded && (self.engine_timers || idles);
+        self.alarms = ticks.then(Alarms::default);
+        self.board.tells_all.set(self.engine_timers || ticks);
     }
 
     /// Whether a source brings its own times.

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use super::{Computation, Context, Surroundings};
 use crate::pipeline::Chain;
-use crate::state::Tables;
+use crate::state::{Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
 use crate::{Clock, Key, Origin, Time, Timer};
 
@@ -49,13 +49,16 @@ where
         let Self { bound, computation, surroundings, outputs, requests, .. } = self;
         {
             let mut guard = S::lock(bound);
+            let (now, watermark) = (origin.time(), surroundings.watermark.get());
+            S::enter(&mut guard, key, &mut Touch { now, watermark, requests });
             let rows = S::rows(&mut guard, key);
             let sequences = Cell::new(0);
             let mut context = Context { origin, nth, sequences, outputs, requests, surroundings };
             call(computation, rows, &mut context);
+            S::leave(&mut guard, key, &mut Touch { now, watermark, requests });
             S::settle(&mut guard, key);
         }
-        if (P::TIMERS || P::ENGINE_TIMERS) && !requests.is_empty() {
+        if (P::TIMERS || P::ENGINE_TIMERS || S::EXPIRES) && !requests.is_empty() {
             self.take_requests(key, Asking { now: origin.time(), by_timer });
         }
     }
@@ -70,6 +73,16 @@ where
                 _ => {}
             }
         }
+    }
+
+    /// Whether the timer is that of a row whose time may be up; if so, it is seen to.
+    fn wake(&mut self, origin: Origin, key: &C::Key, timer: Timer<'_>) -> bool {
+        let Self { bound, surroundings, requests, .. } = self;
+        let (now, watermark) = (origin.time(), surroundings.watermark.get());
+        let mut touch = Touch { now, watermark, requests };
+        let woken = S::wake(&mut S::lock(bound), key, timer, &mut touch);
+        self.take_requests(key, Asking { now, by_timer: true });
+        woken
     }
 
     fn due(&self, clock: Clock) -> Option<&DueKey> {
@@ -97,7 +110,7 @@ where
     type In = C::In;
     type Out = P::Output;
     const FANS_OUT: bool = true;
-    const ENGINE_TIMERS: bool = C::ENGINE_TIMERS || P::ENGINE_TIMERS;
+    const ENGINE_TIMERS: bool = C::ENGINE_TIMERS || P::ENGINE_TIMERS || S::EXPIRES;
 
     #[inline(always)]
     fn feed(
@@ -144,6 +157,9 @@ where
         if own {
             let Some((due, key)) = then.pop(clock) else { return };
             let timer = Timer { name: &due.name, time: due.time, clock };
+            if S::EXPIRES && then.wake(origin, &key, timer) {
+                return;
+            }
             then.call(origin, 0, true, &key, |computation, rows, out| {
                 computation.on_timer(&key, timer, rows, out);
             });

@@ -13,15 +13,16 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
 use super::topology::{Operator, Topology};
-use crate::Order;
 use crate::fault::Fault;
 use crate::metrics::Counter;
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
 use crate::plan::Plan;
 use crate::state::{Port, apply_in_time, apply_open, apply_rest, fire_due};
+use crate::timer::DueKey;
 use crate::trace::TableTrace;
 use crate::watermark::{Clocks, Note, PortTime};
+use crate::{Clock, Order, Time};
 
 /// The watermarks of the pipelines that end in a group, and its engine time; none if no source of them has
 /// event times, and nothing is due by engine time.
@@ -89,6 +90,7 @@ pub(super) fn group<'s>(
         ports.push(port.port);
     }
     let computations = computations.join(" or ");
+    let alarms = plan.alarms.clone();
     let has_engine_timers = ports.iter().any(|port| port.has_engine_timers());
     let at_once = plan.order == Order::Arrival;
     let count = 1 + outputs.outputs.len();
@@ -99,7 +101,8 @@ pub(super) fn group<'s>(
         let (mut held, mut marked) = (Held::default(), Marked::default());
         let mut begun = false;
         move |frontiers| {
-            if !std::mem::replace(&mut begun, true)
+            let mut changed = !std::mem::replace(&mut begun, true);
+            if changed
                 && let Some((_, clocks)) = &clocks
                 && let Err(panic) = fault.guard(|| begin(&mut ports, clocks))
             {
@@ -145,6 +148,7 @@ pub(super) fn group<'s>(
                     );
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
+                changed = true;
                 if let Err(panic) = applied {
                     let set_aside = |aside| match &checkpoints {
                         Some((_, snapshots)) => snapshots.borrow().set_aside(&aside),
@@ -161,6 +165,9 @@ pub(super) fn group<'s>(
                 if let Some(capabilities) = held.epochs.remove(&epoch) {
                     outputs.ship(&capabilities, 1);
                 }
+            }
+            if changed && let (Some(alarms), Some((_, clocks))) = (&alarms, &clocks) {
+                alarms.set(index, next_alarm(&ports, clocks));
             }
         }
     });
@@ -193,4 +200,10 @@ fn apply(
     if passing.ended {
         apply_rest(ports);
     }
+}
+
+/// When there is something to do next though nothing may come.
+fn next_alarm(ports: &[Box<dyn Port>], clocks: &Clocks) -> Option<Time> {
+    let timers = ports.iter().filter_map(|port| port.next_due(Clock::Engine));
+    timers.map(DueKey::moment).chain(clocks.next_idle()).min()
 }

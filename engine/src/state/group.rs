@@ -65,6 +65,7 @@ impl<D: Chain, F> ChainPort<D, F> {
         hub: Rc<Hub<D::Out>>,
         sides: Rc<Sides>,
         computations: String,
+        port: usize,
     ) -> Self {
         Self {
             chain,
@@ -74,7 +75,7 @@ impl<D: Chain, F> ChainPort<D, F> {
             waiting: BTreeMap::new(),
             open: Merge::default(),
             outputs: Vec::new(),
-            rounds: Rounds::default(),
+            rounds: Rounds::new(port),
             current: None,
             computations,
         }

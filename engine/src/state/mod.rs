@@ -2,6 +2,7 @@
 //! them.
 
 mod engine_time;
+mod expiring;
 mod form;
 mod group;
 mod map_row;
@@ -18,6 +19,7 @@ mod tables;
 mod tests;
 
 pub(crate) use engine_time::{apply_in_time, apply_rest};
+pub use expiring::Expiring;
 pub(crate) use group::{ChainPort, Port, apply_open, fire_due};
 pub use map_row::{Entries, MapRow};
 pub(crate) use map_store::{LockedMap, MapStore};
@@ -26,8 +28,10 @@ pub(crate) use restore::Fate;
 pub use row::{ReadRow, Row};
 pub(crate) use snapshot::Snapshot;
 pub use stores::Stores;
+pub(crate) use table::hidden_name;
 pub use table::{MapTable, Read, Table, TableUse};
 pub use tables::Tables;
+pub(crate) use tables::Touch;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

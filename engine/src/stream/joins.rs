@@ -4,8 +4,9 @@
 //! inputs', and its records have one order.
 
 use super::keyed::{Keyed, ToBeKeyed};
-use super::{Drawing, Shared, Stream, hidden_name};
+use super::{Drawing, Shared, Stream};
 use crate::pipeline::{Chain, Identity};
+use crate::state::hidden_name;
 use crate::window::WindowAssigner;
 use crate::window::join::{CoGroup, Group, Joined, Side};
 use crate::window::{GroupRow, Grouped, JoinedStreams, Joining};

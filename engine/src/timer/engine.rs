@@ -66,7 +66,7 @@ impl<K: Key> EngineTimers<K> {
                 let known = with_row(&self.store, key, |row| row.insert(name.clone(), (time, due)));
                 let entered = self.due_key(key, name.clone(), (time, due));
                 if let Some(index) = &mut self.index {
-                    index.insert(entered.clone(), key.clone());
+                    index.insert(entered, key.clone());
                 }
                 // The same one again.
                 known.filter(|known| *known != (time, due))

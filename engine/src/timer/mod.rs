@@ -9,12 +9,14 @@
 //! too, but between records: after those of their time and before later ones, wherever epochs are cut.
 //! None is looked at that is not due.
 
+mod alarms;
 mod engine;
 mod index;
 mod round;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::alarms::Alarms;
 pub(crate) use self::engine::EngineTimers;
 pub(crate) use self::index::Timers;
 pub(crate) use self::round::{DueKey, Round, Rounds, engine_name, is_timed, name};

@@ -13,6 +13,7 @@ const SOURCE: usize = LANES_MAX - 1;
 /// and before a round of that logical time, which begins when engine time has passed.
 const ENGINE_SOURCE: usize = LANES_MAX - 2;
 const PARTITION_BITS: u32 = 24;
+const PORT_BITS: u32 = 16;
 /// The significant bits of a distance in time.
 const MANTISSA_BITS: u32 = 22;
 
@@ -72,7 +73,7 @@ pub(crate) fn is_timed(origin: Origin) -> bool {
 }
 
 /// What the outside calls what timers of engine time emitted, before its places: when they were due, and
-/// in which partition of the state. None of others.
+/// in which partition of which pipeline. None of others.
 pub(crate) fn engine_name(origin: Origin) -> Option<(i64, u64)> {
     (origin.source() == ENGINE_SOURCE).then(|| name(origin))
 }
@@ -104,16 +105,21 @@ impl DueKey {
 }
 
 /// The origins of the timers of one port.
-#[derive(Default)]
 pub(crate) struct Rounds {
+    /// Its index, by which engine timers of one key and moment are told apart whose outputs meet.
+    port: usize,
     round: Option<Round>,
     /// Where a timer was last fired, and how many there.
     last: Option<((Clock, i64, u32), u32)>,
 }
 
 impl Rounds {
+    pub(crate) fn new(port: usize) -> Self {
+        Self { port, round: None, last: None }
+    }
+
     pub(crate) fn begin(&mut self, round: Round) {
-        *self = Self { round: Some(round), last: None };
+        (self.round, self.last) = (Some(round), None);
     }
 
     /// The origin of the timer that is fired next. By engine time no moment is begun twice, so that a
@@ -128,7 +134,8 @@ impl Rounds {
         let origin = match clock {
             Clock::Event => self.round?.origin(due.place, due.partition),
             Clock::Engine => {
-                Origin::of_timers(due.moment(), ENGINE_SOURCE, u64::from(due.partition))
+                let place = u64::from(due.partition) << PORT_BITS | self.port as u64;
+                Origin::of_timers(due.moment(), ENGINE_SOURCE, place)
             }
         };
         Some(origin.child(count))

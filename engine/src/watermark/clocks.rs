@@ -169,6 +169,34 @@ impl Clocks {
         Some(rounds.collect())
     }
 
+    /// When the next partition is idle that holds a watermark back, if it brings nothing until then.
+    pub(crate) fn next_idle(&self) -> Option<Time> {
+        let first = self.first()?;
+        self.ports.iter().filter_map(|port| self.next_idle_of(&port.clock, first)).min()
+    }
+
+    /// The same of one pipeline: when all are idle whose watermarks are not beyond that of the pipeline.
+    /// That matters if another one then is not.
+    fn next_idle_of(&self, clock: &PortClock, first: Time) -> Option<Time> {
+        let known = clock.watermark.get();
+        let (mut holders, mut others) = (None, None);
+        for (index, source) in clock.sources.iter().filter_map(|i| Some((i, self.sources.get(i)?)))
+        {
+            for partition in (0..).take(source.partitions) {
+                let lane = self.lanes.get(&(*index, partition));
+                let watermark = lane.map_or(Time::BEGIN, |lane| lane.watermark);
+                let last = lane.map_or(first, |lane| lane.last);
+                let idle = source.idle_after.map_or(Time::END, |silence| last.after(silence));
+                match watermark {
+                    Time::END => {}
+                    held if held <= known => holders = holders.max(Some(idle)),
+                    _ => others = others.max(Some(idle)),
+                }
+            }
+        }
+        holders.filter(|idle| *idle < Time::END && others > Some(*idle))
+    }
+
     /// The time of the first epoch to which any partition brought something.
     fn first(&self) -> Option<Time> {
         self.lanes.values().map(|lane| lane.first).min()
@@ -195,5 +223,55 @@ impl Clocks {
             }
         }
         least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const AT: fn(i64) -> Time = Time::from_nanos;
+
+    /// Two sources of two partitions each, by what is known of the partitions.
+    fn clocks(idle_after: [Option<u64>; 2], lanes: &[Option<(i64, i64)>]) -> Clocks {
+        let source = |index: usize| SourceTimes {
+            name: index.to_string(),
+            partitions: 2,
+            idle_after: idle_after[index].map(Duration::from_nanos),
+        };
+        let clock = PortClock::new(Rc::new(BTreeSet::from([0, 1])));
+        let port = PortTime { name: "port".into(), clock, shown: Counter::default() };
+        let sources = BTreeMap::from([0, 1].map(|index| (index, source(index))));
+        let mut clocks = Clocks::new(vec![port], sources, &EventTimes::default());
+        for (place, lane) in lanes.iter().enumerate() {
+            if let Some((watermark, last)) = lane {
+                let watermark = if *watermark == 9 { Time::END } else { AT(*watermark) };
+                let known = LaneTime { watermark, first: AT(0), last: AT(*last) };
+                clocks.lanes.insert((place / 2, (place % 2) as u16), known);
+            }
+        }
+        clocks
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_idle_partition_is_the_first_that_moves_a_watermark(
+            idle_after in any::<[Option<u8>; 2]>(),
+            lanes in proptest::collection::vec(proptest::option::weighted(0.9, (0..10_i64, 0..20_i64)), 4),
+        ) {
+            let idle_after = idle_after.map(|it| it.map(|it| u64::from(it % 40) + 1));
+            let clocks = clocks(idle_after, &lanes);
+            let now = 20;
+            let of = BTreeSet::from([0, 1]);
+            let at = |time: i64| clocks.watermark(&of, AT(0), AT(time)).unwrap_or(Time::BEGIN);
+            clocks.ports[0].clock.watermark.set(at(now));
+            let moves = (now + 1..100).find(|time| at(*time) > at(now)).map(AT);
+            let found = clocks.next_idle().filter(|at| *at > AT(now));
+            if clocks.first().is_some() {
+                prop_assert_eq!(found, moves);
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Watermarks<()> {
 
 impl<F> Watermarks<F> {
     /// A partition that brought nothing for so long, in ingest time, holds no watermark back until it
-    /// brings something again. Without it a partition that is silent, or has yet to bring its first
+    /// brings something again; of live input also if all others are silent too. Without it a partition that is silent, or has yet to bring its first
     /// record, holds the watermark for ever.
     pub fn idle_after(self, silence: Duration) -> Self {
         Self { idle_after: Some(silence), ..self }

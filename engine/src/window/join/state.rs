@@ -77,6 +77,23 @@ impl<K: Ord, V> Ordered<K, V> for BTreeMap<K, V> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored<V>(Option<V>);
 
+impl<V> Stored<V> {
+    /// An entry.
+    pub fn new(value: V) -> Self {
+        Self(Some(value))
+    }
+
+    /// What it is, which an entry that is there always has.
+    pub fn get(&self) -> Option<&V> {
+        self.0.as_ref()
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self) -> Option<&mut V> {
+        self.0.as_mut()
+    }
+}
+
 impl<V> Default for Stored<V> {
     fn default() -> Self {
         Self(None)

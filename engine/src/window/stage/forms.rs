@@ -43,6 +43,12 @@ pub trait Windowing<T>: 'static {
         false
     }
 
+    /// How many records a record stands for.
+    #[doc(hidden)]
+    fn weight(&self, _: &T) -> u64 {
+        1
+    }
+
     /// A record of a key.
     #[doc(hidden)]
     fn on_record(
@@ -85,6 +91,10 @@ where
         Self::check(self)
     }
 
+    fn weight(&self, record: &T) -> u64 {
+        self.aggregate().weight(record)
+    }
+
     fn on_record(
         &mut self,
         (time, record): (Time, &T),
@@ -120,6 +130,10 @@ impl<T: 'static, A: Aggregate<T>> Windowing<T> for Sliding<T, A> {
 
     fn check(&self) -> Result<()> {
         Self::check(self)
+    }
+
+    fn weight(&self, record: &T) -> u64 {
+        self.aggregate().weight(record)
     }
 
     fn on_record(

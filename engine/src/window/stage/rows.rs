@@ -20,11 +20,11 @@ pub trait Name: SubKey + Copy {
 }
 
 /// Times, in their order, as hexadecimal digits.
-fn digits(time: Time) -> String {
+pub(super) fn digits(time: Time) -> String {
     format!("{:016x}", time.as_nanos() as u64 ^ 1 << 63)
 }
 
-fn of_digits(digits: &str) -> Option<Time> {
+pub(super) fn of_digits(digits: &str) -> Option<Time> {
     let bits = u64::from_str_radix(digits, 16).ok()?;
     Some(Time::from_nanos((bits ^ 1 << 63) as i64))
 }
