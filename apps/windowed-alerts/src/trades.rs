@@ -54,17 +54,17 @@ fn decode(options: &Options, frame: Frame<'_>, out: &mut Decoded<'_, Trade>) -> 
 fn made() -> Vec<(Time, Trade)> {
     let options = MarketOptions {
         seed: 7,
-        count: Some(2_400),
+        count: Some(120_000),
         keys: 2,
-        rate: 20,
+        rate: 1_000,
         ..MarketOptions::default()
     };
     let mut trades = Vec::new();
     for (n, trade) in (0_u64..).zip(Market::new(options).trades()) {
         // A prime moves each trade by another part of the two seconds that the program waits for.
         let delay = match n {
-            _ if n % 800 == 700 => 25_000,
-            _ if n % 60 == 59 => 6_000,
+            _ if n % 25_000 == 20_000 => 25_000,
+            _ if n % 9_000 == 8_000 => 6_000,
             _ => n * 7_919 % 2_000,
         };
         let (product, size, time) = (trade.product.to_string(), trade.size.into(), trade.time);
