@@ -5,6 +5,7 @@ pub mod durability;
 pub mod forms;
 pub mod latency;
 pub mod report;
+pub mod windows;
 
 /// The allocator that the programs use, so that all forms are measured with it.
 #[global_allocator]

@@ -91,7 +91,7 @@
 //! |---|---|
 //! | draw an application | [`App`], [`Stream`], [`Keyed`], [`Computation`], [`Context`], [`SideOutput`] |
 //! | keep state | [`Table`], [`MapTable`], [`Row`], [`MapRow`], [`ReadRow`], [`Key`], [`Value`] |
-//! | make one value of many | [`aggregate`] |
+//! | make one value of many | [`aggregate`], [`window`]: windows, rolling values, joins, time frames |
 //! | bring records in and out | [`source`], [`sink`], [`DeadLetter`], [`Time`], [`Origin`], [`RecordId`] |
 //! | start it | [`main`], [`run`], [`run_until`], [`Drain`], [`config`] |
 //! | test it | [`TestDriver`] |
@@ -152,7 +152,6 @@ mod time;
 mod timer;
 mod trace;
 mod watermark;
-#[doc(hidden)]
 pub mod window;
 mod worker;
 

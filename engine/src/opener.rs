@@ -151,8 +151,9 @@ impl Opener {
             let feed = self.harness.as_ref().map(|h| h.feed(&planned.name, waker.clone()));
             let lane = planned.source.open(lane, feed)?;
             let name = format!("partition {partition} of source `{}`", planned.name);
-            let source = planned.name.clone();
-            reading.add(OwnLane { lane, index, name, source, partition: number, ended: false });
+            let (of, source) = (source, planned.name.clone());
+            let (partition, held, ended) = (number, false, false);
+            reading.add(OwnLane { lane, index, name, of, source, partition, held, ended });
         }
         let Some(durable) = &self.durable else { return Ok(()) };
         let woken = waker.clone();

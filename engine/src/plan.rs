@@ -171,6 +171,7 @@ impl Plan {
         &mut self,
         index: usize,
         idle_after: Option<Duration>,
+        within: Option<Duration>,
     ) -> Rc<SourceClock> {
         let clock = Rc::new(SourceClock::default());
         let Some(source) = self.sources.get_mut(index) else { return clock };
@@ -182,6 +183,7 @@ impl Plan {
             );
             self.mistake(twice);
         }
+        self.board.alignment.add(index, idle_after, within);
         self.board.clocks.borrow_mut().insert(index, Rc::clone(&clock));
         clock
     }

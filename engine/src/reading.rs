@@ -38,8 +38,12 @@ pub(crate) struct OwnLane {
     /// Its index among the partitions of all sources.
     pub(crate) index: usize,
     pub(crate) name: String,
+    /// The index of its source.
+    pub(crate) of: usize,
     pub(crate) source: String,
     pub(crate) partition: u32,
+    /// It waits for others, as it is far ahead of them.
+    pub(crate) held: bool,
     pub(crate) ended: bool,
 }
 
@@ -251,6 +255,7 @@ impl Reading {
             self.stalled = false;
             self.activate();
         }
+        self.resume_held();
     }
 
     /// Tells how many dead letters were not logged; gives whether some are still to be told of, in

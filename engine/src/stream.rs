@@ -200,13 +200,13 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
         self,
         watermarks: Watermarks<impl Fn(&C::Out) -> Option<Time> + 'static>,
     ) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
-        let Watermarks { after, idle_after } = watermarks;
+        let Watermarks { after, idle_after, within } = watermarks;
         let Drawing { mut place, hub, chain, .. } = self.take();
         place.step("event_time");
         let clock = match place.source {
             Some(source) => {
                 place.clocks = Rc::new(BTreeSet::from([source]));
-                place.plan.borrow_mut().add_clock(source, idle_after)
+                place.plan.borrow_mut().add_clock(source, idle_after, within)
             }
             None => {
                 place.plan.borrow_mut().mistake(format!(

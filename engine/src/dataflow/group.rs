@@ -44,8 +44,10 @@ pub(super) fn clocks(
     });
     let ports: Vec<_> = ports.collect();
     let timed = ports.iter().any(|port| !port.clock.sources.is_empty());
-    (timed || plan.engine_timers)
-        .then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
+    (timed || plan.engine_timers).then(|| {
+        let alignment = plan.board.alignment.clone();
+        Clocks::new(ports, opener.source_times(plan), &opener.event_times(), alignment)
+    })
 }
 
 /// What a group does beside applying records.

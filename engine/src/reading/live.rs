@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Mode, Reading, now, time};
+use super::{Mode, OwnLane, Reading, now, time};
 use crate::epoch::Signal;
 use crate::ingest::Volume;
 use crate::keeper::Keeper;
 use crate::source::Progress;
-use crate::watermark::Moment;
+use crate::watermark::{Board, Moment};
 use crate::{Result, Time, clock};
 
 /// How long a worker waits at most for a time to come: meanwhile its clock may have been set.
@@ -106,6 +106,10 @@ impl Reading {
         let mut more = false;
         let mut total = Volume::default();
         for (index, own) in self.lanes.iter_mut().enumerate().filter(|(_, own)| !own.ended) {
+            own.held = is_ahead(&self.board, own, time);
+            if own.held {
+                continue;
+            }
             self.current = Some(index);
             let (progress, volume) = own.lane.read(time)?;
             total.records += volume.records;
@@ -114,6 +118,18 @@ impl Reading {
             own.ended = progress == Progress::End;
         }
         Ok((more, total))
+    }
+
+    /// Reads on if a partition waited for others and is not far ahead any more.
+    pub(super) fn resume_held(&mut self) {
+        let held = self.lanes.iter().filter(|own| own.held && !own.ended);
+        let mut held = held.peekable();
+        if held.peek().is_some() {
+            let now = time(now());
+            if held.any(|own| !is_ahead(&self.board, own, now)) {
+                self.activate();
+            }
+        }
     }
 
     /// Something that waits on this worker is due at `at` next.
@@ -158,6 +174,11 @@ impl Reading {
         ship(epoch, epoch + 1);
         self.at = epoch + 1;
     }
+}
+
+/// Whether a partition is to wait for others at that ingest time.
+fn is_ahead(board: &Board, own: &OwnLane, time: Time) -> bool {
+    board.is_ahead(own.of, own.partition as usize, time)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{EventTimes, LaneTime, Moment, Note};
+use super::{Alignment, EventTimes, LaneTime, Moment, Note};
 use crate::Time;
 use crate::metrics::Counter;
 use crate::timer::Round;
@@ -58,6 +58,7 @@ pub(crate) struct Clocks {
     passed: Time,
     /// All input has ended.
     ended: bool,
+    alignment: Alignment,
 }
 
 /// How far engine time comes with an epoch.
@@ -75,11 +76,15 @@ impl Clocks {
         ports: Vec<PortTime>,
         sources: BTreeMap<usize, SourceTimes>,
         known: &EventTimes,
+        alignment: Alignment,
     ) -> Self {
         let mut lanes = BTreeMap::new();
         for (index, source) in &sources {
             let known = known.sources.get(&source.name).into_iter().flatten();
             lanes.extend(known.map(|(partition, lane)| ((*index, *partition), *lane)));
+        }
+        for ((index, partition), lane) in &lanes {
+            alignment.told(*index, usize::from(*partition), *lane);
         }
         for port in &ports {
             // That of the others is known when nothing follows, which this run may see otherwise.
@@ -89,7 +94,7 @@ impl Clocks {
         }
         let waiting = BTreeMap::new();
         let (now, passed) = (known.now, known.passed);
-        Self { sources, lanes, waiting, ports, now, passed, ended: false }
+        Self { sources, lanes, waiting, ports, now, passed, ended: false, alignment }
     }
 
     /// What was due then or before was fired.
@@ -146,6 +151,7 @@ impl Clocks {
         self.now = self.next_now(moment.time);
         for (source, partition, lane) in notes.into_iter().flat_map(|note| note.lanes) {
             self.lanes.insert((source.into(), partition), lane);
+            self.alignment.told(source.into(), partition.into(), lane);
         }
         let first = self.first().unwrap_or(moment.time);
         let rounds = self.ports.iter().map(|PortTime { clock, shown, .. }| {
@@ -244,7 +250,8 @@ mod tests {
         let clock = PortClock::new(Rc::new(BTreeSet::from([0, 1])));
         let port = PortTime { name: "port".into(), clock, shown: Counter::default() };
         let sources = BTreeMap::from([0, 1].map(|index| (index, source(index))));
-        let mut clocks = Clocks::new(vec![port], sources, &EventTimes::default());
+        let mut clocks =
+            Clocks::new(vec![port], sources, &EventTimes::default(), Alignment::default());
         for (place, lane) in lanes.iter().enumerate() {
             if let Some((watermark, last)) = lane {
                 let watermark = if *watermark == 9 { Time::END } else { AT(*watermark) };

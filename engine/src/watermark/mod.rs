@@ -9,6 +9,7 @@
 //! Invariant: a watermark never goes back, and is a function of the records before it: it changes
 //! between epochs only, at the same ones on any number of workers, also before and after a restart.
 
+mod alignment;
 mod clocks;
 mod source_clock;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::alignment::Alignment;
 pub(crate) use self::clocks::{Clocks, Passing, PortClock, PortTime, SourceTimes};
 pub(crate) use self::source_clock::{Board, Moment, Note, SourceClock, Timed};
 use crate::Time;
@@ -40,6 +42,7 @@ pub struct Watermarks<F> {
     /// What the watermark is after a record, if the record says.
     pub(crate) after: F,
     pub(crate) idle_after: Option<Duration>,
+    pub(crate) within: Option<Duration>,
 }
 
 impl Watermarks<()> {
@@ -57,14 +60,14 @@ impl Watermarks<()> {
         time: impl Fn(&T) -> Time + 'static,
     ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
         let after = move |record: &T| Some(time(record).before(disorder));
-        Watermarks { after, idle_after: None }
+        Watermarks { after, idle_after: None, within: None }
     }
 
     /// Some records say what the watermark is, as markers do that a sender puts between others.
     pub fn marked<T>(
         watermark: impl Fn(&T) -> Option<Time> + 'static,
     ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
-        Watermarks { after: watermark, idle_after: None }
+        Watermarks { after: watermark, idle_after: None, within: None }
     }
 }
 
@@ -74,6 +77,14 @@ impl<F> Watermarks<F> {
     /// record, holds the watermark for ever.
     pub fn idle_after(self, silence: Duration) -> Self {
         Self { idle_after: Some(silence), ..self }
+    }
+
+    /// While the watermark of a partition of this source is more than `drift` ahead of that of some other
+    /// partition (of any source that has event times, is not idle and has brought something), it is not
+    /// read on: so what windows and joins must keep until the others come is bounded. Live input waits
+    /// where it comes from; recorded input is read in the order of its ingest times anyway.
+    pub fn aligned_within(self, drift: Duration) -> Self {
+        Self { within: Some(drift), ..self }
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::LaneTime;
+use super::{Alignment, LaneTime};
 use crate::pipeline::{Chain, timers_of_chain};
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
@@ -47,6 +47,14 @@ impl SourceClock {
                 lane.watermark = Some(Time::END);
             }
         });
+    }
+
+    /// How far a partition has come with all that was handed on.
+    fn watermark(&self, partition: usize) -> Time {
+        let lanes = self.lanes.borrow();
+        let Some(lane) = lanes.get(partition) else { return Time::BEGIN };
+        let known = lane.known.map(|known| known.watermark);
+        known.max(lane.watermark).unwrap_or(Time::BEGIN)
     }
 
     /// A partition goes on from where an earlier run had come.
@@ -133,6 +141,7 @@ pub(crate) struct Board {
     /// Every epoch is to be told of, as something may be due by engine time; else those are to which a
     /// source with event times has brought something.
     pub(crate) tells_all: Rc<Cell<bool>>,
+    pub(crate) alignment: Alignment,
     /// Of the epoch that is being handed on.
     moment: Rc<Cell<Option<Moment>>>,
 }
@@ -146,6 +155,13 @@ impl Board {
     /// What is handed on now belongs to that epoch.
     pub(crate) fn begin(&self, moment: Moment) {
         self.moment.set(Some(moment));
+    }
+
+    /// Whether a partition is to wait for others, at that ingest time.
+    pub(crate) fn is_ahead(&self, source: usize, partition: usize, now: Time) -> bool {
+        let clocks = self.clocks.borrow();
+        let own = clocks.get(&source).map(|clock| clock.watermark(partition));
+        own.is_some_and(|own| self.alignment.is_ahead(source, partition, own, now))
     }
 
     /// What is to be told of the epoch that was begun, to each of so many workers.

@@ -1,13 +1,24 @@
-//! Windows: which of them a record belongs to, and what their values are made of.
+//! Windows of streams, and what else is made of records by their times.
+//!
+//! | of a stream | is made by | of |
+//! |---|---|---|
+//! | values of windows | [`Keyed::window`](crate::Keyed::window) | [`pane::Windows`], [`pane::Sliding`], [`pane::Counts`] |
+//! | the same, combined before they travel | [`ToBeKeyed::local_window`](crate::ToBeKeyed::local_window) | exact aggregates |
+//! | a value at each record | [`Keyed::rolling`](crate::Keyed::rolling) | [`Rolling`] |
+//! | records joined by time | [`ToBeKeyed::join`](crate::ToBeKeyed::join) | [`join::IntervalJoin`], [`join::WindowJoin`], [`join::AsOf`] |
+//! | groups of several inputs | [`Keyed::co_group`](crate::Keyed::co_group) | [`join::CoGroup`] |
+//! | intervals that stay | [`Keyed::frames`](crate::Keyed::frames) | [`frames`] |
+//! | tables whose rows expire | [`Table::expiring`](crate::Table::expiring) | [`ttl::Ttl`] |
 //!
 //! A [`WindowAssigner`] says to which windows a time belongs: [`tumbling`], [`sliding`], [`session`],
-//! [`global`], those of a [`calendar`], or your own. [`sessions`] says which windows become one. A
-//! [`Tree`] combines the records of any range of time, in order, at a cost that does not grow with the
-//! range; [`RollingTime`] and [`RollingCount`] are values at each record made of one. [`pane`] says when
-//! the values of windows are told, and what becomes of records that come late.
+//! [`global`], those of a [`calendar`], or your own; [`aggregate`](crate::aggregate) says what is made of
+//! their records; [`pane`] when it is told, and what becomes of records that come late. Time is *event time*
+//! throughout: what a function takes from a record; how far it has come is said by the
+//! [`Watermarks`](crate::Watermarks) of the sources.
 //!
-//! [`frames`] are intervals that stay: calculated once, kept, and asked about later. [`join`] joins
-//! records by their times; [`ttl`] says when a row has outlived its time.
+//! Beneath: [`sessions`] says which windows become one. A [`Tree`] combines the records of any range of
+//! time, in order, at a cost that does not grow with the range; [`RollingTime`] and [`RollingCount`] are made
+//! of one.
 //!
 //! Invariant: nothing here reads a clock or keeps a record; the same times give the same windows on any
 //! machine.

@@ -247,3 +247,52 @@ fn watermarks_of_live_input_are_replayed() {
     });
     assert!(lines.take().lines().eq(released.iter().map(String::as_str)));
 }
+
+#[test]
+fn a_source_that_runs_far_ahead_waits_for_the_others() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const RECORDS: i64 = 20_000;
+    for count in [1, 2] {
+        let fast: Vec<_> = (0..RECORDS).map(|ms| (None, ms)).collect();
+        let fast = Memory { nature: Nature::Live, ..Memory::new(vec![fast]) };
+        let slow = vec![(None, 0), (None, RECORDS)];
+        // The slow one goes on when the fast one has not moved for a long time.
+        let (seen, still, stood_at) =
+            (AtomicUsize::new(0), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        let (read, at) = (Arc::clone(&fast.read), Arc::clone(&stood_at));
+        let stands = move || {
+            let now = read.load(Ordering::SeqCst);
+            let before = seen.swap(now, Ordering::SeqCst);
+            if now == 0 || now != before {
+                still.store(0, Ordering::SeqCst);
+                return false;
+            }
+            at.store(now, Ordering::SeqCst);
+            still.fetch_add(1, Ordering::SeqCst) > 20_000
+        };
+        let last_when: Option<Arc<dyn Fn() -> bool + Send + Sync>> = Some(Arc::new(stands));
+        let slow = Memory { nature: Nature::Live, last_when, ..Memory::new(vec![slow]) };
+        let read = Arc::clone(&fast.read);
+        bounded(move || {
+            let draw = move |app: &App| {
+                let time = |ms: &i64| Time::from_millis(*ms);
+                let aligned =
+                    Watermarks::monotonic(time).aligned_within(Duration::from_millis(500));
+                let fast = app.source("fast", fast.clone()).event_time(aligned);
+                let slow = app.source("slow", slow.clone()).event_time(Watermarks::monotonic(time));
+                fast.merge(slow)
+                    .key_by(|ms| (ms % 7) as u8)
+                    .compute("see", (), |ms, (), out| out.emit(ms))
+                    .sink("seen", sink::null());
+                Ok(())
+            };
+            run(&workers(count), draw).unwrap();
+        });
+        // What was read at one go, and in the epochs under way, is over the drift.
+        let stood = stood_at.load(Ordering::SeqCst);
+        assert!((500..15_000).contains(&stood), "{stood} with {count} workers");
+        assert_eq!(read.load(Ordering::SeqCst), RECORDS as usize);
+    }
+}
