@@ -70,7 +70,7 @@ struct Options {
     slide: Option<Duration>,
 
     /// Alert from this volume of a window on
-    #[arg(long, value_name = "AMOUNT", default_value = "640", value_parser = decimal::parse)]
+    #[arg(long, value_name = "AMOUNT", default_value = "625", value_parser = decimal::parse)]
     volume: Decimal,
 
     /// How far behind the newest trade others come, in time: windows wait for them
