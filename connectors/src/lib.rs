@@ -32,6 +32,7 @@ pub mod coinbase;
 mod connect;
 mod durable;
 mod file;
+pub mod json;
 mod listen;
 pub mod market;
 mod null;
