@@ -223,18 +223,24 @@ fn check_tells_what_an_application_is_made_of_and_runs_nothing() {
     // Nothing listens, connects or reads: the ports are not ours to have.
     let check = succeeded(&mut alerts(&["check"]));
     for wanted in [
-        "2 sources, 2 computations, 3 tables, 1 sink",
+        "2 sources, 4 computations, 5 tables, 1 sink",
         "Tables",
         "Pipelines",
         "Connectors",
         "written by evaluate-alerts, update-alerts",
-        "prices -> key_by -> evaluate-alerts",
+        "prices -> event_time -> key_by -> count-prices -> average-10m -> evaluate-alerts",
         "updates -> key_by -> update-alerts",
         "ws-listen://127.0.0.1:9/prices",
         "tcp://127.0.0.1:9",
         "live",
         "dead letters",
     ] {
+        assert!(check.contains(wanted), "no `{wanted}` in {check}");
+    }
+    let check = succeeded(&mut alerts(&["check", "--average", "running"]));
+    for wanted in
+        ["2 sources, 2 computations, 3 tables, 1 sink", "prices -> key_by -> evaluate-alerts"]
+    {
         assert!(check.contains(wanted), "no `{wanted}` in {check}");
     }
     // Check finds the mistakes that a run would.
@@ -270,8 +276,10 @@ fn graph_draws_in_three_languages() {
         names
     };
     assert_eq!(of("source"), ["prices", "updates"]);
-    assert_eq!(of("computation"), ["evaluate-alerts", "update-alerts"]);
-    assert_eq!(of("table"), ["alerts", "prices", "thresholds"]);
+    let computations = ["average-10m", "count-prices", "evaluate-alerts", "update-alerts"];
+    assert_eq!(of("computation"), computations);
+    let tables = ["alerts", "average-10m.timers", "average-10m.values", "markets", "thresholds"];
+    assert_eq!(of("table"), tables);
     assert_eq!(of("sink"), ["notify"]);
     let letters = nodes.iter().find(|node| node["kind"] == "dead-letters").unwrap();
     assert_eq!(letters["connector"], "null:");
@@ -282,6 +290,52 @@ fn graph_draws_in_three_languages() {
     for node in nodes.iter().filter(|node| node["kind"] == "source") {
         assert!(edges.iter().any(|edge| edge["from"] == node["id"]), "{node}");
     }
+}
+
+/// What one average has left behind is not taken for another's; to write the same in another way is no
+/// difference, and no more is another lateness.
+#[test]
+fn a_data_directory_belongs_to_its_average() {
+    let folder = Folder::new();
+    let mut prices = String::new();
+    for second in 0..4000 {
+        let time = anabranch::Time::from_millis(1_700_000_000_000 + second * 1000);
+        prices += &format!("{{\"type\":\"x\",\"price\":\"{}\",\"time\":\"{time}\"}}\n", second % 7);
+    }
+    folder.write("prices", prices);
+    folder.write("updates", r#"{"price":"3","user_id":1}"#);
+    let [prices, updates] = ["prices", "updates"].map(|name| format!("file:{}", folder.name(name)));
+    let flags = |average: &str, more: &[&str]| -> Vec<String> {
+        let (data, notify) = (folder.name(average), format!("file:{}.out", folder.name(average)));
+        let flags = ["--prices", &prices, "--updates", &updates, "--notify", &notify];
+        let flags = [&flags[..], &["--data-dir", &data, "--checkpoint-interval", "1ms"], more];
+        flags.concat().into_iter().map(str::to_owned).collect()
+    };
+    let all = ["10m", "5m", "last:9", "running"];
+    for average in all {
+        succeeded(&mut program("bitcoin-alerts", flags(average, &["--average", average])));
+    }
+    let made = |average: &str| {
+        let folder = std::path::Path::new(&folder.name(average)).join("checkpoints/manifests");
+        std::fs::read_dir(folder).is_ok_and(|manifests| manifests.count() > 0)
+    };
+    assert!(all.into_iter().all(made), "there are no checkpoints");
+    for (of, other) in all.into_iter().flat_map(|of| all.map(|other| (of, other))) {
+        let other = ["--average", other];
+        let ended = ended(&mut program("bitcoin-alerts", flags(of, &other)));
+        if of == other[1] {
+            assert_eq!(ended.code, Some(0), "{}", ended.errors);
+            continue;
+        }
+        assert_eq!(ended.code, Some(3), "{of} {other:?}: {}", ended.errors);
+        let table = match of {
+            "running" => "`prices`".to_owned(),
+            _ => format!("`average-{}.", of.replace(':', "-")),
+        };
+        assert!(ended.errors.contains(&table), "{of} {other:?}: {}", ended.errors);
+    }
+    let same = ["--average", "600s", "--lateness", "3s"];
+    succeeded(&mut program("bitcoin-alerts", flags("10m", &same)));
 }
 
 /// Graphviz can draw it, where it is installed.
