@@ -3,18 +3,20 @@
 //! Invariant: a computation sees one record at a time and the rows of its key; what it emits goes
 //! on after it has returned. It learns time and randomness from its [`Context`] alone.
 
+mod applied;
+
 use std::cell::{Cell, OnceCell};
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub(crate) use self::applied::{Applied, Compute};
 use crate::metrics::Counters;
 use crate::origin::RecordId;
-use crate::pipeline::Chain;
 use crate::side_output::Sides;
 use crate::state::Tables;
-use crate::timer::{DueKey, Request, Round, Timers};
-use crate::{Key, Origin, Record, SideOutput, Time, Timer};
+use crate::timer::{Change, Request};
+use crate::{Clock, Key, Origin, Record, SideOutput, Time, Timer};
 
 /// User code that is applied to one record and the rows of its key.
 ///
@@ -45,11 +47,16 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     /// Whether it sets timers, by [`Context::set_timer`].
     const TIMERS: bool = false;
 
+    /// Whether it sets timers that are due by engine time, by [`Context::set_engine_timer`].
+    const ENGINE_TIMERS: bool = false;
+
     /// Applies it to one record of `key`.
     fn apply(&mut self, key: &K, record: I, rows: S::Rows<'_>, out: &mut Context<'_, Self::Output>);
 
     /// Does what there is to do when a timer of `key` is due: after the records of the epoch with which
-    /// the watermark came to the timer's time. [`Context::now`] is the time of that epoch.
+    /// the watermark came to the timer's time, and [`Context::now`] is the time of that epoch; or, if the
+    /// timer's clock is [`Clock::Engine`], after all records of the timer's time, and that is what
+    /// [`Context::now`] is.
     ///
     /// ```
     /// use anabranch::prelude::*;
@@ -158,6 +165,8 @@ pub(crate) struct Surroundings {
     pub(crate) counters: Counters,
     /// Whether the computation sets timers.
     pub(crate) timers: bool,
+    /// Whether it sets timers that are due by engine time.
+    pub(crate) engine_timers: bool,
 }
 
 impl<O> Context<'_, O> {
@@ -193,7 +202,12 @@ impl<O> Context<'_, O> {
     /// # Panics
     /// When the computation does not say [`Computation::TIMERS`].
     pub fn set_timer(&mut self, name: impl Into<String>, time: Time) {
-        self.request(name.into(), Some(time));
+        self.request(Clock::Event, name.into(), Change::Set(time));
+    }
+
+    /// Sets the timer `name` of this key for `time`, unless it is set for no later time.
+    pub(crate) fn set_timer_by(&mut self, name: impl Into<String>, time: Time) {
+        self.request(Clock::Event, name.into(), Change::SetBy(time));
     }
 
     /// Takes back the timer `name` of this key, if it is set.
@@ -201,16 +215,87 @@ impl<O> Context<'_, O> {
     /// # Panics
     /// As [`set_timer`](Self::set_timer).
     pub fn cancel_timer(&mut self, name: impl Into<String>) {
-        self.request(name.into(), None);
+        self.request(Clock::Event, name.into(), Change::Cancel);
     }
 
-    fn request(&mut self, name: String, time: Option<Time>) {
+    /// Sets the timer `name` of this key by engine time, beside the one of event time that may have the
+    /// same name: [`Computation::on_timer`] is called, once, when ingest time passes `time`, after all
+    /// records that come at that time or before, and before the first that comes later. [`now`](Self::now)
+    /// is `time` then; or what it is here, if that is later. A timer that was set by that name and is not
+    /// due yet is replaced.
+    ///
+    /// While live input is silent, the wall clock makes time pass, which is noted in the journal: a
+    /// replay fires the same. Recorded input that has ended ends time too: all timers that are left are
+    /// due then, also those that they set, each at its time. [`watermark`](Self::watermark) is
+    /// [`Time::END`] then: one that sets itself again and again must stop.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use anabranch::prelude::*;
+    /// use anabranch::{TestDriver, Timer, sink, source};
+    ///
+    /// const LAST: Table<String, u64> = Table::new("last");
+    ///
+    /// /// Says which devices have said nothing for a minute.
+    /// struct Silence;
+    ///
+    /// impl Computation<String, (String, u64), Table<String, u64>> for Silence {
+    ///     type Output = (String, u64);
+    ///     const ENGINE_TIMERS: bool = true;
+    ///
+    ///     fn apply(&mut self, _: &String, (_, said): (String, u64), mut last: Row<u64>, out: &mut Context<(String, u64)>) {
+    ///         *last = said;
+    ///         out.set_engine_timer("silent", out.now().after(Duration::from_secs(60)));
+    ///     }
+    ///
+    ///     fn on_timer(&mut self, device: &String, _: Timer, last: Row<u64>, out: &mut Context<(String, u64)>) {
+    ///         out.emit((device.clone(), *last));
+    ///     }
+    /// }
+    ///
+    /// let mut driver = TestDriver::new(|app: &App| {
+    ///     app.source("devices", source::empty::<(String, u64)>())
+    ///         .key_by(|(device, _)| device.clone())
+    ///         .computation("silence", LAST, Silence)
+    ///         .sink("silent", sink::null());
+    ///     Ok(())
+    /// })
+    /// .start()?;
+    /// driver.send("devices", ("lamp".to_string(), 1_u64))?;
+    /// driver.advance(Duration::from_secs(40));
+    /// driver.send("devices", ("door".to_string(), 2_u64))?;
+    /// driver.advance(Duration::from_secs(20));
+    /// driver.run()?;
+    /// assert_eq!(driver.outputs::<(String, u64)>("silent"), [("lamp".to_string(), 1)]);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When the computation does not say [`Computation::ENGINE_TIMERS`].
+    pub fn set_engine_timer(&mut self, name: impl Into<String>, time: Time) {
+        self.request(Clock::Engine, name.into(), Change::Set(time));
+    }
+
+    /// Takes back the timer `name` of this key by engine time, if it is set.
+    ///
+    /// # Panics
+    /// As [`set_engine_timer`](Self::set_engine_timer).
+    pub fn cancel_engine_timer(&mut self, name: impl Into<String>) {
+        self.request(Clock::Engine, name.into(), Change::Cancel);
+    }
+
+    fn request(&mut self, clock: Clock, name: String, change: Change) {
+        let (declared, what) = match clock {
+            Clock::Event => (self.surroundings.timers, "TIMERS"),
+            Clock::Engine => (self.surroundings.engine_timers, "ENGINE_TIMERS"),
+        };
         assert!(
-            self.surroundings.timers,
-            "a computation that sets timers must say so: `const TIMERS: bool = true;` in its \
+            declared,
+            "a computation that sets timers must say so: `const {what}: bool = true;` in its \
              `impl Computation`"
         );
-        self.requests.push((name, time));
+        self.requests.push(Request { clock, name, change });
     }
 
     /// Counts `n` more as `<computation>.<what>`, one of the [counters](crate::metrics) that the engine
@@ -276,140 +361,5 @@ impl Random {
     /// bounds below 2^32.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
-    }
-}
-
-/// A chain followed by a computation on tables.
-pub(crate) struct Compute<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>>
-{
-    pub(crate) chain: C,
-    pub(crate) then: Applied<C, S, P>,
-}
-
-/// The computation itself.
-pub(crate) struct Applied<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>>
-{
-    pub(crate) bound: S::Bound,
-    pub(crate) computation: P,
-    pub(crate) surroundings: Surroundings,
-    pub(crate) outputs: Vec<P::Output>,
-    pub(crate) requests: Vec<Request>,
-    pub(crate) timers: Option<Timers<C::Key>>,
-}
-
-impl<C, S, P> Applied<C, S, P>
-where
-    C: Chain<Key: Key>,
-    S: Tables<C::Key>,
-    P: Computation<C::Key, C::Out, S>,
-{
-    /// Calls the computation with the rows of `key`.
-    #[inline(always)]
-    fn call(
-        &mut self,
-        origin: Origin,
-        nth: u32,
-        key: &C::Key,
-        call: impl FnOnce(&mut P, S::Rows<'_>, &mut Context<'_, P::Output>),
-    ) {
-        let Self { bound, computation, surroundings, outputs, requests, timers } = self;
-        {
-            let mut guard = S::lock(bound);
-            let rows = S::rows(&mut guard, key);
-            let sequences = Cell::new(0);
-            let mut context = Context { origin, nth, sequences, outputs, requests, surroundings };
-            call(computation, rows, &mut context);
-            S::settle(&mut guard, key);
-        }
-        if P::TIMERS
-            && !requests.is_empty()
-            && let Some(timers) = timers
-        {
-            timers.take(key, requests);
-        }
-    }
-
-    fn due(&self) -> Option<&DueKey> {
-        self.timers.as_ref()?.next()
-    }
-}
-
-impl<C, S, P> Chain for Compute<C, S, P>
-where
-    C: Chain<Key: Key>,
-    S: Tables<C::Key>,
-    P: Computation<C::Key, C::Out, S>,
-{
-    type Key = C::Key;
-    type In = C::In;
-    type Out = P::Output;
-    const FANS_OUT: bool = true;
-
-    #[inline(always)]
-    fn feed(
-        &mut self,
-        origin: Origin,
-        key: &C::Key,
-        record: C::In,
-        next: &mut impl FnMut(P::Output),
-    ) {
-        let Self { chain, then } = self;
-        let mut nth = 0;
-        chain.feed(origin, key, record, &mut |record| {
-            then.call(origin, nth, key, |computation, rows, out| {
-                computation.apply(key, record, rows, out);
-            });
-            nth += 1;
-            if !then.outputs.is_empty() {
-                for output in then.outputs.drain(..) {
-                    next(output);
-                }
-            }
-        });
-    }
-
-    fn begin_round(&mut self, round: Round) {
-        self.chain.begin_round(round);
-        if let Some(timers) = &mut self.then.timers {
-            timers.begin(round);
-        }
-    }
-
-    fn next_due(&self) -> Option<&DueKey> {
-        let both = [self.chain.next_due(), self.then.due()];
-        both.into_iter().flatten().min()
-    }
-
-    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, P::Output)) {
-        let Self { chain, then } = self;
-        let own = match (chain.next_due(), then.due()) {
-            (Some(before), Some(own)) => own < before,
-            (None, own) => own.is_some(),
-            (Some(_), None) => false,
-        };
-        if own {
-            let Some((due, key)) = then.timers.as_mut().and_then(Timers::pop) else { return };
-            let timer = Timer { name: &due.name, time: due.time };
-            then.call(origin, 0, &key, |computation, rows, out| {
-                computation.on_timer(&key, timer, rows, out);
-            });
-            then.outputs.drain(..).for_each(|output| next(&key, output));
-            return;
-        }
-        let mut nth = 0;
-        chain.fire(origin, &mut |key, record| {
-            then.call(origin, nth, key, |computation, rows, out| {
-                computation.apply(key, record, rows, out);
-            });
-            nth += 1;
-            then.outputs.drain(..).for_each(|output| next(key, output));
-        });
-    }
-
-    fn end_round(&mut self) {
-        self.chain.end_round();
-        if let Some(timers) = &mut self.then.timers {
-            timers.end();
-        }
     }
 }

@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::Record;
 use crate::checkpoint::SinkPosition;
+use crate::durable::Span;
 use crate::pipeline::{Body, Merge};
 use crate::released::{Released, Tally};
 use crate::sink::{Encoder, Json, Outgoing, Sink, Taken, Writer};
 use crate::source::OpenContext;
 use crate::test_driver::Capture;
 use crate::trace::{Output, SinkTrace};
-use crate::{Result, Time};
+use crate::{Record, Result};
 
 /// How a sink is opened, on the worker that owns it.
 pub(crate) struct Opening {
@@ -23,8 +23,8 @@ pub(crate) struct Opening {
     pub(crate) sources: Arc<[String]>,
     /// What stands in for it.
     pub(crate) instead: Option<Instead>,
-    /// What comes of records before this is left out.
-    pub(crate) from: Option<Time>,
+    /// What has times beyond is left out: of records before it, and of what is due after it.
+    pub(crate) span: Span,
     /// What it was given before, if that is counted.
     pub(crate) released: Option<Released>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct TypedSink<T> {
     waiting: BTreeMap<u64, Merge<T>>,
     outgoing: Outgoing<T>,
     written: Option<crate::metrics::Counter>,
-    from: Option<Time>,
+    span: Span,
     tally: Option<Tally>,
 }
 
@@ -73,7 +73,7 @@ impl<T: Record> TypedSink<T> {
             waiting: BTreeMap::new(),
             outgoing: Outgoing::new(Arc::from([])),
             written: None,
-            from: None,
+            span: Span::default(),
             tally: None,
         }
     }
@@ -101,8 +101,8 @@ impl<T: Record> AnySink for TypedSink<T> {
     }
 
     fn open(&mut self, opening: Opening) -> Result<()> {
-        let Opening { context, sources, instead, from, released } = opening;
-        self.from = from;
+        let Opening { context, sources, instead, span, released } = opening;
+        self.span = span;
         self.outgoing = Outgoing::new(sources);
         self.written = Some(context.counters.counter("records"));
         self.tally = released.map(Tally::from);
@@ -125,12 +125,13 @@ impl<T: Record> AnySink for TypedSink<T> {
 
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {
         if let Some(mut merge) = self.waiting.remove(&epoch) {
-            let from = self.from;
+            let Span { from, to } = self.span;
             merge.take_before(None, |record| {
                 if let Some(tally) = &mut self.tally {
                     tally.add(&record.record);
                 }
-                if from.is_none_or(|from| record.origin.time() >= from) {
+                let time = record.origin.time();
+                if from.is_none_or(|from| time >= from) && to.is_none_or(|to| time < to) {
                     self.outgoing.records.push_back(record);
                 }
             });

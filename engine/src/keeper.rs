@@ -29,6 +29,8 @@ pub(crate) struct Keeper {
     told: u64,
     /// No earlier run had read anything at this epoch or after it.
     known: u64,
+    /// Some of what was journaled is not replayed.
+    left_out: bool,
 }
 
 /// What the journal has of one partition.
@@ -96,7 +98,8 @@ impl Keeper {
         }
         let known = lanes.iter().filter_map(|lane| lane.last_epoch).max();
         let known = known.map_or(places.boundary, |last| last + 1);
-        Self { journal, lanes, past, places: VecDeque::from([places]), told: 0, known }
+        let places = VecDeque::from([places]);
+        Self { journal, lanes, past, places, told: 0, known, left_out: false }
     }
 
     /// Recorded: where the last epoch ended that an earlier run has applied.
@@ -127,6 +130,19 @@ impl Keeper {
             any = true;
         }
         Ok(any)
+    }
+
+    /// Live: journals that time has come to `epoch`, to which no partition has brought anything.
+    pub(crate) fn keep_tick(&mut self, epoch: u64) -> Result<()> {
+        let (Some(journal), Some(kept)) = (&mut self.journal, self.lanes.first_mut()) else {
+            return Ok(());
+        };
+        let time = Time::from_nanos(i64::try_from(epoch).unwrap_or(i64::MAX));
+        let (first, next, kind) = (kept.next, kept.next, Kind::Range);
+        let head = FrameHead { epoch, time, first, next, frames: 0, kind, fence: 0 };
+        journal.append(0, head, None, &[])?;
+        kept.last_epoch = Some(epoch);
+        Ok(())
     }
 
     /// No input before epoch `at` follows on this worker. Recorded input of the last epoch ended at
@@ -212,8 +228,14 @@ impl Keeper {
         for past in &mut self.past {
             if past.as_ref().and_then(|past| past.head).is_some_and(|head| head.epoch >= end) {
                 *past = None;
+                self.left_out = true;
             }
         }
+    }
+
+    /// Whether something was left out.
+    pub(crate) fn left_out(&self) -> bool {
+        self.left_out
     }
 
     /// Hands on the next journaled epoch; gives it and what it was. None: not all of it can be read

@@ -170,13 +170,13 @@ pub use crate::program::{main, replay, run, run_until, verify};
 pub use crate::record::Record;
 pub use crate::side_output::SideOutput;
 pub use crate::state::{
-    AnyTable, Entries, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table, TableUse,
-    Tables, Value,
+    AnyTable, Entries, Expiring, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table,
+    TableUse, Tables, Value,
 };
 pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};
 pub use crate::time::Time;
-pub use crate::timer::Timer;
+pub use crate::timer::{Clock, Timer};
 pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use timely::scheduling::SyncActivator;
 
 use crate::delivery::{AnySink, Instead, Opening};
-use crate::durable::{Durable, Found};
+use crate::durable::{Durable, Found, Span};
 use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, Point, open_context};
 use crate::journal::{LaneEnd, LaneName, LanePosition};
 use crate::keeper::{Keeper, KeptLane, PastLane, Places};
@@ -193,13 +193,13 @@ impl Opener {
             context: open_context(name, waker, &self.counters),
             sources: plan.source_names.get().cloned().unwrap_or_else(|| [].into()),
             instead: self.harness.as_ref().map(|harness| Instead::Capture(harness.capture())),
-            from: None,
+            span: Span::default(),
             released: None,
         };
         if let Some(durable) = &self.durable {
             let counted = durable.keeps() || self.trace.is_some();
             opening.context.resume = durable.sink_resume(name)?;
-            opening.from = durable.span().from;
+            opening.span = durable.span();
             opening.released = durable.released(name).filter(|_| counted);
         }
         if let Some(trace) = &self.trace {

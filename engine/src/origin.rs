@@ -201,7 +201,8 @@ impl Path {
 
 /// The name of a record to the outside: `<source>-<partition>-<offset>`, then `.<place>` for each
 /// place other than the first. What a timer emits is called `timer-<time>-<number>` instead: by the
-/// time of the epoch after which it was due, and its place among what was due then.
+/// time of the epoch after which it was due, and its place among what was due then; of engine time
+/// `engine-timer-<time>-<number>`, by when it was due, and where its key and its pipeline are.
 ///
 /// It is stable over replays and worker counts, so a receiver can drop repeats by it.
 #[derive(Clone, Copy)]
@@ -225,7 +226,9 @@ impl<'a> RecordId<'a> {
 
 impl fmt::Display for RecordId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if timer::is_timed(self.origin) {
+        if let Some((due, partition)) = timer::engine_name(self.origin) {
+            write!(f, "engine-timer-{due}-{partition}")?;
+        } else if timer::is_timed(self.origin) {
             let (round, place) = timer::name(self.origin);
             write!(f, "timer-{round}-{place}")?;
         } else {

@@ -13,6 +13,7 @@ use crate::ingest::AnySource;
 use crate::metrics::Counters;
 use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
 use crate::state::{Port, Stores, TableUse};
+use crate::timer::Alarms;
 use crate::watermark::{Board, PortClock, SourceClock};
 use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
 
@@ -95,6 +96,10 @@ pub(crate) struct Plan {
     pub(crate) stores: Stores,
     /// What the sources that are read here have to tell of event times.
     pub(crate) board: Board,
+    /// Whether a computation sets timers that are due by engine time.
+    pub(crate) engine_timers: bool,
+    /// Live, if something can be due by engine time: when it is.
+    pub(crate) alarms: Option<Alarms>,
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
     pub(crate) dead_letters_named: bool,
     pub(crate) nodes: Vec<Node>,
@@ -116,6 +121,8 @@ impl Plan {
             sinks: Vec::new(),
             stores: Stores::default(),
             board: Board::default(),
+            engine_timers: false,
+            alarms: None,
             dead_letters: Hub::new(),
             dead_letters_named: false,
             nodes: Vec::new(),
@@ -294,12 +301,20 @@ impl Plan {
         if self.ports.iter().any(Option::is_none) {
             self.mistake("a keyed stream outlives the builder function; let it go there");
         }
-        // The last number is that of timers.
-        if self.sources.len() >= LANES_MAX {
-            let most = LANES_MAX - 1;
+        // The last two numbers are those of timers.
+        if self.sources.len() > LANES_MAX - 2 {
+            let most = LANES_MAX - 2;
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
+    }
+
+    /// Prepares what depends on whether all input is `recorded`: time passes by itself only if not.
+    pub(crate) fn prepare_time(&mut self, recorded: bool) {
+        let idles = self.sources.iter().any(|source| matches!(source.event_time, Some(Some(_))));
+        let ticks = !recorded && (self.engine_timers || idles);
+        self.alarms = ticks.then(Alarms::default);
+        self.board.tells_all.set(self.engine_timers || ticks);
     }
 
     /// Whether a source brings its own times.

@@ -3,20 +3,21 @@
 //! Invariant: every record leaves in exactly one epoch, which is closed only when no record of it
 //! can follow; no more is read than may be in flight.
 
+mod live;
 mod recorded;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::live::Dues;
 use timely::scheduling::Activator;
 
 use crate::checkpoint::SourcePosition;
 use crate::epoch::{Fences, Flow, Signal, Ticks};
-use crate::ingest::{Lane, Volume};
+use crate::ingest::Lane;
 use crate::keeper::Keeper;
 use crate::origin::Entry;
-use crate::source::Progress;
-use crate::watermark::Board;
+use crate::watermark::{Board, Moment};
 use crate::{Result, Time, clock};
 
 /// How many epochs of recorded input enter before the other operators have their turn.
@@ -76,6 +77,8 @@ pub(crate) struct Reading {
     applied: Option<Entry>,
     /// Recorded: it was told that nothing follows.
     told_end: bool,
+    /// Live: when something is due by engine time.
+    dues: Dues,
 }
 
 impl Reading {
@@ -110,6 +113,7 @@ impl Reading {
             board: Board::default(),
             applied: None,
             told_end: false,
+            dues: Dues::default(),
         }
     }
 
@@ -222,6 +226,9 @@ impl Reading {
                 self.stops.insert(worker, Some(epoch));
             }
             Signal::Fence { .. } | Signal::End { .. } => self.fences.publish(signal),
+            Signal::Due { worker, at } => {
+                self.dues.set(worker, at);
+            }
             Signal::Checkpoint { .. } | Signal::NoCheckpoint => {}
         }
         self.activate();
@@ -289,7 +296,10 @@ impl Reading {
             }
             if !keeper.replays() {
                 let live = matches!(self.mode, Mode::Live { .. });
-                self.done |= live && !keeper.keeps();
+                if live && !keeper.keeps() {
+                    self.end_of_span(ship);
+                    self.done = true;
+                }
                 return Ok(!self.done);
             }
             // What was journaled was accepted, so a program that is to end completes it first.
@@ -305,7 +315,7 @@ impl Reading {
             if !keeper.replays() {
                 self.lanes.iter_mut().for_each(|own| own.lane.go_on());
             }
-            self.board.begin(time(epoch));
+            self.board.begin(Moment::whole(time(epoch)));
             ship(epoch, epoch + 1);
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
@@ -319,72 +329,6 @@ impl Reading {
     fn close(&mut self, applied: Option<Entry>) -> Result<()> {
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         keeper.close(self.at, applied, self.flow.finished_before(), &self.lanes)
-    }
-
-    fn advance_live(&mut self, epoch_max: Duration, mut ship: impl FnMut(u64, u64)) -> Result<()> {
-        if self.stopping || self.lanes.iter().all(|lane| lane.ended) {
-            if !self.follows() {
-                self.done = true;
-            } else if self.ticks.seen() > self.at {
-                self.at = self.ticks.seen();
-                ship(self.at, self.at);
-                self.close(None)?;
-            }
-            return Ok(());
-        }
-        if !self.flow.admits() {
-            self.stalled = true;
-            return Ok(());
-        }
-        let tick = now().max(self.at).max(self.ticks.seen());
-        let began = clock::instant();
-        let mut total = Volume::default();
-        let more = loop {
-            let (more, volume) = self.read_lanes(tick)?;
-            total.records += volume.records;
-            total.bytes += volume.bytes;
-            if !more || !self.flow.has_room(total) || began.elapsed() >= epoch_max {
-                break more;
-            }
-        };
-        let brought = self.keep_live(tick)?;
-        if total.records > 0 || brought {
-            self.board.begin(time(tick));
-            ship(tick, tick + 1);
-            self.at = tick + 1;
-            self.flow.enter(tick, total.records, total.bytes);
-            self.close(None)?;
-            self.tell(Signal::Tick(self.at));
-        } else if self.ticks.seen() > self.at {
-            self.at = self.ticks.seen();
-            ship(self.at, self.at);
-            self.close(None)?;
-        }
-        if more || self.lanes.iter().all(|lane| lane.ended) {
-            self.activate();
-        }
-        Ok(())
-    }
-
-    /// Journals what was read for `tick`; gives whether there was anything.
-    fn keep_live(&mut self, tick: u64) -> Result<bool> {
-        self.keeper.as_mut().map_or(Ok(false), |keeper| keeper.keep_live(tick, &mut self.lanes))
-    }
-
-    /// Reads every partition once; gives whether there is more to read at once.
-    fn read_lanes(&mut self, tick: u64) -> Result<(bool, Volume)> {
-        let time = time(tick);
-        let mut more = false;
-        let mut total = Volume::default();
-        for (index, own) in self.lanes.iter_mut().enumerate().filter(|(_, own)| !own.ended) {
-            self.current = Some(index);
-            let (progress, volume) = own.lane.read(time)?;
-            total.records += volume.records;
-            total.bytes += volume.bytes;
-            more |= progress == Progress::Ready;
-            own.ended = progress == Progress::End;
-        }
-        Ok((more, total))
     }
 
     /// Whether this worker has nothing left to read itself, and goes on only to mark the boundaries of

@@ -3,13 +3,14 @@
 //! Invariant: a step only adds to the type of its chain; operators come into being where a stream
 //! is split, merged, keyed or written. A stream that is dropped unused still runs its steps.
 
+mod framed;
+mod joins;
 mod keyed;
 mod windows;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
 
 pub use self::keyed::{Keyed, ToBeKeyed};
 use crate::delivery::TypedSink;
@@ -334,18 +335,4 @@ pub(crate) fn to_sink<C>(
     let edge = Edge::new(&plan.placement, outbox);
     let worker = plan.placement.sink_worker(index);
     hub.add(ToWorker { chain, worker, edge });
-}
-
-/// What belongs to a computation and is hidden: a table, a side output. Names live for ever, as those that
-/// users give are constants; so each is made once, however often an application is drawn.
-fn hidden_name(computation: &str, what: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let name = format!("{computation}.{what}");
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.get(name.as_str()) {
-        return known;
-    }
-    let name: &'static str = Box::leak(name.into_boxed_str());
-    names.insert(name);
-    name
 }

@@ -30,6 +30,7 @@ use crate::reading::{Mode, Reading};
 use crate::snapshots::{Durability, Ends, Snapshots};
 use crate::state::Stores;
 use crate::test_driver::{Baton, Harness};
+use crate::timer::Alarms;
 use crate::trace::Trace;
 use crate::{Error, Order, Result};
 
@@ -115,6 +116,8 @@ pub(crate) struct Running {
     heard: Rc<RefCell<Vec<(usize, Signal)>>>,
     signals: Option<SignalHandle>,
     durability: Option<Durability>,
+    /// If live input may fall silent while something is due.
+    alarms: Option<Alarms>,
     trace: Option<Arc<Trace>>,
     fault: Fault,
     control: Arc<Control>,
@@ -149,7 +152,8 @@ fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
         let mut park = None;
         while running.step(worker, park)? {
             let held_back = running.reading.borrow_mut().tell_held_back().then_some(HELD_BACK_PARK);
-            park = [held_back, running.checkpoint()?].into_iter().flatten().min();
+            let tick_in = running.reading.borrow().tick_in();
+            park = [held_back, tick_in, running.checkpoint()?].into_iter().flatten().min();
         }
         running.tell_digests(setup)
     });
@@ -169,6 +173,8 @@ impl Running {
         if !inputs.recorded && index == 0 && plan.has_recorded_source() {
             tracing::info!("one source is live, so all records are stamped when they are read");
         }
+        plan.prepare_time(inputs.recorded);
+        let alarms = plan.alarms.clone();
         let finished = ProbeHandle::new();
         let flow = Flow::new(setup.limits, finished.clone());
         let mode = if inputs.recorded {
@@ -234,6 +240,7 @@ impl Running {
             heard,
             signals,
             durability,
+            alarms,
             trace,
             fault,
             control,
@@ -269,6 +276,9 @@ impl Running {
             }
         }
         reading.resume();
+        if let Some(alarms) = &self.alarms {
+            reading.due_here(alarms.next());
+        }
         let signals = reading.take_signals();
         match (&mut self.signals, &mut self.durability) {
             (Some(handle), _) => {
@@ -281,7 +291,8 @@ impl Running {
             (None, Some(durability)) => durability.heard.extend(signals),
             (None, None) => {}
         }
-        if reading.is_done() {
+        // A worker that reads nothing may still have to say that something is due.
+        if reading.is_done() && (self.alarms.is_none() || self.finished.done()) {
             self.signals = None;
         }
         Ok(alive)

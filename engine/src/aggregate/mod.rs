@@ -132,6 +132,12 @@ pub trait Aggregate<T>: 'static {
 
     /// The value of the records in `state`.
     fn output(&self, state: &Self::State) -> Self::Output;
+
+    /// How many records a record stands for.
+    #[doc(hidden)]
+    fn weight(&self, _: &T) -> u64 {
+        1
+    }
 }
 
 /// The value of `records`, in their order: for tests, and for buffers that are kept anyway.

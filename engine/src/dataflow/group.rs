@@ -13,17 +13,19 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
 use super::topology::{Operator, Topology};
-use crate::Order;
 use crate::fault::Fault;
 use crate::metrics::Counter;
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
 use crate::plan::Plan;
-use crate::state::{Port, apply_open, fire_due};
+use crate::state::{Port, apply_in_time, apply_open, apply_rest, fire_due};
+use crate::timer::DueKey;
 use crate::trace::TableTrace;
 use crate::watermark::{Clocks, Note, PortTime};
+use crate::{Clock, Order, Time};
 
-/// The watermarks of the pipelines that end in a group; none if no source of them has event times.
+/// The watermarks of the pipelines that end in a group, and its engine time; none if no source of them has
+/// event times, and nothing is due by engine time.
 pub(super) fn clocks(
     plan: &Plan,
     topology: &Topology,
@@ -42,7 +44,8 @@ pub(super) fn clocks(
     });
     let ports: Vec<_> = ports.collect();
     let timed = ports.iter().any(|port| !port.clock.sources.is_empty());
-    timed.then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
+    (timed || plan.engine_timers)
+        .then(|| Clocks::new(ports, opener.source_times(plan), &opener.event_times()))
 }
 
 /// What a group does beside applying records.
@@ -87,6 +90,8 @@ pub(super) fn group<'s>(
         ports.push(port.port);
     }
     let computations = computations.join(" or ");
+    let alarms = plan.alarms.clone();
+    let has_engine_timers = ports.iter().any(|port| port.has_engine_timers());
     let at_once = plan.order == Order::Arrival;
     let count = 1 + outputs.outputs.len();
     let names = Rc::clone(&plan.source_names);
@@ -94,7 +99,15 @@ pub(super) fn group<'s>(
     builder.build(move |initial| {
         drop(initial);
         let (mut held, mut marked) = (Held::default(), Marked::default());
+        let mut begun = false;
         move |frontiers| {
+            let mut changed = !std::mem::replace(&mut begun, true);
+            if changed
+                && let Some((_, clocks)) = &clocks
+                && let Err(panic) = fault.guard(|| begin(&mut ports, clocks))
+            {
+                return fault.report(panic.at(&format!("the keys of computation {computations}")));
+            }
             if let Some((marks, _)) = &mut checkpoints {
                 marks.for_each(|capability, _| marked.0 = capability.least().copied());
             }
@@ -127,13 +140,15 @@ pub(super) fn group<'s>(
                     port.open(epoch);
                 }
                 let applied = fault.guard(|| {
-                    apply_open(&mut ports);
-                    let rounds = clocks.as_mut().and_then(|(_, clocks)| clocks.applied(epoch));
-                    if let Some(rounds) = rounds {
-                        fire_due(&mut ports, &rounds);
-                    }
+                    apply(
+                        &mut ports,
+                        clocks.as_mut().map(|(_, clocks)| clocks),
+                        epoch,
+                        has_engine_timers,
+                    );
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
+                changed = true;
                 if let Err(panic) = applied {
                     let set_aside = |aside| match &checkpoints {
                         Some((_, snapshots)) => snapshots.borrow().set_aside(&aside),
@@ -151,7 +166,44 @@ pub(super) fn group<'s>(
                     outputs.ship(&capabilities, 1);
                 }
             }
+            if changed && let (Some(alarms), Some((_, clocks))) = (&alarms, &clocks) {
+                alarms.set(index, next_alarm(&ports, clocks));
+            }
         }
     });
     (end, streams)
+}
+
+/// Takes up engine time where an earlier run has left it; the rows were restored.
+fn begin(ports: &mut [Box<dyn Port>], clocks: &Clocks) {
+    ports.iter_mut().for_each(|port| port.engine_passed(clocks.passed(), false));
+}
+
+/// Applies what the ports have open of `epoch`, and fires what is due with it.
+fn apply(
+    ports: &mut [Box<dyn Port>],
+    clocks: Option<&mut Clocks>,
+    epoch: u64,
+    has_engine_timers: bool,
+) {
+    let Some(clocks) = clocks else { return apply_open(ports) };
+    let passing = clocks.passing(epoch);
+    if has_engine_timers || passing.ended {
+        apply_in_time(ports, passing);
+        ports.iter_mut().for_each(|port| port.engine_passed(passing.until, passing.ended));
+    } else {
+        apply_open(ports);
+    }
+    if let Some(rounds) = clocks.applied(epoch) {
+        fire_due(ports, &rounds);
+    }
+    if passing.ended {
+        apply_rest(ports);
+    }
+}
+
+/// When there is something to do next though nothing may come.
+fn next_alarm(ports: &[Box<dyn Port>], clocks: &Clocks) -> Option<Time> {
+    let timers = ports.iter().filter_map(|port| port.next_due(Clock::Engine));
+    timers.map(DueKey::moment).chain(clocks.next_idle()).min()
 }

@@ -6,22 +6,28 @@
 use std::marker::PhantomData;
 
 use super::Tagged;
-use crate::Origin;
 use crate::timer::{DueKey, Round};
+use crate::{Clock, Origin, Time};
 
-/// The methods of a step that has no timers: those of the chain before it are its own.
+/// What is of timers in a step that has none: those of the chain before it are its own.
 macro_rules! timers_of_chain {
     () => {
+        const ENGINE_TIMERS: bool = C::ENGINE_TIMERS;
+
         fn begin_round(&mut self, round: Round) {
             self.chain.begin_round(round);
         }
 
-        fn next_due(&self) -> Option<&DueKey> {
-            self.chain.next_due()
+        fn next_due(&self, clock: Clock) -> Option<&DueKey> {
+            self.chain.next_due(clock)
         }
 
         fn end_round(&mut self) {
             self.chain.end_round();
+        }
+
+        fn engine_passed(&mut self, until: Time, ended: bool) {
+            self.chain.engine_passed(until, ended);
         }
     };
 }
@@ -37,6 +43,9 @@ pub trait Chain: 'static {
     type Out: 'static;
     /// Whether one record can become several, so that their places tell them apart.
     const FANS_OUT: bool;
+    /// Whether one of the chain's computations sets timers that are due by engine time.
+    #[doc(hidden)]
+    const ENGINE_TIMERS: bool = false;
 
     /// Takes one record through the chain; calls `next` for each output, in order.
     fn feed(
@@ -47,23 +56,27 @@ pub trait Chain: 'static {
         next: &mut impl FnMut(Self::Out),
     );
 
-    /// Begins to fire the timers of the chain's computations that are due.
+    /// Begins to fire the timers of the chain's computations that are due by event time.
     #[doc(hidden)]
     fn begin_round(&mut self, _: Round) {}
 
-    /// The timer that is fired next.
+    /// The timer of that clock that is fired next: of engine time, whether or not it is due yet.
     #[doc(hidden)]
-    fn next_due(&self) -> Option<&DueKey> {
+    fn next_due(&self, _: Clock) -> Option<&DueKey> {
         None
     }
 
     /// Fires it; calls `next` for each output of the chain, in order.
     #[doc(hidden)]
-    fn fire(&mut self, _: Origin, _: &mut impl FnMut(&Self::Key, Self::Out)) {}
+    fn fire(&mut self, _: Clock, _: Origin, _: &mut impl FnMut(&Self::Key, Self::Out)) {}
 
-    /// All that was due was fired.
+    /// All that was due by event time was fired.
     #[doc(hidden)]
     fn end_round(&mut self) {}
+
+    /// All that was due by engine time at `until` or before was fired; `ended` says that all input has.
+    #[doc(hidden)]
+    fn engine_passed(&mut self, _until: Time, _ended: bool) {}
 
     /// Takes a whole batch through, if the chain changes nothing: then its outputs are its inputs.
     #[doc(hidden)]
@@ -115,9 +128,9 @@ impl<C: Chain, O: 'static, F: FnMut(C::Out) -> O + 'static> Chain for Map<C, F> 
         chain.feed(origin, key, record, &mut |record| next(map(record)));
     }
 
-    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, O)) {
+    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, O)) {
         let Self { chain, map } = self;
-        chain.fire(origin, &mut |key, record| next(key, map(record)));
+        chain.fire(clock, origin, &mut |key, record| next(key, map(record)));
     }
 
     timers_of_chain!();
@@ -145,9 +158,9 @@ impl<C: Chain, F: FnMut(&C::Out) -> bool + 'static> Chain for Filter<C, F> {
         });
     }
 
-    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
+    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
         let Self { chain, pass } = self;
-        chain.fire(origin, &mut |key, record| {
+        chain.fire(clock, origin, &mut |key, record| {
             if pass(&record) {
                 next(key, record);
             }
@@ -190,9 +203,9 @@ where
         });
     }
 
-    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, I::Item)) {
+    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, I::Item)) {
         let Self { chain, map } = self;
-        chain.fire(origin, &mut |key, record| {
+        chain.fire(clock, origin, &mut |key, record| {
             for output in map(record) {
                 next(key, output);
             }
@@ -223,9 +236,9 @@ impl<C: Chain, F: FnMut(&C::Out) + 'static> Chain for Inspect<C, F> {
         });
     }
 
-    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
+    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
         let Self { chain, inspect } = self;
-        chain.fire(origin, &mut |key, record| {
+        chain.fire(clock, origin, &mut |key, record| {
             inspect(&record);
             next(key, record);
         });

@@ -49,7 +49,7 @@ impl<T: Clone> Hub<T> {
 
 /// Takes `batch` through `chain`; gives each output with its origin to `each`.
 #[inline]
-fn run<C: Chain<Key = ()>>(
+pub(crate) fn run<C: Chain<Key = ()>>(
     chain: &mut C,
     batch: &mut Vec<Tagged<C::In>>,
     mut each: impl FnMut(Tagged<C::Out>),

@@ -7,6 +7,7 @@ use super::{EPOCHS_A_TURN, Reading};
 use crate::epoch::Signal;
 use crate::ingest::{Filled, Volume};
 use crate::origin::Entry;
+use crate::watermark::Moment;
 use crate::{Result, Time};
 
 impl Reading {
@@ -35,19 +36,23 @@ impl Reading {
                 break;
             };
             self.end_lanes();
-            self.board.begin(end.time);
             self.applied = Some(end);
             if let Some(until) = self.until.filter(|until| end.time >= *until) {
                 let before = Time::from_nanos(until.as_nanos().saturating_sub(1));
+                self.board.begin(Moment { cut: true, ..Moment::whole(before) });
                 self.emit_lanes(Entry { time: before, position: u64::MAX });
                 ship(epoch, epoch + 1);
                 self.done = true;
                 self.tell_done();
                 return Ok(());
             }
-            if end.position == u64::MAX {
+            let moment = if end.position == u64::MAX {
                 self.last_cut = Some((end.time, epoch));
-            }
+                Moment::whole(end.time)
+            } else {
+                Moment::part(end.time)
+            };
+            self.board.begin(moment);
             let volume = self.emit_lanes(end);
             more = true;
             ship(epoch, epoch + 1);
@@ -88,7 +93,7 @@ impl Reading {
         Ok(more)
     }
 
-    /// When all input has ended, and some of it has event times: tells that nothing follows, in an epoch
+    /// When all input has ended, and something may be due by it: tells that nothing follows, in an epoch
     /// without records. Gives whether it did.
     fn end_of_time(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<bool> {
         if !self.tells_end() {
@@ -97,7 +102,9 @@ impl Reading {
         let Some(epoch) = self.fences.last() else { return Ok(false) };
         self.told_end = true;
         self.end_lanes();
-        self.board.begin(self.applied.map_or(Time::ZERO, |applied| applied.time));
+        let time = self.applied.map_or(Time::ZERO, |applied| applied.time);
+        let end = self.board.tells_all.get();
+        self.board.begin(Moment { end, ..Moment::whole(time) });
         ship(epoch, epoch + 1);
         self.at = epoch + 1;
         self.close(self.applied)?;

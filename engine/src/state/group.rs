@@ -12,7 +12,7 @@ use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Hub, Merge, Tagged};
 use crate::side_output::Sides;
 use crate::timer::{DueKey, Round, Rounds};
-use crate::{Key, Origin, Record};
+use crate::{Clock, Key, Origin, Record, Time};
 
 /// One input of a group: a chain of computations and the records that wait for it.
 pub(crate) trait Port {
@@ -24,14 +24,18 @@ pub(crate) trait Port {
     fn head(&self) -> Option<Origin>;
     /// Applies the records before `end`, all if there is none.
     fn apply(&mut self, end: Option<Entry>);
-    /// Begins to fire the timers that are due.
+    /// Begins to fire the timers that are due by event time.
     fn begin_round(&mut self, round: Round);
-    /// The timer that is fired next.
-    fn next_due(&self) -> Option<&DueKey>;
+    /// The timer of that clock that is fired next: of engine time, whether or not it is due yet.
+    fn next_due(&self, clock: Clock) -> Option<&DueKey>;
     /// Fires it.
-    fn fire(&mut self);
-    /// All that was due was fired.
+    fn fire(&mut self, clock: Clock);
+    /// All that was due by event time was fired.
     fn end_round(&mut self);
+    /// Whether it has timers that are due by engine time.
+    fn has_engine_timers(&self) -> bool;
+    /// All that was due by engine time at `until` or before was fired; `ended` says that all input has.
+    fn engine_passed(&mut self, until: Time, ended: bool);
     /// Hands on what was emitted since the last call.
     fn dispatch(&mut self);
     /// The record that is being applied and the computations it passes: whom to name if user code
@@ -61,6 +65,7 @@ impl<D: Chain, F> ChainPort<D, F> {
         hub: Rc<Hub<D::Out>>,
         sides: Rc<Sides>,
         computations: String,
+        port: usize,
     ) -> Self {
         Self {
             chain,
@@ -70,7 +75,7 @@ impl<D: Chain, F> ChainPort<D, F> {
             waiting: BTreeMap::new(),
             open: Merge::default(),
             outputs: Vec::new(),
-            rounds: Rounds::default(),
+            rounds: Rounds::new(port),
             current: None,
             computations,
         }
@@ -117,16 +122,17 @@ where
         self.chain.begin_round(round);
     }
 
-    fn next_due(&self) -> Option<&DueKey> {
-        self.chain.next_due()
+    fn next_due(&self, clock: Clock) -> Option<&DueKey> {
+        self.chain.next_due(clock)
     }
 
-    fn fire(&mut self) {
+    fn fire(&mut self, clock: Clock) {
         let Self { chain, rounds, outputs, current, .. } = self;
-        let Some(origin) = chain.next_due().and_then(|due| rounds.next(due)) else { return };
+        let due = chain.next_due(clock);
+        let Some(origin) = due.and_then(|due| rounds.next(clock, due)) else { return };
         *current = Some(origin);
         let mut place = 0;
-        chain.fire(origin, &mut |_, record| {
+        chain.fire(clock, origin, &mut |_, record| {
             outputs.push(Tagged { origin: origin.child(place), record });
             place += 1;
         });
@@ -135,6 +141,14 @@ where
 
     fn end_round(&mut self) {
         self.chain.end_round();
+    }
+
+    fn has_engine_timers(&self) -> bool {
+        D::ENGINE_TIMERS
+    }
+
+    fn engine_passed(&mut self, until: Time, ended: bool) {
+        self.chain.engine_passed(until, ended);
     }
 
     fn dispatch(&mut self) {
@@ -162,7 +176,7 @@ pub(crate) fn apply_open(ports: &mut [Box<dyn Port>]) {
 
 /// The port whose head comes first, and the entry before which it may go on. Of equal entries, the
 /// port that was declared first goes first.
-fn least(ports: &[Box<dyn Port>]) -> Option<(usize, Option<Entry>)> {
+pub(super) fn least(ports: &[Box<dyn Port>]) -> Option<(usize, Option<Entry>)> {
     let mut least: Option<(Entry, usize)> = None;
     let mut next: Option<(Entry, usize)> = None;
     for (index, port) in ports.iter().enumerate() {
@@ -186,13 +200,16 @@ pub(crate) fn fire_due(ports: &mut [Box<dyn Port>], rounds: &[Option<Round>]) {
             port.begin_round(*round);
         }
     }
-    loop {
-        let due = ports.iter().enumerate();
-        let due = due.filter_map(|(index, port)| Some((port.next_due()?, index)));
-        let Some((_, index)) = due.min() else { break };
+    while let Some((_, index)) = next_due(ports, Clock::Event) {
         if let Some(port) = ports.get_mut(index) {
-            port.fire();
+            port.fire(Clock::Event);
         }
     }
     ports.iter_mut().for_each(|port| port.end_round());
+}
+
+/// The timer of that clock that is fired next of all ports, and its port.
+pub(super) fn next_due(ports: &[Box<dyn Port>], clock: Clock) -> Option<(&DueKey, usize)> {
+    let due = ports.iter().enumerate();
+    due.filter_map(|(index, port)| Some((port.next_due(clock)?, index))).min()
 }

@@ -127,6 +127,8 @@ pub(super) struct Notes<S, V> {
     pub(super) interval: Interval,
     /// Whether the row had no entry left when it was put back.
     pub(super) empty: bool,
+    /// Whether it was changed.
+    pub(super) written: bool,
     /// Entries that changed for the first time in this interval.
     pub(super) changed: Vec<S>,
     /// Entries of the frozen list that were encoded, without the row's key.
@@ -188,6 +190,7 @@ pub struct MapRow<'a, S: SubKey, V: Value> {
 impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
     pub(super) fn new(entries: &'a mut Entries<S, V>, notes: &'a mut Notes<S, V>) -> Self {
+        notes.written = false;
         Self { entries, notes }
     }
 
@@ -200,6 +203,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     /// Changes the value of `key`, if there is one, and gives what `change` gives.
     pub fn update<R>(&mut self, key: &S, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         let kept = self.entries.live.get_mut(key)?;
+        self.notes.written = true;
         if self.notes.interval.is_on() {
             kept.slot = self.notes.changing(key, Some(&kept.value), kept.slot);
         }
@@ -244,6 +248,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     /// The entry of `key` is about to be written, whether it is there or not. Gives its slot.
     #[inline]
     fn note(&mut self, key: &S) -> Slot {
+        self.notes.written = true;
         if self.notes.interval.is_on() { self.note_change(key) } else { Slot::default() }
     }
 
@@ -265,6 +270,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     /// The entry was taken out.
     #[inline]
     fn removed(&mut self, key: S, kept: Kept<V>) -> (S, V) {
+        self.notes.written = true;
         if self.notes.interval.is_on() {
             let slot = self.notes.changing(&key, Some(&kept.value), kept.slot).gone();
             self.entries.gone.get_or_insert_default().insert(key.clone(), slot);

@@ -45,6 +45,7 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
         let notes = Notes {
             interval: Interval::default(),
             empty: false,
+            written: false,
             changed: Vec::new(),
             early: Rows::default(),
             failed: None,
@@ -113,6 +114,17 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
             EntryRef::Vacant(entry) => entry.insert(Entries::default()),
         };
         MapRow::new(entries, notes)
+    }
+
+    /// Whether the row that was handed out last exists now, and whether it was written.
+    pub(super) fn left(&self) -> (bool, bool) {
+        let notes = &self.shelf.notes;
+        (!notes.empty, notes.written)
+    }
+
+    /// The row of `key`, if it exists.
+    pub(super) fn get(&self, key: &K) -> Option<&Entries<S, V>> {
+        self.shelf.get(key)
     }
 
     #[inline]

@@ -1,6 +1,8 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
+mod engine_time;
+mod expiring;
 mod form;
 mod group;
 mod map_row;
@@ -16,6 +18,8 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use engine_time::{apply_in_time, apply_rest};
+pub use expiring::Expiring;
 pub(crate) use group::{ChainPort, Port, apply_open, fire_due};
 pub use map_row::{Entries, MapRow};
 pub(crate) use map_store::{LockedMap, MapStore};
@@ -24,8 +28,10 @@ pub(crate) use restore::Fate;
 pub use row::{ReadRow, Row};
 pub(crate) use snapshot::Snapshot;
 pub use stores::Stores;
+pub(crate) use table::hidden_name;
 pub use table::{MapTable, Read, Table, TableUse};
 pub use tables::Tables;
+pub(crate) use tables::Touch;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

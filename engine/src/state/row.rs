@@ -44,6 +44,10 @@ impl Mark {
         self.fresh
     }
 
+    pub(super) fn is_written(self) -> bool {
+        self.written
+    }
+
     /// Whether the table must hear of it: what stands there must go, or was written unknown to it.
     #[inline]
     pub(super) fn is_news(self) -> bool {

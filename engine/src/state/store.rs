@@ -132,6 +132,16 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         Row::new(&mut kept.value, mark)
     }
 
+    /// Whether the row that was handed out last exists now, and whether it was written.
+    pub(super) fn left(&self) -> (bool, bool) {
+        (!self.mark.vanishes(), self.mark.is_written())
+    }
+
+    /// The row of `key`, if it exists.
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.shelf.get(key)
+    }
+
     #[inline(always)]
     pub(super) fn settle(&mut self, key: &K) {
         if self.mark.is_news() {

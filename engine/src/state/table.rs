@@ -3,6 +3,8 @@
 //! Invariant: one name, one key type, one value type, one codec.
 
 use std::any::type_name;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use super::form::Form;
 use super::map_row::Entries;
@@ -168,4 +170,19 @@ pub(super) fn short<T>() -> String {
         }
     }
     short + &word
+}
+
+/// The name of what belongs to a computation, or to a table, and is hidden: a table, a side output. Names live
+/// for ever, as those that users give are constants; so each is made once, however often an application is
+/// drawn.
+pub(crate) fn hidden_name(owner: &str, what: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let name = format!("{owner}.{what}");
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name.as_str()) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.into_boxed_str());
+    names.insert(name);
+    name
 }

@@ -13,7 +13,8 @@ use super::store::{Locked, Shelf, Store};
 use super::stores::Stores;
 use super::table::{MapTable, Read, Table, TableUse};
 use super::{SubKey, Value};
-use crate::Key;
+use crate::timer::Request;
+use crate::{Clock, Key, Result, Time, Timer};
 
 /// A table or a tuple of tables that share one key type: what a computation works on.
 ///
@@ -41,6 +42,39 @@ pub trait Tables<K: Key>: Copy + 'static {
     /// The computation has returned: what was only read goes again.
     #[doc(hidden)]
     fn settle(guard: &mut Self::Guard<'_>, key: &K);
+
+    /// Whether rows of some table expire; the rest is about those.
+    #[doc(hidden)]
+    const EXPIRES: bool = false;
+    /// What is wrong with how long rows live.
+    #[doc(hidden)]
+    fn check(self) -> Result<()> {
+        Ok(())
+    }
+    /// By which clocks rows expire.
+    #[doc(hidden)]
+    fn clocks(self, _: &mut Vec<Clock>) {}
+    /// Before the rows of `key` are handed out.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn enter(_: &mut Self::Guard<'_>, _: &K, _: &mut Touch<'_>) {}
+    /// The computation has returned, before `settle`.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn leave(_: &mut Self::Guard<'_>, _: &K, _: &mut Touch<'_>) {}
+    /// A timer is due. Gives whether it is that of a row.
+    #[doc(hidden)]
+    fn wake(_: &mut Self::Guard<'_>, _: &K, _: Timer<'_>, _: &mut Touch<'_>) -> bool {
+        false
+    }
+}
+
+/// The moment at which rows are touched, and what timers they ask for.
+#[doc(hidden)]
+pub struct Touch<'a> {
+    pub(crate) now: Time,
+    pub(crate) watermark: Time,
+    pub(crate) requests: &'a mut Vec<Request>,
 }
 
 impl<K: Key, V: Value> Tables<K> for Table<K, V> {
@@ -163,6 +197,32 @@ macro_rules! tuples {
             #[inline(always)]
             fn settle(_guard: &mut Self::Guard<'_>, _key: &Key_) {
                 $($name::settle(&mut _guard.$index, _key);)*
+            }
+
+            const EXPIRES: bool = false $(|| $name::EXPIRES)*;
+
+            fn check(self) -> Result<()> {
+                $(self.$index.check()?;)*
+                Ok(())
+            }
+            fn clocks(self, _clocks: &mut Vec<Clock>) {
+                $(self.$index.clocks(_clocks);)*
+            }
+            #[inline(always)]
+            fn enter(_guard: &mut Self::Guard<'_>, _key: &Key_, _touch: &mut Touch<'_>) {
+                $($name::enter(&mut _guard.$index, _key, _touch);)*
+            }
+            #[inline(always)]
+            fn leave(_guard: &mut Self::Guard<'_>, _key: &Key_, _touch: &mut Touch<'_>) {
+                $($name::leave(&mut _guard.$index, _key, _touch);)*
+            }
+            fn wake(
+                _guard: &mut Self::Guard<'_>,
+                _key: &Key_,
+                _timer: Timer<'_>,
+                _touch: &mut Touch<'_>,
+            ) -> bool {
+                false $(|| $name::wake(&mut _guard.$index, _key, _timer, _touch))*
             }
         }
     };

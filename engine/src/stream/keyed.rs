@@ -6,16 +6,16 @@
 use std::hash::Hasher as _;
 use std::rc::Rc;
 
-use super::{Place, Shared, Stream, hidden_name};
+use super::{Place, Shared, Stream};
 use crate::computation::{Applied, Closure, Compute, Surroundings};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::side_output::Sides;
 use crate::sink::Sink;
-use crate::state::{ChainPort, TableUse, Tables};
-use crate::timer::Timers;
+use crate::state::{ChainPort, TableUse, Tables, hidden_name};
+use crate::timer::{EngineTimers, Timers};
 use crate::watermark::PortClock;
-use crate::{Computation, Context, Key, MapTable, Record, Result, SideOutput};
+use crate::{Clock, Computation, Context, Key, MapTable, Record, Result, SideOutput};
 
 /// A stream whose key is chosen and that waits for its first computation.
 #[must_use = "a key alone does nothing: add a `compute`"]
@@ -127,7 +127,7 @@ where
             let computations = uses.computations;
             let names = computations.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
             let names = names.join(" -> ");
-            let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names);
+            let typed = ChainPort::new(then, key, Rc::clone(&outputs), uses.sides, names, port);
             let trail = place.trail.clone();
             // What timers emit has its place among them, too.
             place.depth += usize::from(uses.timers);
@@ -226,8 +226,14 @@ where
         S: Tables<D::Key>,
         P: Computation<D::Key, D::Out, S>,
     {
-        let KeyedDrawing { mut place, hub, chain, key, then, port, mut uses } = self.take();
+        let drawing = self.checked(name, tables.check()).take();
+        let KeyedDrawing { mut place, hub, chain, key, then, port, mut uses } = drawing;
         place.trail = format!("{} -> {name}", place.trail);
+        let mut clocks = Vec::new();
+        tables.clocks(&mut clocks);
+        let event_timers = P::TIMERS || clocks.contains(&Clock::Event);
+        let engine_timers = P::ENGINE_TIMERS || clocks.contains(&Clock::Engine);
+        let timed = timed || clocks.contains(&Clock::Event);
         let mut used = Vec::new();
         tables.uses(&mut used);
         let bound;
@@ -246,6 +252,7 @@ where
                 watermark: Rc::clone(&uses.clock.watermark),
                 counters: plan.counters.scoped(name),
                 timers: P::TIMERS,
+                engine_timers: P::ENGINE_TIMERS,
             };
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
@@ -256,22 +263,29 @@ where
                     place.trail
                 ));
             }
-            timers = P::TIMERS.then(|| {
+            let (partitions, level) = (plan.placement.partitions(), uses.computations.len());
+            plan.engine_timers |= engine_timers;
+            let of_event = event_timers.then(|| {
                 let table = MapTable::new(hidden_name(name, "timers"));
                 Tables::<D::Key>::uses(table, &mut used);
-                let store = plan.stores.map_store(table);
-                Timers::new(store, plan.placement.partitions(), uses.computations.len())
+                Timers::new(plan.stores.map_store(table), partitions, level)
             });
+            let of_engine = engine_timers.then(|| {
+                let table = MapTable::new(hidden_name(name, "engine-timers"));
+                Tables::<D::Key>::uses(table, &mut used);
+                EngineTimers::new(plan.stores.map_store(table), partitions, level)
+            });
+            timers = (of_event, of_engine);
             plan.check_tables(name, &place.trail);
         }
         uses.tables.extend(used);
-        uses.timers |= P::TIMERS;
+        uses.timers |= event_timers || engine_timers;
         uses.computations.push(name.to_string());
         let (outputs, requests) = (Vec::new(), Vec::new());
-        let then = Compute {
-            chain: then,
-            then: Applied { bound, computation, surroundings, outputs, requests, timers },
-        };
+        let (timers, engine_timers) = timers;
+        let applied =
+            Applied { bound, computation, surroundings, outputs, requests, timers, engine_timers };
+        let then = Compute { chain: then, then: applied };
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
     }
 

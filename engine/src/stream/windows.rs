@@ -3,12 +3,21 @@
 //! Invariant: each is a computation on a hidden table of its group, named after it: so it is ordered,
 //! kept, restored and moved to other workers as all computations are.
 
-use super::hidden_name;
+use std::rc::Rc;
+
+use super::Stream;
 use super::keyed::{Keyed, ToBeKeyed};
 use crate::aggregate::Aggregate;
-use crate::pipeline::Chain;
-use crate::window::{Panes, Rolling, Rolls, Windowed, Windowing};
+use crate::pipeline::{Chain, Hub, Identity};
+use crate::state::hidden_name;
+use crate::window::pane::Fired;
+use crate::window::{
+    Combining, Local, Panes, Partial, Rolling, Rolls, Windowed, Windowing, check_local,
+};
 use crate::{Key, MapTable, Record, SideOutput, Time};
+
+/// What the records of a local window are combined to.
+type PartialOf<K, T, L> = Partial<K, <<L as Local<T>>::Aggregate as Aggregate<T>>::State>;
 
 impl<C, F, K> ToBeKeyed<C, F>
 where
@@ -24,6 +33,63 @@ where
         windows: W,
     ) -> Keyed<C, F, impl Chain<Key = K, In = C::Out, Out = (K, W::Told)>> {
         self.keyed().window(name, time, windows)
+    }
+
+    /// The same as [`window`](Self::window), told the same, for aggregates that are exactly associative and
+    /// commutative ([`Aggregate::EXACT`]): each worker combines the records that it has, by key and slice of
+    /// time, and only what they come to travels to the worker that owns the key. So few large keys cost no
+    /// worker more than its part. Records that come too late are dropped, and counted.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use anabranch::aggregate::count;
+    /// use anabranch::prelude::*;
+    /// use anabranch::window::{pane::{Fired, Windows}, tumbling};
+    /// use anabranch::{TestDriver, Watermarks, sink, source};
+    ///
+    /// let driver = TestDriver::new(|app: &App| {
+    ///     let time = |ms: &i64| Time::from_millis(*ms);
+    ///     app.source("hits", source::empty::<i64>())
+    ///         .event_time(Watermarks::monotonic(time))
+    ///         .key_by(|_| ())
+    ///         .local_window("by-second", time, Windows::new(tumbling(Duration::from_secs(1)), count()))
+    ///         .sink("counts", sink::null());
+    ///     Ok(())
+    /// });
+    /// let mut driver = driver.workers(2).start()?;
+    /// for ms in [10_i64, 400, 999, 1_000] {
+    ///     driver.send("hits", ms)?;
+    /// }
+    /// driver.run()?;
+    /// let told = driver.outputs::<((), Fired<u64>)>("counts");
+    /// assert_eq!(told.iter().map(|(_, told)| told.value).collect::<Vec<_>>(), [3]);
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
+    pub fn local_window<L: Local<C::Out>>(
+        self,
+        name: &str,
+        time: impl Fn(&C::Out) -> Time + 'static,
+        windows: L,
+    ) -> Keyed<
+        Identity<(), PartialOf<K, C::Out, L>>,
+        impl Fn(&PartialOf<K, C::Out, L>) -> K + 'static,
+        impl Chain<
+            Key = K,
+            In = PartialOf<K, C::Out, L>,
+            Out = (K, Fired<<L::Aggregate as Aggregate<C::Out>>::Output>),
+        >,
+    > {
+        let Self { mut place, hub, chain, key } = self;
+        let checked = check_local(&windows);
+        let (assigner, aggregate, whole) = windows.split();
+        place.deeper::<C>();
+        let partials = Hub::new();
+        let parts = (assigner, aggregate);
+        hub.add(Combining::new(chain, (key, time), parts, Rc::clone(&partials)));
+        let keyed = Stream::here(place, partials)
+            .key_by(|partial: &PartialOf<K, C::Out, L>| partial.key.clone());
+        keyed.keyed().checked(name, checked).window(name, |partial| partial.time, whole)
     }
 
     /// Makes a value at each record, of those of its key so far: see [`Keyed::rolling`].

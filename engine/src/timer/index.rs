@@ -6,15 +6,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::{DueKey, Round};
+use super::{Asking, Change, DueKey, Round, check_again};
 use crate::state::{LockedMap, MapStore};
-use crate::{Key, Time};
-
-/// What a computation asks for while it is applied: a timer set for a time, or cancelled.
-pub(crate) type Request = (String, Option<Time>);
-
-/// How often timers may set timers when all input has ended.
-const AGAIN_MAX: u64 = 1 << 20;
+use crate::{Key, MapRow, Time, Value};
 
 /// Where a timer is in the index: time, partition, the bytes of its key, and its name.
 type Place = (Time, u32, Vec<u8>, String);
@@ -58,24 +52,29 @@ impl<K: Key> Timers<K> {
         }
     }
 
-    /// What was asked for under `key`.
-    pub(crate) fn take(&mut self, key: &K, requests: &mut Vec<Request>) {
-        for (name, time) in requests.drain(..) {
-            match time {
-                Some(time) => self.set(key, name, time),
-                None => self.cancel(key, &name),
+    /// Sets a timer of `key`, or cancels it.
+    pub(crate) fn take(&mut self, key: &K, name: String, change: Change, asking: Asking) {
+        match change {
+            Change::Set(time) => self.set(key, name, time, asking),
+            Change::SetBy(time) => {
+                let known = with_row(&self.store, key, |row| row.get(&name).copied());
+                if known.is_none_or(|known| time < known) {
+                    self.set(key, name, time, asking);
+                }
             }
+            Change::Cancel => self.cancel(key, &name),
         }
     }
 
-    fn set(&mut self, key: &K, name: String, time: Time) {
+    fn set(&mut self, key: &K, name: String, time: Time, asking: Asking) {
         let known = with_row(&self.store, key, |row| row.insert(name.clone(), time));
         if let Some(known) = known {
             self.forget(key, &name, known);
         }
         if let Some(round) = self.round.filter(|round| time <= round.until) {
-            if round.is_last() {
-                self.count_again(&name);
+            if round.is_last() && asking.by_timer {
+                self.again += 1;
+                check_again(self.again, &name);
             }
             if self.firing.is_some_and(|firing| time <= firing) {
                 self.later.push((key.clone(), name, time));
@@ -86,18 +85,6 @@ impl<K: Key> Timers<K> {
             return;
         }
         self.enter(key, name, time);
-    }
-
-    /// After the last round nothing follows, so what sets itself again and again must end in it.
-    #[allow(clippy::panic)]
-    fn count_again(&mut self, name: &str) {
-        self.again += 1;
-        assert!(
-            self.again <= AGAIN_MAX,
-            "timers were set {AGAIN_MAX} times by timers, the last one as `{name}`, though all input has \
-             ended: let one that sets itself again stop when the watermark is the end of time \
-             (`Time::END`)"
-        );
     }
 
     fn cancel(&mut self, key: &K, name: &String) {
@@ -138,6 +125,8 @@ impl<K: Key> Timers<K> {
             index
         });
         let due = match round.until.as_nanos().checked_add(1) {
+            // It begins where the last one ended: only what is set in it is due.
+            _ if round.goes_on() => BTreeMap::new(),
             Some(after) => {
                 let rest =
                     index.split_off(&(Time::from_nanos(after), 0, Vec::new(), String::new()));
@@ -184,10 +173,10 @@ impl<K: Key> Timers<K> {
 }
 
 /// Changes the timers of `key`.
-fn with_row<K: Key, R>(
-    store: &MapStore<K, String, Time>,
+pub(super) fn with_row<K: Key, V: Value, R>(
+    store: &MapStore<K, String, V>,
     key: &K,
-    change: impl FnOnce(&mut crate::MapRow<'_, String, Time>) -> R,
+    change: impl FnOnce(&mut MapRow<'_, String, V>) -> R,
 ) -> R {
     let mut locked = LockedMap::new(store);
     let changed = change(&mut locked.row(key));
@@ -195,7 +184,7 @@ fn with_row<K: Key, R>(
     changed
 }
 
-fn bytes<K: Key>(key: &K) -> Vec<u8> {
+pub(super) fn bytes<K: Key>(key: &K) -> Vec<u8> {
     let mut bytes = Vec::new();
     key.append_bytes(&mut bytes);
     bytes

@@ -3,12 +3,17 @@
 //! Invariant: origins of a round are in the order of firing, come after those of the epoch's records,
 //! and no two rounds share one; all workers make the same ones.
 
+use super::Clock;
 use crate::origin::Origin;
 use crate::{LANES_MAX, Time};
 
-/// The source number of what timers emit: behind all that can be declared.
+/// The source number of what timers of event time emit: behind all others.
 const SOURCE: usize = LANES_MAX - 1;
+/// That of engine time: behind all that can be declared, since what is due at a time follows its records;
+/// and before a round of that logical time, which begins when engine time has passed.
+const ENGINE_SOURCE: usize = LANES_MAX - 2;
 const PARTITION_BITS: u32 = 24;
+const PORT_BITS: u32 = 16;
 /// The significant bits of a distance in time.
 const MANTISSA_BITS: u32 = 22;
 
@@ -26,7 +31,7 @@ pub struct Round {
 impl Round {
     /// Where in the round a timer for `time` is fired: in the order of times, to within a
     /// four-millionth of the distance to the watermark, so that it fits in an origin.
-    pub(super) fn place(self, time: Time) -> u32 {
+    pub(super) fn place(self, time: Time) -> i64 {
         let [from, until, time] = [self.from, self.until, time].map(Time::as_nanos);
         if from == i64::MIN {
             return coarse(u64::MAX) - coarse(until.abs_diff(time.min(until)));
@@ -34,27 +39,43 @@ impl Round {
         coarse(time.max(from).abs_diff(from))
     }
 
-    /// Whether all input has ended, and there is no other round.
+    /// Whether all input has ended, and nothing follows but what timers make.
     pub(super) fn is_last(self) -> bool {
         self.until == Time::END
     }
 
+    /// Another one at `now`, when the last has been and engine time goes on.
+    pub(crate) fn after_the_last(now: Time) -> Self {
+        Self { now, from: Time::END, until: Time::END }
+    }
+
+    /// Whether it is one of those.
+    pub(super) fn goes_on(self) -> bool {
+        self.from == Time::END
+    }
+
     /// The origin of what comes of timers at a place of the round in a partition of the state.
-    fn origin(self, place: u32, partition: u32) -> Origin {
-        let offset = u64::from(place) << PARTITION_BITS | u64::from(partition);
+    fn origin(self, place: i64, partition: u32) -> Origin {
+        let offset = place.cast_unsigned() << PARTITION_BITS | u64::from(partition);
         Origin::of_timers(self.now, SOURCE, offset)
     }
 }
 
 /// Numbers in their order, with 22 significant bits: below 2^27.
-fn coarse(distance: u64) -> u32 {
+fn coarse(distance: u64) -> i64 {
     let shift = (u64::BITS - distance.leading_zeros()).saturating_sub(MANTISSA_BITS);
-    (shift << (MANTISSA_BITS - 1)) + (distance >> shift) as u32
+    i64::from(shift << (MANTISSA_BITS - 1)) + (distance >> shift) as i64
 }
 
 /// Whether an origin is one of what timers emitted.
 pub(crate) fn is_timed(origin: Origin) -> bool {
-    origin.source() == SOURCE
+    origin.source() >= ENGINE_SOURCE
+}
+
+/// What the outside calls what timers of engine time emitted, before its places: when they were due, and
+/// in which partition of which pipeline. None of others.
+pub(crate) fn engine_name(origin: Origin) -> Option<(i64, u64)> {
+    (origin.source() == ENGINE_SOURCE).then(|| name(origin))
 }
 
 /// What the outside calls what timers emitted, before its places: the round, and where in it.
@@ -62,10 +83,11 @@ pub(crate) fn name(origin: Origin) -> (i64, u64) {
     (origin.time().as_nanos(), origin.timers())
 }
 
-/// What orders timers within a round.
+/// What orders timers of one clock that are due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DueKey {
-    pub(crate) place: u32,
+    /// Of event time, where in the round; of engine time, when.
+    pub(crate) place: i64,
     pub(crate) partition: u32,
     pub(crate) time: Time,
     /// The bytes of the key.
@@ -75,29 +97,48 @@ pub struct DueKey {
     pub(crate) name: String,
 }
 
-/// The origins of the timers of one port in a round.
-#[derive(Default)]
+impl DueKey {
+    /// When it is due by engine time.
+    pub(crate) fn moment(&self) -> Time {
+        Time::from_nanos(self.place)
+    }
+}
+
+/// The origins of the timers of one port.
 pub(crate) struct Rounds {
+    /// Its index, by which engine timers of one key and moment are told apart whose outputs meet.
+    port: usize,
     round: Option<Round>,
-    /// The place and partition last fired, and how many timers there.
-    last: Option<(u32, u32, u32)>,
+    /// Where a timer was last fired, and how many there.
+    last: Option<((Clock, i64, u32), u32)>,
 }
 
 impl Rounds {
-    pub(crate) fn begin(&mut self, round: Round) {
-        *self = Self { round: Some(round), last: None };
+    pub(crate) fn new(port: usize) -> Self {
+        Self { port, round: None, last: None }
     }
 
-    /// The origin of the timer that is fired next.
-    pub(crate) fn next(&mut self, due: &DueKey) -> Option<Origin> {
+    pub(crate) fn begin(&mut self, round: Round) {
+        (self.round, self.last) = (Some(round), None);
+    }
+
+    /// The origin of the timer that is fired next. By engine time no moment is begun twice, so that a
+    /// count at it is never begun anew.
+    pub(crate) fn next(&mut self, clock: Clock, due: &DueKey) -> Option<Origin> {
+        let at = (clock, due.place, due.partition);
         let count = match self.last {
-            Some((place, partition, count)) if (place, partition) == (due.place, due.partition) => {
-                count
-            }
+            Some((last, count)) if last == at => count,
             _ => 0,
         };
-        self.last = Some((due.place, due.partition, count + 1));
-        Some(self.round?.origin(due.place, due.partition).child(count))
+        self.last = Some((at, count + 1));
+        let origin = match clock {
+            Clock::Event => self.round?.origin(due.place, due.partition),
+            Clock::Engine => {
+                let place = u64::from(due.partition) << PORT_BITS | self.port as u64;
+                Origin::of_timers(due.moment(), ENGINE_SOURCE, place)
+            }
+        };
+        Some(origin.child(count))
     }
 }
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::clocks::{Clocks, PortClock, PortTime, SourceTimes};
-pub(crate) use self::source_clock::{Board, Note, SourceClock, Timed};
+pub(crate) use self::clocks::{Clocks, Passing, PortClock, PortTime, SourceTimes};
+pub(crate) use self::source_clock::{Board, Moment, Note, SourceClock, Timed};
 use crate::Time;
 
 /// Says by a record how far its partition's event time has come; for
@@ -89,7 +89,7 @@ impl Watermarks<()> {
 
 impl<F> Watermarks<F> {
     /// A partition that brought nothing for so long, in ingest time, holds no watermark back until it
-    /// brings something again. Without it a partition that is silent, or has yet to bring its first
+    /// brings something again; of live input also if all others are silent too. Without it a partition that is silent, or has yet to bring its first
     /// record, holds the watermark for ever.
     pub fn idle_after(self, silence: Duration) -> Self {
         Self { idle_after: Some(silence), ..self }
@@ -110,8 +110,11 @@ pub(crate) struct LaneTime {
 /// How far event time had come at a boundary, for a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventTimes {
-    /// The logical time of the last epoch that brought anything.
+    /// The logical time of the last epoch that was told of.
     pub(crate) now: Time,
+    /// All that was due by engine time then or before was fired.
+    #[serde(default = "beginning")]
+    pub(crate) passed: Time,
     /// Of each partition of each source, by name.
     pub(crate) sources: BTreeMap<String, BTreeMap<u16, LaneTime>>,
     /// The watermark of each pipeline, by the name of its first computation.
@@ -122,8 +125,12 @@ impl Default for EventTimes {
     /// At the beginning.
     fn default() -> Self {
         let now = Time::BEGIN;
-        Self { now, sources: BTreeMap::new(), watermarks: BTreeMap::new() }
+        Self { now, passed: now, sources: BTreeMap::new(), watermarks: BTreeMap::new() }
     }
+}
+
+fn beginning() -> Time {
+    Time::BEGIN
 }
 
 impl EventTimes {
@@ -139,5 +146,6 @@ impl EventTimes {
         }
         self.watermarks.extend(other.watermarks);
         self.now = self.now.max(other.now);
+        self.passed = self.passed.max(other.passed);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it has seen exactly the records that were handed on, in their order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::LaneTime;
 use crate::pipeline::{Chain, timers_of_chain};
 use crate::timer::{DueKey, Round};
-use crate::{Origin, Time};
+use crate::{Clock, Origin, Time};
 
 /// The event time of a source's partitions on this worker.
 #[derive(Default)]
@@ -80,14 +80,49 @@ impl SourceClock {
     }
 }
 
-/// How far partitions have come by the end of an epoch, for one worker.
+/// How far time has come by the end of an epoch, for one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Note {
     pub(crate) to: usize,
-    /// The epoch's logical time.
-    pub(crate) time: Time,
+    pub(crate) moment: Moment,
     /// Source, partition, and how far it has come.
     pub(crate) lanes: Vec<(u16, u16, LaneTime)>,
+}
+
+/// What an epoch is by engine time.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Moment {
+    /// Its logical time.
+    pub(crate) time: Time,
+    /// No record of a later epoch has that ingest time or an earlier one.
+    pub(crate) passed: Time,
+    /// What remains of it is left out, and so is what there is to do after it by event time.
+    pub(crate) cut: bool,
+    /// All input has ended.
+    pub(crate) end: bool,
+}
+
+impl Moment {
+    /// Of an epoch that all records of its time belong to.
+    pub(crate) fn whole(time: Time) -> Self {
+        Self { time, passed: time, cut: false, end: false }
+    }
+
+    /// Of an epoch that others may follow with records of the same time.
+    pub(crate) fn part(time: Time) -> Self {
+        let passed = Time::from_nanos(time.as_nanos().saturating_sub(1));
+        Self { passed, ..Self::whole(time) }
+    }
+
+    /// Both of one epoch.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            time: self.time.max(other.time),
+            passed: self.passed.max(other.passed),
+            cut: self.cut || other.cut,
+            end: self.end || other.end,
+        }
+    }
 }
 
 /// What the sources of this worker have to tell of an epoch.
@@ -95,34 +130,37 @@ pub(crate) struct Note {
 pub(crate) struct Board {
     /// Those that have event times, by their index.
     pub(crate) clocks: Rc<RefCell<BTreeMap<usize, Rc<SourceClock>>>>,
-    /// The logical time of the epoch that is being handed on.
-    time: Rc<std::cell::Cell<Time>>,
+    /// Every epoch is to be told of, as something may be due by engine time; else those are to which a
+    /// source with event times has brought something.
+    pub(crate) tells_all: Rc<Cell<bool>>,
+    /// Of the epoch that is being handed on.
+    moment: Rc<Cell<Option<Moment>>>,
 }
 
 impl Board {
-    /// Whether no source has event times.
+    /// Whether nothing is ever told.
     pub(crate) fn is_empty(&self) -> bool {
-        self.clocks.borrow().is_empty()
+        self.clocks.borrow().is_empty() && !self.tells_all.get()
     }
 
-    /// What is handed on now belongs to an epoch of that logical time.
-    pub(crate) fn begin(&self, time: Time) {
-        self.time.set(time);
+    /// What is handed on now belongs to that epoch.
+    pub(crate) fn begin(&self, moment: Moment) {
+        self.moment.set(Some(moment));
     }
 
-    /// What is to be told of the epoch, to each of so many workers.
+    /// What is to be told of the epoch that was begun, to each of so many workers.
     pub(crate) fn notes(&self, workers: usize) -> Vec<Note> {
-        let time = self.time.get();
+        let Some(moment) = self.moment.take() else { return Vec::new() };
         let mut lanes = Vec::new();
         for (source, clock) in &*self.clocks.borrow() {
             let source = u16::try_from(*source).unwrap_or(u16::MAX);
-            let told = clock.ended(time).into_iter();
+            let told = clock.ended(moment.time).into_iter();
             lanes.extend(told.map(|(partition, lane)| (source, partition, lane)));
         }
-        if lanes.is_empty() {
+        if lanes.is_empty() && !self.tells_all.get() {
             return Vec::new();
         }
-        (0..workers).map(|to| Note { to, time, lanes: lanes.clone() }).collect()
+        (0..workers).map(|to| Note { to, moment, lanes: lanes.clone() }).collect()
     }
 }
 
@@ -148,8 +186,8 @@ impl<C: Chain, F: Fn(&C::Out, Time) -> Option<Time> + 'static> Chain for Timed<C
         });
     }
 
-    fn fire(&mut self, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
-        self.chain.fire(origin, next);
+    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
+        self.chain.fire(clock, origin, next);
     }
 
     timers_of_chain!();

@@ -29,6 +29,8 @@ pub use self::aligned::{Aligned, sliding, tumbling};
 pub use self::assign::{Global, Session, WindowAssigner, global, session};
 pub use self::rolling::{RollingCount, RollingTime};
 pub use self::span::Window;
-pub(crate) use self::stage::{Panes, Rolls, Windowed};
-pub use self::stage::{Rolling, Windowing};
-pub use self::tree::{Combine, Iter, Tree};
+pub(crate) use self::stage::{
+    Combining, Framed, Grouped, JoinedStreams, Panes, Rolls, Windowed, check_local,
+};
+pub use self::stage::{FrameInput, GroupRow, Joining, Local, Partial, Rolling, Windowing};
+pub use self::tree::{Combine, Iter, Tree, TreeKey};

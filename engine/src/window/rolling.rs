@@ -1,7 +1,7 @@
 //! Rolling values of one key: at each record, over the last so long or the last so many.
 //!
-//! Invariant: a value is over the records applied so far, and no record is needed again: what can no
-//! longer enter a value is evicted.
+//! Invariant: a value is a function of the records it is over, and of nothing else, also if `combine`
+//! rounds; no record is needed again: what can no longer enter a value is evicted.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl<C: Combine> RollingTime<C> {
         Self::from_tree(size, Window::ALL.start, Tree::new(combine))
     }
 
-    /// With what it had: [`bound`](Self::bound) and [`tree`](Self::tree).
+    /// With what it had: [`bound`](Self::bound), and a tree of the entries of its [`tree`](Self::tree).
     pub fn from_tree(size: Duration, bound: Time, tree: Tree<Time, C>) -> Self {
         Self { size, bound, tree }
     }
@@ -59,7 +59,7 @@ impl<C: Combine> RollingTime<C> {
         self.bound
     }
 
-    /// The entries, for a checkpoint.
+    /// The entries, for a checkpoint: a tree made of them answers as this one, bit for bit.
     pub fn tree(&self) -> &Tree<Time, C> {
         &self.tree
     }
@@ -78,7 +78,7 @@ impl<C: Combine> RollingCount<C> {
         Self::from_tree(most, Tree::new(combine))
     }
 
-    /// With what it had: [`tree`](Self::tree).
+    /// With what it had: a tree of the entries of its [`tree`](Self::tree).
     pub fn from_tree(most: usize, tree: Tree<u64, C>) -> Self {
         Self { most: most.max(1), tree }
     }
@@ -95,7 +95,7 @@ impl<C: Combine> RollingCount<C> {
         self.tree.query()
     }
 
-    /// The entries by their numbers, for a checkpoint.
+    /// The entries by their numbers, for a checkpoint: a tree made of them answers as this one, bit for bit.
     pub fn tree(&self) -> &Tree<u64, C> {
         &self.tree
     }
@@ -115,6 +115,18 @@ mod tests {
 
         fn combine(&self, earlier: &mut Vec<u32>, later: &Vec<u32>) {
             earlier.extend(later);
+        }
+    }
+
+    /// Rounds.
+    #[derive(Debug)]
+    struct Sum;
+
+    impl Combine for Sum {
+        type State = f64;
+
+        fn combine(&self, earlier: &mut f64, later: &f64) {
+            *earlier += later;
         }
     }
 
@@ -147,6 +159,39 @@ mod tests {
                     let first = rolling.tree().first().map(|(first, _)| first.as_nanos());
                     let gone = rolling.bound().as_nanos() - i64::try_from(size).unwrap();
                     prop_assert!(first.is_none_or(|first| first > gone));
+                }
+            }
+        }
+
+        /// After a restart the values are those that would have been, bit for bit.
+        #[test]
+        fn sums_that_round_are_the_same_if_it_is_made_again_from_its_entries(
+            steps in prop::collection::vec((0_i64..60, 0_i64..12, -8_i32..8), 1..200),
+            size in 1_u64..300,
+            lost in prop::collection::vec(any::<prop::sample::Index>(), 3),
+        ) {
+            let size = Duration::from_nanos(size);
+            let (mut one, mut other) = (RollingTime::new(size, Sum), RollingTime::new(size, Sum));
+            let (mut count, mut other_count) = (RollingCount::new(50, Sum), RollingCount::new(50, Sum));
+            let mut now = 0;
+            for (number, (late, on, magnitude)) in steps.iter().enumerate() {
+                now += on;
+                let (time, state) = (Time::from_nanos(now - late), 10_f64.powi(*magnitude) / 3.0);
+                if lost.iter().any(|lost| lost.index(steps.len()) == number) {
+                    let entries = other.tree().iter().map(|(time, state)| (time, *state));
+                    let tree = Tree::from_entries(Sum, entries.collect::<Vec<_>>());
+                    other = RollingTime::from_tree(size, other.bound(), tree);
+                    let entries = other_count.tree().iter().map(|(at, state)| (at, *state));
+                    let tree = Tree::from_entries(Sum, entries.collect::<Vec<_>>());
+                    other_count = RollingCount::from_tree(50, tree);
+                }
+                let bits = |sum: Option<f64>| sum.map(f64::to_bits);
+                prop_assert_eq!(bits(one.push(time, state)), bits(other.push(time, state)));
+                prop_assert_eq!(bits(count.push(state)), bits(other_count.push(state)));
+                // One evicts more often than the other: a value does not know.
+                other.advance(Time::from_nanos(now - 60));
+                if number % 7 == 0 {
+                    one.advance(Time::from_nanos(now - 60));
                 }
             }
         }

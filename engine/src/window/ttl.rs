@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assign::wrong;
 use super::join::Timer;
-use crate::{Result, Time};
+use crate::{Clock, Result, Time};
 
 #[cfg(test)]
 mod tests;
@@ -25,11 +25,11 @@ mod tests;
 /// A row asks for a timer when it begins to live. Touching it asks for none: when the timer is served, it
 /// finds that the row was touched, and asks for the time at which the row would be gone now. So each row
 /// has one timer pending, which is served at most twice per time to live.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ttl {
-    lives: i64,
+    lives: Duration,
     reads: bool,
-    mistake: Option<String>,
+    clock: Clock,
 }
 
 /// When a row is looked at, by the clock that its table goes by. The clock of a row never goes back.
@@ -55,23 +55,29 @@ impl Moment {
 }
 
 impl Ttl {
-    /// Rows live for `time` after they were written last.
-    pub fn since_write(time: Duration) -> Self {
+    /// Rows live for `time` after they were written last, by the engine's time.
+    pub const fn since_write(time: Duration) -> Self {
         Self::new(time, false)
     }
 
-    /// Rows live for `time` after they were written or read last.
-    pub fn since_access(time: Duration) -> Self {
+    /// Rows live for `time` after they were written or read last, by the engine's time.
+    pub const fn since_access(time: Duration) -> Self {
         Self::new(time, true)
     }
 
-    fn new(time: Duration, reads: bool) -> Self {
-        let mistake = time.is_zero().then(|| {
-            "a time to live of nothing keeps no row; give at least a nanosecond".to_string()
-        });
-        // More than there is time is forever.
-        let lives = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).max(1);
-        Self { lives, reads, mistake }
+    const fn new(lives: Duration, reads: bool) -> Self {
+        Self { lives, reads, clock: Clock::Engine }
+    }
+
+    /// The same by event time: rows live until the watermark is `time` further than it was at the touch.
+    #[must_use]
+    pub const fn in_event_time(self) -> Self {
+        Self { clock: Clock::Event, ..self }
+    }
+
+    /// The clock that rows go by.
+    pub(crate) fn clock(self) -> Clock {
+        self.clock
     }
 
     /// What is wrong with how it was made.
@@ -80,7 +86,10 @@ impl Ttl {
     ///
     /// [`Error::Application`](crate::Error::Application) if rows live for no time.
     pub fn check(&self) -> Result<()> {
-        wrong(self.mistake.as_ref())
+        let mistake = self.lives.is_zero().then(|| {
+            "a time to live of nothing keeps no row; give at least a nanosecond".to_string()
+        });
+        wrong(mistake.as_ref())
     }
 
     /// Whether a row with that stamp is there for one who looks at it without touching it.
@@ -136,6 +145,6 @@ impl Ttl {
 
     /// The first time at which a row that was touched then is gone.
     fn gone_at(&self, touched: Time) -> Time {
-        Time::from_nanos(touched.as_nanos().saturating_add(self.lives))
+        touched.after(self.lives.max(Duration::from_nanos(1)))
     }
 }

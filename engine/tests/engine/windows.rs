@@ -355,3 +355,81 @@ fn what_is_wrong_with_windows_is_told_when_they_are_drawn() {
     });
     assert!(empty.contains("`windows`: ") && empty.contains("at least 1 record"), "{empty}");
 }
+
+/// What is told of local windows, or of others, with what was counted as too late.
+fn of_windows(inputs: &Memory<Event>, count: usize, local: bool) -> (Vec<String>, u64) {
+    let (inputs, lines) = (inputs.clone(), Lines::default());
+    let of = lines.clone();
+    let counters = bounded(move || {
+        let draw = move |app: &App| {
+            let events = app
+                .source("events", inputs.clone())
+                .event_time(Watermarks::bounded(ms(DISORDER), time))
+                .share();
+            let keyed = || events.clone().key_by(|event| event.0);
+            let sum = || sum(|event: &Event| u64::from(event.2));
+            let tumbling =
+                Windows::new(tumbling(ms(20)), (sum(), count_of())).too_late(TooLate::Drop);
+            let sliding = Sliding::new(sliding(ms(30), ms(4)), sum()).too_late(TooLate::Drop);
+            let told = |it: &dyn std::fmt::Debug| format!("{it:?}");
+            let (one, two) = if local {
+                let one = keyed().local_window("tumbling", time, tumbling);
+                let two = keyed().local_window("sliding", time, sliding);
+                (one.map(move |it| told(&it)).share(), two.map(move |it| told(&it)).share())
+            } else {
+                let one = keyed().window("tumbling", time, tumbling);
+                let two = keyed().window("sliding", time, sliding);
+                (one.map(move |it| told(&it)).share(), two.map(move |it| told(&it)).share())
+            };
+            one.merge(two).sink("told", of.sink::<String>());
+            Ok(())
+        };
+        run(&workers(count), draw).unwrap().snapshot()
+    });
+    // The names of timers' outputs are the same: they are fired for the same keys and times.
+    let lines = lines.take().lines().map(str::to_string).collect();
+    (lines, counters.get("tumbling.too_late").copied().unwrap_or_default())
+}
+
+fn count_of() -> impl Aggregate<Event, Output = u64> {
+    anabranch::aggregate::count()
+}
+
+#[test]
+fn local_windows_tell_what_others_do() {
+    let inputs = inputs(4, Nature::Recorded);
+    let wanted = of_windows(&inputs, 1, false);
+    assert!(wanted.0.len() > 500 && wanted.1 > 100, "{} {}", wanted.0.len(), wanted.1);
+    for count in [1, 2, 4] {
+        assert!(of_windows(&inputs, count, true) == wanted, "{count} workers");
+    }
+}
+
+#[test]
+fn what_depends_on_the_order_is_not_combined_before() {
+    let draw = |app: &App| {
+        app.source("events", source::empty::<Event>())
+            .event_time(Watermarks::monotonic(time))
+            .key_by(|event| event.0)
+            .local_window("local", time, Windows::new(tumbling(ms(1)), Numbers))
+            .sink("told", sink::null());
+        Ok(())
+    };
+    let inexact = run(&workers(1), draw).unwrap_err().to_string();
+    assert!(inexact.contains("`local`") && inexact.contains("is not exact"), "{inexact}");
+}
+
+#[test]
+fn windows_that_are_corrected_are_not_combined_before() {
+    let draw = |app: &App| {
+        let windows = Windows::new(tumbling(ms(1)), sum(|event: &Event| event.1)).lateness(ms(1));
+        app.source("events", source::empty::<Event>())
+            .event_time(Watermarks::monotonic(time))
+            .key_by(|event| event.0)
+            .local_window("local", time, windows)
+            .sink("told", sink::null());
+        Ok(())
+    };
+    let error = run(&workers(1), draw).unwrap_err().to_string();
+    assert!(error.contains("`local`") && error.contains("allow no lateness"), "{error}");
+}

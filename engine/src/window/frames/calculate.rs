@@ -224,5 +224,5 @@ fn entries_of<E: 'static, R: 'static>(
     let from = Place { time: window.start, number: 0 };
     let entries = store.entries();
     let within = entries.range(from..).take_while(|(place, _)| window.contains(place.time));
-    within.filter_map(|(place, entry)| entry.as_ref().map(|entry| (place.time, entry))).collect()
+    within.filter_map(|(place, entry)| entry.get().map(|entry| (place.time, entry))).collect()
 }

@@ -117,7 +117,7 @@ pub struct Attempt {
 }
 
 /// What is to be handed on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FrameEvent<T, R> {
     /// A frame was calculated; if its revision is not 0, it takes the place of the one handed on before.
     Calculated(Frame<R>),
@@ -131,4 +131,14 @@ pub enum FrameEvent<T, R> {
         /// The record.
         value: T,
     },
+}
+
+impl<T, R> FrameEvent<T, R> {
+    /// The frame, if it is about one.
+    pub fn frame(&self) -> Option<&Frame<R>> {
+        match self {
+            Self::Calculated(frame) | Self::Failed(frame) => Some(frame),
+            Self::Late { .. } => None,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use super::{Attempt, Frame, OrderedMut, Place};
 use crate::aggregate::Aggregate;
+use crate::window::join::Stored;
 use crate::{Record, Time};
 
 /// How the value of a frame is made of its records.
@@ -20,7 +21,7 @@ pub trait FrameMethod<T>: 'static {
     /// frame: what is kept must be at `time`, or at `cell`.
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Option<Self::Entry>>,
+        entries: &mut impl OrderedMut<Place, Stored<Self::Entry>>,
         cell: Time,
         time: Time,
         value: T,
@@ -62,7 +63,7 @@ where
 
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Option<T>>,
+        entries: &mut impl OrderedMut<Place, Stored<T>>,
         _cell: Time,
         time: Time,
         value: T,
@@ -77,14 +78,14 @@ where
 
 /// Puts a record after those of its time.
 pub fn insert_item<T: 'static>(
-    entries: &mut impl OrderedMut<Place, Option<T>>,
+    entries: &mut impl OrderedMut<Place, Stored<T>>,
     time: Time,
     value: T,
 ) {
     let these = Place { time, number: 0 }..=Place { time, number: u64::MAX };
     let last = entries.range(these).next_back().map(|(place, _)| place.number);
     let number = last.map_or(0, |last| last.saturating_add(1));
-    entries.insert(Place { time, number }, Some(value));
+    entries.insert(Place { time, number }, Stored::new(value));
 }
 
 /// By an aggregate; see [`Frames::aggregate`](super::Frames::aggregate).
@@ -102,7 +103,7 @@ impl<T, A: Aggregate<T>> FrameMethod<T> for Aggregated<A> {
 
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Option<A::State>>,
+        entries: &mut impl OrderedMut<Place, Stored<A::State>>,
         cell: Time,
         _time: Time,
         value: T,
@@ -110,13 +111,15 @@ impl<T, A: Aggregate<T>> FrameMethod<T> for Aggregated<A> {
         let place = Place { time: cell, number: 0 };
         let mut found = false;
         entries.update(&place, |state| {
-            found = true;
-            self.0.update(state.get_or_insert_with(|| self.0.initial()), &value);
+            if let Some(state) = state.get_mut() {
+                found = true;
+                self.0.update(state, &value);
+            }
         });
         if !found {
             let mut state = self.0.initial();
             self.0.update(&mut state, &value);
-            entries.insert(place, Some(state));
+            entries.insert(place, Stored::new(state));
         }
     }
 
@@ -159,7 +162,7 @@ where
 
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Option<M::Entry>>,
+        entries: &mut impl OrderedMut<Place, Stored<M::Entry>>,
         cell: Time,
         time: Time,
         value: T,

@@ -42,6 +42,7 @@ pub fn frames(duration: Duration) -> Frames {
         anchor: None,
         ticking: false,
         batch: 1_000,
+        timed: false,
         lateness: Duration::ZERO,
         retries: 3,
         backoff: Duration::from_secs(1),
@@ -60,6 +61,7 @@ pub struct Frames {
     pub(super) anchor: Option<Time>,
     pub(super) ticking: bool,
     pub(super) batch: usize,
+    timed: bool,
     pub(super) lateness: Duration,
     retries: u32,
     backoff: Duration,
@@ -90,6 +92,16 @@ impl Frames {
     /// At most so many frames are made at one go (1,000, if nothing is said).
     pub fn batch(self, most: usize) -> Self {
         Self { batch: most, ..self }
+    }
+
+    /// Frames say how long their calculation and the cleaning up took, by this machine's clock. They are
+    /// other ones in every run then, and so is what is made of them; else they say that it took no time.
+    pub fn timed(self) -> Self {
+        Self { timed: true, ..self }
+    }
+
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timed
     }
 
     /// A frame is calculated again when records come for it until the watermark is more than `lateness`

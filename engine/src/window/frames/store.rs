@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Frame;
 use crate::Time;
 use crate::state::{Entries, MapRow, SubKey, Value};
+use crate::window::join::Stored;
 
 /// Entries in the order of their keys: a row of a map table, or a sorted map in tests.
 pub trait Ordered<K: 'static, V: 'static> {
@@ -168,8 +169,6 @@ impl FrameTimer {
 }
 
 /// What is kept of one key of one task. Records (or aggregates) are `E`, results are `R`.
-///
-/// Entries are `Option`s, which are never `None`, since a row's values need a default.
 pub trait FrameStore<E: 'static, R: 'static> {
     /// What is known of the key as a whole; the default at first.
     fn head(&self) -> &Head;
@@ -180,9 +179,9 @@ pub trait FrameStore<E: 'static, R: 'static> {
     /// The same, to change.
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<R>>;
     /// Records or aggregates, by their times.
-    fn entries(&self) -> &impl Ordered<Place, Option<E>>;
+    fn entries(&self) -> &impl Ordered<Place, Stored<E>>;
     /// The same, to change.
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Option<E>>;
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<E>>;
     /// What is to be calculated again, by the starts of the frames.
     fn rework(&self) -> &impl Ordered<Time, Rework>;
     /// The same, to change.

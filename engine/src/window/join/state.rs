@@ -77,6 +77,23 @@ impl<K: Ord, V> Ordered<K, V> for BTreeMap<K, V> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored<V>(Option<V>);
 
+impl<V> Stored<V> {
+    /// An entry.
+    pub fn new(value: V) -> Self {
+        Self(Some(value))
+    }
+
+    /// What it is, which an entry that is there always has.
+    pub fn get(&self) -> Option<&V> {
+        self.0.as_ref()
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self) -> Option<&mut V> {
+        self.0.as_mut()
+    }
+}
+
 impl<V> Default for Stored<V> {
     fn default() -> Self {
         Self(None)
@@ -129,9 +146,6 @@ impl<K: SubKey, V: Record> Ordered<K, V> for MapRow<'_, K, Stored<V>> {
 /// It is due once the clock reaches the time that was asked for (for joins the watermark), and is no
 /// longer pending when it is served.
 pub trait Timer {
-    /// The time that was asked for and has not come.
-    fn pending(&self) -> Option<Time>;
-
     /// Asks for `at` instead of what was asked for. A time that has come is due after the epoch.
     fn set(&mut self, at: Time);
 
@@ -139,20 +153,18 @@ pub trait Timer {
     fn cancel(&mut self);
 
     /// Asks for `at`, unless it is asked for no later time.
-    fn set_by(&mut self, at: Time) {
-        if self.pending().is_none_or(|pending| at < pending) {
-            self.set(at);
-        }
-    }
+    fn set_by(&mut self, at: Time);
 }
 
 impl Timer for Option<Time> {
-    fn pending(&self) -> Option<Time> {
-        *self
-    }
-
     fn set(&mut self, at: Time) {
         *self = Some(at);
+    }
+
+    fn set_by(&mut self, at: Time) {
+        if self.is_none_or(|pending| at < pending) {
+            *self = Some(at);
+        }
     }
 
     fn cancel(&mut self) {
@@ -206,6 +218,6 @@ mod tests {
         timer.set_by(at(7));
         assert_eq!(timer, Some(at(5)));
         timer.set_by(at(3));
-        assert_eq!(timer.pending(), Some(at(3)));
+        assert_eq!(timer, Some(at(3)));
     }
 }

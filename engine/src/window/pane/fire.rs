@@ -108,8 +108,9 @@ where
         out: &mut Vec<Fired<A::Output>>,
     ) {
         self.aggregate.update(&mut pane.held.state, record);
-        pane.held.count = pane.held.count.saturating_add(1);
-        pane.fresh = pane.fresh.saturating_add(1);
+        let weight = self.aggregate.weight(record);
+        pane.held.count = pane.held.count.saturating_add(weight);
+        pane.fresh = pane.fresh.saturating_add(weight);
         let view = pane.view(window, at);
         let verdict = self.trigger.on_record(&mut pane.trigger, time, &view);
         let kind = if pane.ended { Kind::Late } else { Kind::Early };

@@ -65,12 +65,25 @@ pub(super) fn has_ended(window: Window, watermark: Time) -> bool {
 
 /// For how long windows stay open after they have ended, and what becomes of what comes after that.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lateness {
+pub(crate) struct Lateness {
     pub(super) allowed: Duration,
     pub(super) too_late: TooLate,
 }
 
 impl Lateness {
+    /// Whether late records are told of, one by one.
+    pub(crate) fn corrects(self) -> bool {
+        !self.allowed.is_zero() || self.too_late == TooLate::FirePerRecord
+    }
+
+    /// What becomes of records that were combined with others: they cannot go to the side output.
+    pub(crate) fn of_parts(self) -> TooLate {
+        match self.too_late {
+            TooLate::SideOutput => TooLate::Drop,
+            other => other,
+        }
+    }
+
     /// When a window closes.
     pub(super) fn close(self, window: Window) -> Time {
         window.end.after(self.allowed)

@@ -71,6 +71,22 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         self
     }
 
+    pub(crate) fn lateness_allowed(&self) -> Lateness {
+        self.lateness
+    }
+
+    pub(crate) fn empties(&self) -> u64 {
+        self.empties
+    }
+
+    pub(crate) fn into_parts(self) -> (Aligned, A) {
+        (self.assigner, self.aggregate)
+    }
+
+    pub(crate) fn aggregate(&self) -> &A {
+        &self.aggregate
+    }
+
     /// What is wrong with how it was made.
     ///
     /// # Errors
@@ -136,16 +152,17 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         let slice = self.assigner.pane(time);
         key.cache.changed(slice.start.as_nanos());
         let name = SlidingKey::Slice(slice);
+        let weight = self.aggregate.weight(record);
         let there = key.store.update(&name, |row| {
             if let SlidingRow::Slice(slice) = row {
                 self.aggregate.update(&mut slice.state, record);
-                slice.count = slice.count.saturating_add(1);
+                slice.count = slice.count.saturating_add(weight);
             }
         });
         if there.is_none() {
             let mut state = self.aggregate.initial();
             self.aggregate.update(&mut state, record);
-            key.store.insert(name, SlidingRow::Slice(Contents { state, count: 1 }));
+            key.store.insert(name, SlidingRow::Slice(Contents { state, count: weight }));
             self.schedule(time, key);
         }
         if !has_ended(first, watermark) {

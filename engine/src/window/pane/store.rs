@@ -4,18 +4,8 @@
 
 use std::ops::RangeBounds;
 
-use serde::{Deserialize, Serialize};
-
 use crate::Time;
-
-/// By which time a timer is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Clock {
-    /// The watermark.
-    Event,
-    /// The engine's time.
-    Engine,
-}
+pub use crate::timer::Clock;
 
 /// The rows of one key, in the order of `K`, and its timers, which are named by `K` too.
 ///

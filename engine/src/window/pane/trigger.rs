@@ -91,6 +91,10 @@ pub trait Trigger: 'static {
     /// What it keeps of each pane, in checkpoints too.
     type State: Record;
 
+    /// Whether it may ask to be woken by [`Clock::Engine`]. One that never does says no, and saves the
+    /// engine's looking out for it.
+    const ENGINE_TIME: bool = true;
+
     /// The state of a pane that is new.
     fn open(&self, view: &View) -> Self::State;
 
@@ -156,6 +160,7 @@ pub struct Or<A, B> {
 
 impl<A: Trigger, B: Trigger> Trigger for Or<A, B> {
     type State = Or<A::State, B::State>;
+    const ENGINE_TIME: bool = A::ENGINE_TIME || B::ENGINE_TIME;
 
     fn open(&self, view: &View) -> Self::State {
         Or { first: self.first.open(view), second: self.second.open(view) }
@@ -203,6 +208,7 @@ impl<A> Purging<A> {
 
 impl<A: Trigger> Trigger for Purging<A> {
     type State = A::State;
+    const ENGINE_TIME: bool = A::ENGINE_TIME;
 
     fn open(&self, view: &View) -> A::State {
         self.0.open(view)

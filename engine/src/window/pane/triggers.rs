@@ -55,6 +55,7 @@ impl AtWatermark {
 
 impl Trigger for AtWatermark {
     type State = ();
+    const ENGINE_TIME: bool = false;
 
     fn open(&self, _: &View) {}
     fn on_record(&self, (): &mut (), _: Time, view: &View) -> Verdict {
@@ -76,6 +77,7 @@ pub struct AtClose(());
 
 impl Trigger for AtClose {
     type State = ();
+    const ENGINE_TIME: bool = false;
 
     fn open(&self, _: &View) {}
     fn on_record(&self, (): &mut (), _: Time, _: &View) -> Verdict {
@@ -115,6 +117,7 @@ fn check_records(records: u64) -> Result<()> {
 
 impl Trigger for EveryRecords {
     type State = ();
+    const ENGINE_TIME: bool = false;
 
     fn open(&self, _: &View) {}
     fn on_record(&self, (): &mut (), _: Time, view: &View) -> Verdict {

@@ -112,6 +112,24 @@ impl<T, W, A, R, E> Windows<T, W, A, R, E> {
     }
 }
 
+impl<T, W, A, R, E> Windows<T, W, A, R, E> {
+    pub(crate) fn lateness_allowed(&self) -> Lateness {
+        self.lateness
+    }
+
+    pub(crate) fn empties(&self) -> u64 {
+        self.empties
+    }
+
+    pub(crate) fn into_parts(self) -> (W, A) {
+        (self.assigner, self.aggregate)
+    }
+
+    pub(crate) fn aggregate(&self) -> &A {
+        &self.aggregate
+    }
+}
+
 impl<T, W: WindowAssigner, A, R: Trigger, E> Windows<T, W, A, R, E> {
     /// What is wrong with how it was made.
     ///

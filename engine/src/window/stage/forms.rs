@@ -6,7 +6,7 @@ use super::rows::Name;
 use crate::aggregate::Aggregate;
 use crate::window::WindowAssigner;
 use crate::window::pane::{
-    Cache, Clock, CountSlice, Counts, Evictor, Fired, Moment, Outcome, Row, Sliding, SlidingKey,
+    Cache, CountSlice, Counts, Evictor, Fired, Moment, Outcome, Row, Sliding, SlidingKey,
     SlidingRow, Store, Trigger, Windows,
 };
 use crate::{Record, Result, Time, Timer};
@@ -27,6 +27,9 @@ pub trait Windowing<T>: 'static {
     /// Whether anything is cached.
     #[doc(hidden)]
     const CACHES: bool;
+    /// Whether it may ask for timers by engine time.
+    #[doc(hidden)]
+    const ENGINE_TIMERS: bool;
 
     /// What is wrong with how it was made.
     ///
@@ -38,6 +41,12 @@ pub trait Windowing<T>: 'static {
     #[doc(hidden)]
     fn is_timeless(&self) -> bool {
         false
+    }
+
+    /// How many records a record stands for.
+    #[doc(hidden)]
+    fn weight(&self, _: &T) -> u64 {
+        1
     }
 
     /// A record of a key.
@@ -76,9 +85,14 @@ where
     type Cache = ();
     type Told = Fired<A::Output>;
     const CACHES: bool = false;
+    const ENGINE_TIMERS: bool = R::ENGINE_TIME;
 
     fn check(&self) -> Result<()> {
         Self::check(self)
+    }
+
+    fn weight(&self, record: &T) -> u64 {
+        self.aggregate().weight(record)
     }
 
     fn on_record(
@@ -101,7 +115,7 @@ where
         told: &mut Vec<Self::Told>,
     ) {
         if let Some(window) = Name::of_timer(timer.name) {
-            Self::on_timer(self, (Clock::Event, window, timer.time), at, store, told);
+            Self::on_timer(self, (timer.clock, window, timer.time), at, store, told);
         }
     }
 }
@@ -112,9 +126,14 @@ impl<T: 'static, A: Aggregate<T>> Windowing<T> for Sliding<T, A> {
     type Cache = Cache<A::State>;
     type Told = Fired<A::Output>;
     const CACHES: bool = true;
+    const ENGINE_TIMERS: bool = false;
 
     fn check(&self) -> Result<()> {
         Self::check(self)
+    }
+
+    fn weight(&self, record: &T) -> u64 {
+        self.aggregate().weight(record)
     }
 
     fn on_record(
@@ -146,6 +165,7 @@ impl<T: 'static, A: Aggregate<T>> Windowing<T> for Counts<T, A> {
     type Cache = Cache<A::State>;
     type Told = Fired<A::Output, u64>;
     const CACHES: bool = true;
+    const ENGINE_TIMERS: bool = true;
 
     fn check(&self) -> Result<()> {
         Self::check(self)

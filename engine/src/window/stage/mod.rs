@@ -1,10 +1,13 @@
-//! Windows as computations: what a form of window keeps of a key is rows of a hidden table, and its timers
+//! Windows and joins as computations: what a form of window keeps of a key is rows of a hidden table, and its timers
 //! are those of the computation.
 //!
 //! Invariant: the forms see one key's rows and nothing else. What they cache of a key is made again from
 //! its rows, whenever that is.
 
 mod forms;
+mod framing;
+mod joining;
+mod local;
 mod rolling;
 mod rows;
 
@@ -13,6 +16,12 @@ use std::marker::PhantomData;
 use hashbrown::HashMap;
 
 pub use self::forms::Windowing;
+pub use self::framing::FrameInput;
+pub(crate) use self::framing::Framed;
+pub use self::joining::{GroupRow, Joining};
+pub(crate) use self::joining::{Grouped, JoinedStreams};
+pub(crate) use self::local::{Combining, check_local};
+pub use self::local::{Local, Partial};
 pub use self::rolling::Rolling;
 pub(crate) use self::rolling::Rolls;
 pub(crate) use self::rows::Rows;
@@ -61,6 +70,7 @@ where
 {
     type Output = (K, W::Told);
     const TIMERS: bool = true;
+    const ENGINE_TIMERS: bool = W::ENGINE_TIMERS;
 
     fn apply(
         &mut self,
@@ -79,10 +89,10 @@ where
         let mut rows = Rows::new(&mut row, out);
         let outcome = self.windows.on_record((time, &record), at, cache, &mut rows, &mut self.told);
         if outcome.is_late() {
-            out.count("late", 1);
+            out.count("late", self.windows.weight(&record));
         }
         if outcome.is_too_late() {
-            out.count("too_late", 1);
+            out.count("too_late", self.windows.weight(&record));
         }
         if outcome == Outcome::SideOutput {
             out.emit_to(self.too_late, record);

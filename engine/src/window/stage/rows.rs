@@ -7,8 +7,8 @@ use std::ops::RangeBounds;
 use crate::state::{MapRow, SubKey};
 use crate::window::Window;
 use crate::window::join::{Ordered, Stored};
-use crate::window::pane::{Clock, SlidingKey, Store};
-use crate::{Context, Record, Time};
+use crate::window::pane::{SlidingKey, Store};
+use crate::{Clock, Context, Record, Time};
 
 /// What names a row, and its timers.
 pub trait Name: SubKey + Copy {
@@ -20,11 +20,11 @@ pub trait Name: SubKey + Copy {
 }
 
 /// Times, in their order, as hexadecimal digits.
-fn digits(time: Time) -> String {
+pub(super) fn digits(time: Time) -> String {
     format!("{:016x}", time.as_nanos() as u64 ^ 1 << 63)
 }
 
-fn of_digits(digits: &str) -> Option<Time> {
+pub(super) fn of_digits(digits: &str) -> Option<Time> {
     let bits = u64::from_str_radix(digits, 16).ok()?;
     Some(Time::from_nanos((bits ^ 1 << 63) as i64))
 }
@@ -106,14 +106,14 @@ impl<N: Name, R: Record, O> Store<N, R> for Rows<'_, '_, '_, N, R, O> {
     fn set_timer(&mut self, clock: Clock, name: &N, at: Time) {
         match clock {
             Clock::Event => self.out.set_timer(name.timer(), at),
-            Clock::Engine => {}
+            Clock::Engine => self.out.set_engine_timer(name.timer(), at),
         }
     }
 
     fn cancel_timer(&mut self, clock: Clock, name: &N) {
         match clock {
             Clock::Event => self.out.cancel_timer(name.timer()),
-            Clock::Engine => {}
+            Clock::Engine => self.out.cancel_engine_timer(name.timer()),
         }
     }
 }

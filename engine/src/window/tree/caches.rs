@@ -1,9 +1,9 @@
 //! What nodes cache, made from what is below them and beside them.
 //!
-//! Invariant: each cache is one fold in a fixed order over what the shape puts there, whether it is made
+//! Invariant: each cache is a part of the bracketing that the keys say (see [`super`]), whether it is made
 //! anew or extended; an append extends, all else makes anew.
 
-use super::{Combine, Tree};
+use super::{Combine, Tree, TreeKey};
 
 /// Adds what came `later`.
 pub(super) fn add<C: Combine>(combine: &C, all: &mut Option<C::State>, later: &C::State) {
@@ -13,7 +13,7 @@ pub(super) fn add<C: Combine>(combine: &C, all: &mut Option<C::State>, later: &C
     }
 }
 
-impl<K: Ord + Copy, C: Combine> Tree<K, C> {
+impl<K: TreeKey, C: Combine> Tree<K, C> {
     pub(super) fn cache(&self, node: usize) -> Option<&C::State> {
         self.nodes.get(node).and_then(|node| node.cache.as_ref())
     }
@@ -47,7 +47,7 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         self.set_cache(node, all);
     }
 
-    /// Of the root; if it is a leaf, all of it but the last entry goes to `front`.
+    /// Of the root: none if it is a leaf.
     pub(super) fn cache_root(&mut self) {
         let Some(&root) = self.right.last() else { return };
         let mut all = None;
@@ -56,7 +56,7 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         }
         self.set_cache(root, all);
         if self.top() == 0 {
-            self.cache_front(self.entries(root).len().saturating_sub(1));
+            self.front.clear();
         }
     }
 
@@ -86,8 +86,7 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
             let Some(&node) = self.left.get(level) else { return };
             if level == 0 {
                 self.set_cache(node, None);
-                let last = usize::from(self.top() == 0);
-                self.cache_front(self.entries(node).len().saturating_sub(last));
+                self.cache_front();
                 return;
             }
             let mut all = None;
@@ -103,17 +102,18 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         }
     }
 
-    /// Makes `front` for the first `count` entries.
-    pub(super) fn cache_front(&mut self, count: usize) {
+    fn cache_front(&mut self) {
         self.front.clear();
-        let Some(leaf) = self.left.first().and_then(|leaf| self.nodes.get(*leaf)) else { return };
-        for (_, state) in leaf.entries.iter().take(count).rev() {
+        let Some(&leaf) = self.left.first() else { return };
+        let mut front = std::mem::take(&mut self.front);
+        for (_, state) in self.entries(leaf).iter().rev() {
             let mut all = state.clone();
-            if let Some(later) = self.front.last() {
+            if let Some(later) = front.last() {
                 self.combine.combine(&mut all, later);
             }
-            self.front.push(all);
+            front.push(all);
         }
+        self.front = front;
     }
 
     /// Of the root and both edges.

@@ -3,9 +3,9 @@
 //! Invariant: only nodes on the left edge lose what is below them, and none stays empty; caches are made
 //! anew once, when all is out.
 
-use super::{Combine, Tree};
+use super::{Combine, Tree, TreeKey};
 
-impl<K: Ord + Copy, C: Combine> Tree<K, C> {
+impl<K: TreeKey, C: Combine> Tree<K, C> {
     /// Removes all entries with keys before `key`.
     pub fn evict_before(&mut self, key: K) {
         self.evict(|there| *there < key);
@@ -22,22 +22,20 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
             self.clear();
             return;
         }
-        let (mut changed, mut shrunk) = (None, false);
+        let mut changed = None;
         while let Some(&leaf) = self.left.first() {
-            let Some(node) = self.nodes.get_mut(leaf) else { break };
-            let count = node.entries.partition_point(|(key, _)| gone(key));
-            self.len = self.len.saturating_sub(count);
-            if count < node.entries.len() {
-                node.entries.drain(..count);
-                if count > self.front.len() && changed.is_none() {
-                    changed = Some(0);
-                }
+            let Some(entries) = self.entries_mut(leaf) else { break };
+            let (count, there) = (entries.partition_point(|(key, _)| gone(key)), entries.len());
+            if count < there {
+                entries.drain(..count);
+                self.len = self.len.saturating_sub(count);
                 self.front.truncate(self.front.len().saturating_sub(count));
                 break;
             }
+            self.len = self.len.saturating_sub(there);
             changed = changed.max(Some(self.drop_first_leaf()));
-            shrunk |= self.shrink();
         }
+        let shrunk = self.shrink();
         let top = self.top();
         match changed {
             None => {}
@@ -55,8 +53,8 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         let mut level = 0;
         while let Some(&node) = self.left.get(level) {
             if level > 0 {
-                if let Some(node) = self.nodes.get_mut(node) {
-                    node.children.drain(..1.min(node.children.len()));
+                if let Some(children) = self.children_mut(node) {
+                    children.drain(..1.min(children.len()));
                 }
                 if !self.children(node).is_empty() {
                     break;
@@ -75,7 +73,7 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         level
     }
 
-    /// Takes out roots that have one child.
+    /// Takes out roots that have one child: what began the other ones is gone, or is the first entry now.
     fn shrink(&mut self) -> bool {
         let mut shrunk = false;
         while let Some(&root) = self.right.last().filter(|_| self.top() > 0)

@@ -1,50 +1,79 @@
 //! [`Tree`]: states in the order of their keys, and what any range of them combines to.
 //!
-//! Invariant: every entry but the last is in exactly the caches its place asks for (below), and each
-//! cache is a function of the tree's shape alone; so a tree that is restored with its shape answers
-//! bit for bit as the one that was saved, also if `combine` rounds.
+//! Invariant: what a range combines to is the fold of its entries in the bracketing that their keys alone
+//! say. So it is the same bit for bit, also if `combine` rounds, in whatever order the entries came,
+//! whatever else is in the tree or was evicted from it, and after the tree was made again from them.
+//!
+//! # The shape
+//!
+//! A hash of an entry's key says how many nodes, one above the other, begin with that entry
+//! (`key::height`): one in 8 begins a leaf, one in 32 the node above it too, and so on by fours. The
+//! very first entry begins all there are. The root is the lowest node that has all. So the shape is a
+//! function of the set of keys, and an eviction only cuts from the left edge.
+//!
+//! # The bracketing
+//!
+//! A fold of entries in one leaf goes from left to right. Any other has a lowest node with all of them,
+//! at least two of whose children have some. The answer is `((A + M) + B) + last`, without those parts
+//! that are empty, with
+//!
+//! * A: what the first of these children has of them. It is `F + (G1 + (G2 + ...))`: F the entries of
+//!   the first leaf, from right to left; G1 the leaves beside it, up to where the node above ends; G2 the
+//!   nodes beside that one, and so on;
+//! * M: the children between, which the range has all of;
+//! * B: what the last child has of them but the last entry, from left to right: first the highest nodes
+//!   that the range has all of, then those below these, at the end entries.
+//!
+//! Nodes that are in a range as a whole, and these groups of nodes, are folded from left to right. None of
+//! this depends on what is outside the range: its first entry might as well begin all nodes.
+//!
+//! # Caches
+//!
+//! They hold what these folds have in common, and say nothing of their own:
+//!
+//! * off the edges: all below the node;
+//! * the root: M of all entries;
+//! * on the right edge: B of all entries, down to the node. What is appended is new to the last leaf
+//!   only, however high the tree;
+//! * on the left edge: A of all entries, but what is below the first child (`G1 + (G2 + ...)` at height 1);
+//! * the first leaf: F from each of its entries on (`front`), so that an eviction drops one and combines
+//!   nothing.
+//!
+//! A tree of one leaf caches nothing: it has some 8 entries. The last entry is in no cache: a pane that
+//! takes records until the next begins costs one combine a record.
 //!
 //! # Bounds
 //!
-//! A finger B-tree (Tangwongsan, Hirzel, Schneider: *Optimal and general out-of-order sliding-window
-//! aggregation*, VLDB 2019). Combines, amortised: O(1) to insert at the end, to evict at the start and
-//! to ask for all; O(log d) to insert at d entries from the end; O(log d) for a range whose ends are d
-//! entries from the tree's ends (O(log n) if it touches only one half). It never subtracts, so it is the
-//! same for minima and maxima.
+//! The caches are those of a finger B-tree (Tangwongsan, Hirzel, Schneider: *Optimal and general
+//! out-of-order sliding-window aggregation*, VLDB 2019). Combines, amortised and on average: O(1) to
+//! insert at the end, to evict at the start and to ask for all; O(log d) to insert at d entries from the
+//! end; O(log d) for a range whose ends are d entries from the ends of a tree of many times d; O(log n)
+//! for any range of n. It never subtracts, so it is the same for minima and maxima.
 //!
-//! Entries are in leaves of at most 16; inner nodes have at most 16 children. A node that splits at its
-//! end keeps 12 and gives 4 and the new one away, elsewhere it splits in halves: so every node but the
-//! root and those on the left edge, which eviction empties, has at least 5. What a node caches:
-//!
-//! * off the edges: all below it;
-//! * the root: its children but the first and the last;
-//! * on the right edge: what the edge above it caches, then its children (entries) but the last. What is
-//!   appended is new to the last leaf only, however high the tree;
-//! * on the left edge: its children but the first, then what the edge above it caches;
-//! * the first leaf: one state for each of its entries, from there to the leaf's end (`front`), so that
-//!   an eviction drops one and combines nothing.
-//!
-//! An insert d entries from the end meets the right edge at a height of log d, as nodes there are filled;
-//! it changes what is below that and nothing else. The last entry is in no cache: a pane that takes
-//! records until the next begins costs one combine a record.
+//! The price of a shape without a history is that sizes are geometric, not bounded: one leaf in a hundred
+//! has more than 34 entries, and who can choose the keys can choose ones that begin nothing. Such
+//! entries are one leaf, whatever their number: still O(1) in order as long as some key behind the first
+//! one begins a leaf, else O(n) for each query, and O(n) for each insert before the end.
 //!
 //! # Memory
 //!
-//! An entry in order takes 4/3 of its key and state, and a twelfth of (state + 80 bytes) for its leaf:
-//! 42 bytes, counted, for a time and 16 bytes of state. At worst (5 of 16 places filled) it is 3.2 times its size.
-//! An empty tree has no heap memory; places of evicted nodes are used again.
+//! An entry takes its key and state, and a sixth of (state + 80 bytes) for its share of nodes: 39 bytes,
+//! counted, for a time and 16 bytes of state if it comes in order; 41 if not. An empty tree
+//! has no heap memory; places of evicted nodes are used again.
 
 mod caches;
 mod evict;
 mod insert;
+mod iter;
+mod key;
 mod query;
-mod shape;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
-pub use self::query::Iter;
+pub use self::iter::Iter;
+pub use self::key::TreeKey;
 
 /// How states combine, in order: associative (but for rounding), not necessarily commutative.
 pub trait Combine {
@@ -55,14 +84,17 @@ pub trait Combine {
     fn combine(&self, earlier: &mut Self::State, later: &Self::State);
 }
 
-/// The most entries of a leaf, and children of a node.
-const MOST: usize = 16;
 /// States in the order of their keys, and what any range of them combines to, in order.
 ///
-/// Combines, amortised, whatever the size: a constant to [`insert`](Self::insert) at the end, to evict at
-/// the start and to [`query`](Self::query) all (together 9); the logarithm of the distance to insert d
-/// entries from the end (some 5 log2 d and 10), or to ask for a range that begins and ends at most d from
-/// the tree's ends. It never subtracts: minima and maxima cost the same.
+/// What a range combines to is a function of the entries in it: also if `combine` rounds, it is the same
+/// whatever the order in which they came, whatever else the tree has, and in a tree that is made again
+/// [`from_entries`](Self::from_entries) on another day.
+///
+/// Combines, amortised and on average over keys, whatever the size: a constant to
+/// [`insert`](Self::insert) at the end, to evict at the start and to [`query`](Self::query) all (together
+/// 7, counted); the logarithm of the distance to insert d entries from the end (some 5 log2 d and 5), or
+/// to ask for a range that begins and ends at most d from the tree's ends. Any range costs the logarithm
+/// of its length (some 3 log2 n). It never subtracts: minima and maxima cost the same.
 ///
 /// ```
 /// use anabranch::Time;
@@ -95,31 +127,36 @@ pub struct Tree<K, C: Combine> {
     /// The edges, from the leaf up to the root; empty if the tree is.
     left: Vec<usize>,
     right: Vec<usize>,
-    /// Of the first leaf, from its last cached entry to its first: what it and those after it, in the
-    /// leaf, combine to. If the leaf is also the last, its last entry is in no cache, and some before it
-    /// are in the leaf's `cache` instead.
+    /// Of the first leaf, from its last entry to its first: what it and those after it, in the leaf,
+    /// combine to. Empty if the leaf is also the last.
     front: Vec<C::State>,
     /// The way down to the leaf that is inserted into, from the leaf up: kept for its memory.
     path: Vec<usize>,
     len: usize,
 }
 
-/// A leaf has entries, an inner node children.
 #[derive(Clone)]
 struct Node<K, S> {
-    entries: Vec<(K, S)>,
-    /// Each with its least possible key, which for the first of a node on the left edge means nothing.
-    children: Vec<(K, usize)>,
+    below: Below<K, S>,
     cache: Option<S>,
+}
+
+#[derive(Clone)]
+enum Below<K, S> {
+    /// Of a leaf.
+    Entries(Vec<(K, S)>),
+    /// Of an inner node: each with its first key, which for the first of a node on the left edge means
+    /// nothing.
+    Children(Vec<(K, usize)>),
 }
 
 impl<K, S> Node<K, S> {
     fn leaf(entries: Vec<(K, S)>) -> Self {
-        Self { entries, children: Vec::new(), cache: None }
+        Self { below: Below::Entries(entries), cache: None }
     }
 
     fn inner(children: Vec<(K, usize)>) -> Self {
-        Self { entries: Vec::new(), children, cache: None }
+        Self { below: Below::Children(children), cache: None }
     }
 }
 
@@ -129,7 +166,7 @@ impl<K, C: Combine> fmt::Debug for Tree<K, C> {
     }
 }
 
-impl<K: Ord + Copy, C: Combine> Tree<K, C> {
+impl<K: TreeKey, C: Combine> Tree<K, C> {
     /// A tree without entries.
     pub fn new(combine: C) -> Self {
         Self {
@@ -144,8 +181,7 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         }
     }
 
-    /// A tree with `entries`, which need not be in order. Its shape may be another than that of the tree
-    /// they were taken from: if `combine` rounds, [`restore`](Tree::restore) it with its shape.
+    /// A tree with `entries`, which need not be in order. It answers as any other tree that has them.
     pub fn from_entries(combine: C, entries: impl IntoIterator<Item = (K, C::State)>) -> Self {
         let mut tree = Self::new(combine);
         for (key, state) in entries {
@@ -190,11 +226,31 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
     }
 
     fn entries(&self, node: usize) -> &[(K, C::State)] {
-        self.nodes.get(node).map_or(&[], |node| &node.entries)
+        match self.nodes.get(node).map(|node| &node.below) {
+            Some(Below::Entries(entries)) => entries,
+            _ => &[],
+        }
+    }
+
+    fn entries_mut(&mut self, node: usize) -> Option<&mut Vec<(K, C::State)>> {
+        match &mut self.nodes.get_mut(node)?.below {
+            Below::Entries(entries) => Some(entries),
+            Below::Children(_) => None,
+        }
     }
 
     fn children(&self, node: usize) -> &[(K, usize)] {
-        self.nodes.get(node).map_or(&[], |node| &node.children)
+        match self.nodes.get(node).map(|node| &node.below) {
+            Some(Below::Children(children)) => children,
+            _ => &[],
+        }
+    }
+
+    fn children_mut(&mut self, node: usize) -> Option<&mut Vec<(K, usize)>> {
+        match &mut self.nodes.get_mut(node)?.below {
+            Below::Children(children) => Some(children),
+            Below::Entries(_) => None,
+        }
     }
 
     fn add_node(&mut self, node: Node<K, C::State>) -> usize {

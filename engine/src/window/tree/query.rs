@@ -1,118 +1,151 @@
-//! What entries of a [`Tree`] combine to, and the entries.
+//! What entries of a [`Tree`] combine to.
 //!
-//! Invariant: nothing is changed, and nothing is called recursively.
+//! Invariant: a fold is bracketed as the keys of its entries say (see [`super`]), whether by the edges'
+//! caches or without; nothing is changed, and nothing is called recursively.
 
 use std::ops::{Bound, RangeBounds};
 
 use super::caches::add;
-use super::{Combine, Tree};
+use super::{Combine, Tree, TreeKey};
 
-impl<K: Ord + Copy, C: Combine> Tree<K, C> {
-    /// What all entries combine to, in order; at most four combines.
+impl<K: TreeKey, C: Combine> Tree<K, C> {
+    /// What all entries combine to, in order; at most four combines, unless they are in one leaf.
     pub fn query(&self) -> Option<C::State> {
-        let last_leaf = *self.right.first()?;
-        let mut all = self.front.last().cloned();
-        self.add_middle(&mut all, 0);
-        if let Some(before_last) = self.cache(last_leaf) {
-            add(&self.combine, &mut all, before_last);
-        }
-        if let Some((_, last)) = self.entries(last_leaf).last() {
-            add(&self.combine, &mut all, last);
+        let mut all = None;
+        if self.top() == 0 {
+            self.add_entries(&mut all, self.entries(*self.right.first()?));
+        } else {
+            all = self.front.last().cloned();
+            for state in [self.left_cache(1), self.middle()].into_iter().flatten() {
+                add(&self.combine, &mut all, state);
+            }
+            self.add_end(&mut all);
         }
         all
     }
 
-    /// Adds what is between the left edge's node of a level and the right edge's caches.
-    fn add_middle(&self, all: &mut Option<C::State>, level: usize) {
-        let top = self.top();
-        if level + 1 < top
-            && let Some(state) = self.left.get(level + 1).and_then(|above| self.cache(*above))
-        {
-            add(&self.combine, all, state);
-        }
-        if top > 0
-            && let Some(state) = self.left.get(top).and_then(|root| self.cache(*root))
-        {
-            add(&self.combine, all, state);
-        }
+    /// What the left edge caches at a level; nothing at the root's.
+    fn left_cache(&self, level: usize) -> Option<&C::State> {
+        let node = self.left.get(level).filter(|_| level < self.top())?;
+        self.cache(*node)
     }
 
-    /// What the entries of a range of keys combine to, in order.
+    /// What the right edge caches at a level; nothing at the root's.
+    fn right_cache(&self, level: usize) -> Option<&C::State> {
+        let node = self.right.get(level).filter(|_| level < self.top())?;
+        self.cache(*node)
+    }
+
+    /// What the root caches.
+    fn middle(&self) -> Option<&C::State> {
+        self.right.last().and_then(|root| self.cache(*root))
+    }
+
+    /// What the entries of a range of keys combine to, in order: a function of these entries alone.
     pub fn query_range(&self, range: impl RangeBounds<K>) -> Option<C::State> {
-        let before = |key: &K| match range.start_bound() {
+        let first = self.first_within(|key| match range.start_bound() {
             Bound::Included(start) => key < start,
             Bound::Excluded(start) => key <= start,
             Bound::Unbounded => false,
-        };
-        let past = |key: &K| match range.end_bound() {
-            Bound::Included(end) => key > end,
-            Bound::Excluded(end) => key >= end,
-            Bound::Unbounded => false,
-        };
-        let (top, from, to) = (self.top(), self.left_height(&before), self.right_height(&past));
-        if top == 0 || from == top || to == top {
-            return self.walk(&before, &past);
+        })?;
+        let last = self.last_within(|key| match range.end_bound() {
+            Bound::Included(end) => key <= end,
+            Bound::Excluded(end) => key < end,
+            Bound::Unbounded => true,
+        })?;
+        if first > last {
+            return None;
         }
-        let mut all = self.suffix(from, &before);
-        self.add_middle(&mut all, from);
-        if to + 1 < top
-            && let Some(state) = self.right.get(to + 1).and_then(|above| self.cache(*above))
-            && !(to == 0 && self.last().is_some_and(|(last, _)| !past(&last)))
-        {
-            add(&self.combine, &mut all, state);
+        // The lowest node that has both, from the one on the right edge that does down.
+        let mut level = self.right_level(|low| *low <= first);
+        let mut node = *self.right.get(level)?;
+        while let Some(below) = level.checked_sub(1) {
+            let from = self.child_at(node, |low| *low <= first);
+            let to = self.child_at(node, |low| *low <= last);
+            if from < to {
+                return self.spread(node, level, (from, first), (to, last));
+            }
+            (level, node) = (below, self.children(node).get(from)?.1);
         }
-        self.add_prefix(&mut all, to, &past);
+        let entries = self.entries(node);
+        let from = entries.partition_point(|(key, _)| *key < first);
+        let to = entries.partition_point(|(key, _)| *key <= last);
+        let mut all = None;
+        self.add_entries(&mut all, entries.get(from..to).unwrap_or_default());
         all
     }
 
-    /// The lowest level at which the left edge's node reaches to the start of the range.
-    fn left_height(&self, before: &impl Fn(&K) -> bool) -> usize {
-        let mut height = 0;
-        for (level, &node) in self.left.iter().enumerate().skip(1) {
-            match self.children(node).get(1) {
-                Some((low, _)) if before(low) => height = level,
-                Some(_) => break,
-                // As far as its one child.
-                None => {}
+    /// What the entries from `first`, in one child of a node, to `last`, in a later one, combine to.
+    fn spread(
+        &self,
+        node: usize,
+        level: usize,
+        (from, first): (usize, K),
+        (to, last): (usize, K),
+    ) -> Option<C::State> {
+        let children = self.children(node);
+        let below = level.saturating_sub(1);
+        let root = level == self.top();
+        let (on_left, on_right) = (root && from == 0, root && to + 1 == children.len());
+        let mut all = if on_left {
+            let from = self.left_level(|low| *low <= first).0;
+            let later = self.left_cache(from + 1).cloned();
+            self.suffix(*self.left.get(from)?, from, first, later)
+        } else {
+            self.suffix(children.get(from)?.1, below, first, None)
+        };
+        if on_left && on_right {
+            if let Some(middle) = self.middle() {
+                add(&self.combine, &mut all, middle);
             }
+        } else {
+            let mut middle = None;
+            self.add_children(&mut middle, children.get(from + 1..to).unwrap_or_default());
+            all = self.joined(all, middle);
         }
-        height
+        if on_right {
+            let to = self.right_level(|low| *low <= last);
+            if to == 0 && self.last().is_some_and(|(there, _)| there == last) {
+                self.add_end(&mut all);
+            } else {
+                let before = self.right_cache(to + 1).cloned();
+                self.add_prefix(&mut all, *self.right.get(to)?, to, last, before);
+            }
+        } else {
+            self.add_prefix(&mut all, children.get(to)?.1, below, last, None);
+        }
+        all
     }
 
-    /// The lowest level at which the right edge's node begins before the range ends.
-    fn right_height(&self, past: &impl Fn(&K) -> bool) -> usize {
-        let mut height = 0;
-        for (level, &node) in self.right.iter().enumerate().skip(1) {
-            match self.children(node).last() {
-                Some((low, _)) if past(low) => height = level,
-                _ => break,
-            }
-        }
-        height
-    }
-
-    /// What is below the left edge's node of a level, from the start of the range.
-    fn suffix(&self, level: usize, before: &impl Fn(&K) -> bool) -> Option<C::State> {
-        let mut node = *self.left.get(level)?;
-        if level == 0 {
-            let gone = self.entries(node).partition_point(|(key, _)| before(key));
-            let kept = self.entries(node).len().saturating_sub(gone);
-            return kept.checked_sub(1).and_then(|at| self.front.get(at)).cloned();
-        }
-        let mut later = None;
+    /// What is below a node of a level, from `first` on, and then what is `later`: a group of nodes for
+    /// each level, from right to left.
+    fn suffix(
+        &self,
+        mut node: usize,
+        level: usize,
+        first: K,
+        mut later: Option<C::State>,
+    ) -> Option<C::State> {
         for _ in 0..level {
             let children = self.children(node);
-            let at = children.partition_point(|(low, _)| before(low)).saturating_sub(1);
-            let mut piece = None;
-            self.add_children(&mut piece, children.get(at + 1..).unwrap_or_default());
-            later = self.joined(piece, later);
+            let at = self.child_at(node, |low| *low <= first);
+            let mut group = None;
+            self.add_children(&mut group, children.get(at + 1..).unwrap_or_default());
+            later = self.joined(group, later);
             node = children.get(at)?.1;
         }
         let entries = self.entries(node);
-        let gone = entries.partition_point(|(key, _)| before(key));
-        let mut first = None;
-        self.add_entries(&mut first, entries.get(gone..).unwrap_or_default());
-        self.joined(first, later)
+        let gone = entries.partition_point(|(key, _)| *key < first);
+        let mut all = None;
+        if self.left.first() == Some(&node) {
+            let kept = entries.len().saturating_sub(gone);
+            all = kept.checked_sub(1).and_then(|at| self.front.get(at)).cloned();
+        } else {
+            for (_, state) in entries.iter().skip(gone).rev() {
+                all = self.joined(Some(state.clone()), all);
+            }
+        }
+        self.joined(all, later)
     }
 
     fn joined(&self, first: Option<C::State>, later: Option<C::State>) -> Option<C::State> {
@@ -125,115 +158,104 @@ impl<K: Ord + Copy, C: Combine> Tree<K, C> {
         }
     }
 
-    /// Adds what is below the right edge's node of a level, up to the end of the range.
-    fn add_prefix(&self, all: &mut Option<C::State>, level: usize, past: &impl Fn(&K) -> bool) {
-        let Some(mut node) = self.right.get(level).copied() else { return };
+    /// Adds what is `before` and then below a node of a level, up to `last`, from left to right.
+    fn add_prefix(
+        &self,
+        all: &mut Option<C::State>,
+        mut node: usize,
+        level: usize,
+        last: K,
+        mut before: Option<C::State>,
+    ) {
         for _ in 0..level {
             let children = self.children(node);
-            let at = children.partition_point(|(low, _)| !past(low)).saturating_sub(1);
-            self.add_children(all, children.get(..at).unwrap_or_default());
+            let at = self.child_at(node, |low| *low <= last);
+            self.add_children(&mut before, children.get(..at).unwrap_or_default());
             let Some((_, child)) = children.get(at) else { return };
             node = *child;
         }
         let entries = self.entries(node);
-        match (entries, self.cache(node)) {
-            // The last leaf's cache has all that the edge caches, to its last entry but one.
-            ([.., (key, last)], cache) if level == 0 && !past(key) => {
-                if let Some(cache) = cache {
-                    add(&self.combine, all, cache);
-                }
-                add(&self.combine, all, last);
-            }
-            _ => {
-                let kept = entries.partition_point(|(key, _)| !past(key));
-                self.add_entries(all, entries.get(..kept).unwrap_or_default());
-            }
+        let to = entries.partition_point(|(key, _)| *key <= last);
+        let Some([but_last @ .., (_, last)]) = entries.get(..to) else { return };
+        self.add_entries(&mut before, but_last);
+        if let Some(before) = before {
+            add(&self.combine, all, &before);
+        }
+        add(&self.combine, all, last);
+    }
+
+    /// Adds what the last leaf caches, and the last entry.
+    fn add_end(&self, all: &mut Option<C::State>) {
+        let Some(&last_leaf) = self.right.first() else { return };
+        if let Some(before_last) = self.cache(last_leaf) {
+            add(&self.combine, all, before_last);
+        }
+        if let Some((_, last)) = self.entries(last_leaf).last() {
+            add(&self.combine, all, last);
         }
     }
 
-    /// Any range, from the root down, by caches off the edges only.
-    fn walk(&self, before: &impl Fn(&K) -> bool, past: &impl Fn(&K) -> bool) -> Option<C::State> {
-        let mut all = None;
-        // Nodes with their least key and the next one's; none at the tree's ends.
-        let mut stack = vec![(*self.right.last()?, None, None)];
-        while let Some((node, low, next)) = stack.pop() {
-            let within = |low: &K, next: &K| !before(low) && !past(next);
-            if let (Some(low), Some(next), Some(cache)) = (low, next, self.cache(node))
-                && within(&low, &next)
-            {
-                add(&self.combine, &mut all, cache);
-                continue;
+    /// Which child has the key up to which the least keys are `reached`.
+    pub(super) fn child_at(&self, node: usize, reached: impl Fn(&K) -> bool) -> usize {
+        let but_first = self.children(node).get(1..).unwrap_or_default();
+        but_first.partition_point(|(low, _)| reached(low))
+    }
+
+    /// The lowest level at which the left edge's node has that key; and the next node's least key.
+    fn left_level(&self, reached: impl Fn(&K) -> bool) -> (usize, Option<K>) {
+        let mut found = 0;
+        for (level, &node) in self.left.iter().enumerate().skip(1) {
+            match self.children(node).get(1) {
+                Some((low, _)) if reached(low) => found = level,
+                Some((low, _)) => return (found, Some(*low)),
+                // As far as its one child.
+                None => {}
             }
-            for (key, state) in self.entries(node) {
-                if !before(key) && !past(key) {
-                    add(&self.combine, &mut all, state);
-                }
+        }
+        (found, None)
+    }
+
+    /// The lowest level at which the right edge's node has that key.
+    pub(super) fn right_level(&self, reached: impl Fn(&K) -> bool) -> usize {
+        let mut found = 0;
+        for (level, &node) in self.right.iter().enumerate().skip(1) {
+            if self.children(node).last().is_none_or(|(low, _)| reached(low)) {
+                break;
             }
+            found = level;
+        }
+        found
+    }
+
+    /// The first key that is not `before` the range.
+    fn first_within(&self, before: impl Fn(&K) -> bool) -> Option<K> {
+        let (mut level, mut next) = self.left_level(&before);
+        let mut edge = &self.left;
+        if level == self.top() {
+            (level, edge) = (self.right_level(&before), &self.right);
+        }
+        let mut node = *edge.get(level)?;
+        for _ in 0..level {
+            let at = self.child_at(node, &before);
             let children = self.children(node);
-            let mut next = next;
-            for (at, (child_low, child)) in children.iter().enumerate().rev() {
-                let child_low = if at == 0 { low } else { Some(*child_low) };
-                let empty = child_low.is_some_and(|low| past(&low))
-                    || next.is_some_and(|next| before(&next));
-                if !empty {
-                    stack.push((*child, child_low, next));
-                }
-                next = child_low;
-            }
+            next = children.get(at + 1).map(|(low, _)| *low).or(next);
+            node = children.get(at)?.1;
         }
-        all
+        let entries = self.entries(node);
+        let at = entries.partition_point(|(key, _)| before(key));
+        entries.get(at).map(|(key, _)| *key).or(next)
     }
 
-    /// The first entry.
-    pub fn first(&self) -> Option<(K, &C::State)> {
-        let (key, state) = self.entries(*self.left.first()?).first()?;
-        Some((*key, state))
-    }
-
-    /// The last entry.
-    pub fn last(&self) -> Option<(K, &C::State)> {
-        let (key, state) = self.entries(*self.right.first()?).last()?;
-        Some((*key, state))
-    }
-
-    /// All entries, in order.
-    pub fn iter(&self) -> Iter<'_, K, C> {
-        Iter {
-            tree: self,
-            stack: self.right.last().copied().into_iter().collect(),
-            leaf: [].iter(),
+    /// The last key that is in the range, or before it.
+    fn last_within(&self, reached: impl Fn(&K) -> bool) -> Option<K> {
+        let level = self.right_level(&reached);
+        let mut node = *self.right.get(level)?;
+        for _ in 0..level {
+            let at = self.child_at(node, &reached);
+            node = self.children(node).get(at)?.1;
         }
-    }
-}
-
-/// The entries of a [`Tree`], in order.
-#[derive(Debug)]
-pub struct Iter<'a, K, C: Combine> {
-    tree: &'a Tree<K, C>,
-    stack: Vec<usize>,
-    leaf: std::slice::Iter<'a, (K, C::State)>,
-}
-
-impl<'a, K: Ord + Copy, C: Combine> Iterator for Iter<'a, K, C> {
-    type Item = (K, &'a C::State);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((key, state)) = self.leaf.next() {
-                return Some((*key, state));
-            }
-            let node = self.stack.pop()?;
-            self.leaf = self.tree.entries(node).iter();
-            self.stack.extend(self.tree.children(node).iter().rev().map(|(_, child)| *child));
-        }
-    }
-}
-
-impl<'a, K: Ord + Copy, C: Combine> IntoIterator for &'a Tree<K, C> {
-    type Item = (K, &'a C::State);
-    type IntoIter = Iter<'a, K, C>;
-
-    fn into_iter(self) -> Iter<'a, K, C> {
-        self.iter()
+        let entries = self.entries(node);
+        let to = entries.partition_point(|(key, _)| reached(key));
+        entries.get(to.checked_sub(1)?).map(|(key, _)| *key)
     }
 }

@@ -1,7 +1,8 @@
-//! The tree beside a sorted map that combines everything anew; its form; what it is after a restart.
+//! The tree beside a sorted map that combines everything anew, and its form.
 //!
 //! Invariant: the states do not commute, so that a wrong order is a wrong answer.
 
+mod bracketing;
 mod cost;
 
 use std::cell::Cell;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Time;
 
 /// Affine maps modulo a prime: associative, not commutative; equal only if in the same order.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +31,20 @@ impl Combine for Affine {
     }
 }
 
-/// Writes down how it was combined: not even associative.
-#[derive(Clone, Debug)]
-struct Written;
-
-impl Combine for Written {
-    type State = String;
-
-    fn combine(&self, earlier: &mut String, later: &String) {
-        *earlier = format!("({earlier}{later})");
+impl key::sealed::Bits for i64 {
+    fn bits(self) -> u64 {
+        self.cast_unsigned()
     }
 }
+
+impl key::sealed::Bits for usize {
+    fn bits(self) -> u64 {
+        self as u64
+    }
+}
+
+impl TreeKey for i64 {}
+impl TreeKey for usize {}
 
 fn state(n: u64) -> (u64, u64) {
     (n * 7_919 % PRIME + 2, n * 104_729 % PRIME + 3)
@@ -52,11 +57,21 @@ fn folded<'a>(states: impl Iterator<Item = &'a (u64, u64)>) -> Option<(u64, u64)
     })
 }
 
-impl<K: Ord + Copy + std::fmt::Debug, C: Combine> Tree<K, C> {
-    /// Whether each node is filled as it must be, is in order, and is reached once.
+impl<K: TreeKey + std::fmt::Debug, C: Combine> Tree<K, C> {
+    fn first_key(&self, node: usize) -> K {
+        match self.children(node) {
+            [(_, first), ..] => self.first_key(*first),
+            [] => self.entries(node)[0].0,
+        }
+    }
+
+    /// Whether each node begins where it must, is in order, and is reached once.
     fn check_form(&self) {
         let mut nodes = 0;
         let mut level = self.right.last().copied().into_iter().collect::<Vec<_>>();
+        if let [root] = level[..] {
+            assert!(self.top() == 0 || self.children(root).len() >= 2);
+        }
         for height in (0..self.right.len()).rev() {
             assert_eq!(
                 (level.first(), level.last()),
@@ -68,15 +83,19 @@ impl<K: Ord + Copy + std::fmt::Debug, C: Combine> Tree<K, C> {
                 let (entries, children) = (self.entries(node), self.children(node));
                 assert_eq!(height == 0, children.is_empty());
                 assert_eq!(height == 0, !entries.is_empty());
-                let count = entries.len() + children.len();
-                assert!(count <= MOST);
-                if height + 1 == self.right.len() {
-                    assert!(height == 0 || count >= 2);
-                } else if self.left.get(height) != Some(&node) {
-                    assert!(count >= 5, "{count} in a node at {height}");
+                if Some(&node) != self.left.get(height) {
+                    assert!(key::height(self.first_key(node)) > height);
+                }
+                for (key, _) in entries.iter().skip(1) {
+                    assert_eq!(key::height(*key), 0);
+                }
+                for (at, (low, child)) in children.iter().enumerate() {
+                    if at > 0 || Some(&node) != self.left.get(height) {
+                        assert_eq!(*low, self.first_key(*child));
+                    }
+                    assert!(at == 0 || key::height(*low) == height);
                 }
                 below.extend(children.iter().map(|(_, child)| *child));
-                assert!(children.iter().skip(1).map(|(low, _)| low).is_sorted());
             }
             level = below;
         }
@@ -85,6 +104,8 @@ impl<K: Ord + Copy + std::fmt::Debug, C: Combine> Tree<K, C> {
         let keys = self.iter().map(|(key, _)| key).collect::<Vec<_>>();
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(keys.len(), self.len());
+        let front = if self.top() == 0 { 0 } else { self.entries(self.left[0]).len() };
+        assert_eq!(self.front.len(), front);
     }
 }
 
@@ -155,7 +176,7 @@ proptest! {
                 }
                 Step::Restore => {
                     let entries = tree.iter().map(|(key, state)| (key, *state)).collect::<Vec<_>>();
-                    tree = Tree::restore(Affine::default(), entries, &tree.shape()).unwrap();
+                    tree = Tree::from_entries(Affine::default(), entries.into_iter().rev());
                 }
             }
             tree.check_form();
@@ -176,73 +197,6 @@ proptest! {
         again.check_form();
         prop_assert_eq!(again.query(), tree.query());
     }
-
-    /// What rounds in one tree rounds in the restored one: shown by states that write down how they were
-    /// combined.
-    #[test]
-    fn a_restored_tree_combines_as_the_one_that_was_saved(
-        before in prop::collection::vec(step(), 1..60),
-        after in prop::collection::vec(step(), 1..60),
-        (from, to) in (0_i64..1_000, 0_i64..2_500),
-    ) {
-        let mut tree = Tree::new(Written);
-        let mut made = 0;
-        let apply = |tree: &mut Tree<i64, Written>, step: &Step, made: &mut u32| {
-            *made += 1;
-            let last = tree.last().map_or(0, |(last, _)| last);
-            match *step {
-                Step::Insert(key) => tree.insert(key, format!("{made}.")),
-                Step::InOrder(count) => {
-                    for n in 0..i64::from(count / 8) {
-                        tree.insert(last + n, format!("{made}:{n}."));
-                    }
-                }
-                Step::EvictBefore(key) => tree.evict_before(key),
-                Step::EvictThrough(key) => tree.evict_through(key),
-                Step::EvictSome(_) | Step::Restore => {
-                    if let Some((first, _)) = tree.first() {
-                        tree.evict_through(first);
-                    }
-                }
-            }
-        };
-        for step in &before {
-            apply(&mut tree, step, &mut made);
-        }
-        let entries = tree.iter().map(|(key, state)| (key, state.clone())).collect::<Vec<_>>();
-        let mut restored = Tree::restore(Written, entries, &tree.shape()).unwrap();
-        let mut made_again = made;
-        for step in &after {
-            prop_assert_eq!(tree.query(), restored.query());
-            prop_assert_eq!(tree.query_range(from..to), restored.query_range(from..to));
-            apply(&mut tree, step, &mut made);
-            apply(&mut restored, step, &mut made_again);
-        }
-        prop_assert_eq!(tree.query(), restored.query());
-        prop_assert_eq!(tree.shape(), restored.shape());
-    }
-
-    #[test]
-    fn a_damaged_shape_is_refused_or_makes_a_tree_of_the_same_entries(
-        count in 0_i64..400,
-        at in any::<prop::sample::Index>(),
-        byte in any::<u8>(),
-        cut in any::<bool>(),
-    ) {
-        let entries = (0..count).map(|key| (key, state(key.unsigned_abs()))).collect::<Vec<_>>();
-        let tree = Tree::from_entries(Affine::default(), entries.clone());
-        let mut shape = tree.shape();
-        if cut {
-            shape.truncate(at.index(shape.len() + 1));
-        } else if !shape.is_empty() {
-            let at = at.index(shape.len());
-            shape[at] = byte;
-        }
-        match Tree::restore(Affine::default(), entries, &shape) {
-            Ok(restored) => prop_assert_eq!(restored.query(), tree.query()),
-            Err(error) => prop_assert!(error.to_string().contains("older checkpoint"), "{error}"),
-        }
-    }
 }
 
 /// Sliding windows by their panes: one entry for all records of a pane.
@@ -250,7 +204,6 @@ proptest! {
 fn sliding_windows_are_ranges_of_panes() {
     use std::time::Duration;
 
-    use crate::Time;
     use crate::window::{WindowAssigner as _, sliding};
 
     let windows = sliding(Duration::from_nanos(100), Duration::from_nanos(15));

@@ -18,13 +18,15 @@ struct Counted {
 }
 
 impl Timer for Counted {
-    fn pending(&self) -> Option<Time> {
-        self.pending
-    }
-
     fn set(&mut self, at: Time) {
         self.pending = Some(at);
         self.asked += 1;
+    }
+
+    fn set_by(&mut self, at: Time) {
+        if self.pending.is_none_or(|pending| at < pending) {
+            self.set(at);
+        }
     }
 
     fn cancel(&mut self) {

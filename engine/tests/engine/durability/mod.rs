@@ -178,9 +178,22 @@ pub(crate) fn in_pieces_of<T: Record + Debug>(
     steps: &[(usize, usize)],
     draw: impl Fn(&App, Released<T>) + Send + Sync + 'static,
 ) -> Vec<String> {
+    in_pieces_up_to(usize::MAX, folder, steps, draw)
+}
+
+/// The same of one whose input does not end, until so many were released in all.
+pub(crate) fn in_pieces_up_to<T: Record + Debug>(
+    most: usize,
+    folder: &Folder,
+    steps: &[(usize, usize)],
+    draw: impl Fn(&App, Released<T>) + Send + Sync + 'static,
+) -> Vec<String> {
     let (mut released, draw) = (Released::new(), Arc::new(draw));
     for (workers, more) in steps {
-        released.full = released.len().saturating_add(*more);
+        if released.len() >= most {
+            break;
+        }
+        released.full = released.len().saturating_add(*more).min(most);
         released.drain = Drain::default();
         let (drain, of, draw) = (released.drain.clone(), released.clone(), Arc::clone(&draw));
         let config = folder.config(*workers);

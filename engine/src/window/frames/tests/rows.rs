@@ -8,14 +8,14 @@ use crate::{App, MapRow, MapTable, Row, Table, TestDriver, sink, source};
 
 const HEADS: Table<String, Head> = Table::new("heads");
 const FRAMES: MapTable<String, Time, Frame<u64>> = MapTable::new("frames");
-const ENTRIES: MapTable<String, Place, Option<u64>> = MapTable::new("entries");
+const ENTRIES: MapTable<String, Place, Stored<u64>> = MapTable::new("entries");
 const REWORK: MapTable<String, Time, Rework> = MapTable::new("rework");
 const TIMERS: MapTable<String, FrameTimer, Time> = MapTable::new("timers");
 
 struct Rows<'a> {
     head: Row<'a, Head>,
     frames: MapRow<'a, Time, Frame<u64>>,
-    entries: MapRow<'a, Place, Option<u64>>,
+    entries: MapRow<'a, Place, Stored<u64>>,
     rework: MapRow<'a, Time, Rework>,
     timers: MapRow<'a, FrameTimer, Time>,
 }
@@ -33,10 +33,10 @@ impl FrameStore<u64, u64> for Rows<'_> {
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<u64>> {
         &mut self.frames
     }
-    fn entries(&self) -> &impl Ordered<Place, Option<u64>> {
+    fn entries(&self) -> &impl Ordered<Place, Stored<u64>> {
         &self.entries
     }
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Option<u64>> {
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<u64>> {
         &mut self.entries
     }
     fn rework(&self) -> &impl Ordered<Time, Rework> {
