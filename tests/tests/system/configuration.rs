@@ -1,5 +1,6 @@
 //! Options come from flags, environment and a file, in that order; mistakes say what to do next.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -297,29 +298,26 @@ fn graph_draws_in_three_languages() {
 #[test]
 fn a_data_directory_belongs_to_its_average() {
     let folder = Folder::new();
-    let mut prices = String::new();
-    for second in 0..4000 {
-        let time = anabranch::Time::from_millis(1_700_000_000_000 + second * 1000);
-        prices += &format!("{{\"type\":\"x\",\"price\":\"{}\",\"time\":\"{time}\"}}\n", second % 7);
-    }
-    folder.write("prices", prices);
-    folder.write("updates", r#"{"price":"3","user_id":1}"#);
-    let [prices, updates] = ["prices", "updates"].map(|name| format!("file:{}", folder.name(name)));
+    let updates = format!("file:{}", folder.write("updates", r#"{"price":"3","user_id":1}"#));
     let flags = |average: &str, more: &[&str]| -> Vec<String> {
-        let (data, notify) = (folder.name(average), format!("file:{}.out", folder.name(average)));
-        let flags = ["--prices", &prices, "--updates", &updates, "--notify", &notify];
-        let flags = [&flags[..], &["--data-dir", &data, "--checkpoint-interval", "1ms"], more];
-        flags.concat().into_iter().map(str::to_owned).collect()
+        let data = folder.name(average);
+        let flags = ["--prices", "-", "--updates", &updates, "--notify", "null:"];
+        let kept = ["--data-dir", &data, "--checkpoint-interval", "10ms"];
+        [&flags[..], &kept, more].concat().into_iter().map(str::to_owned).collect()
     };
     let all = ["10m", "5m", "last:9", "running"];
     for average in all {
-        succeeded(&mut program("bitcoin-alerts", flags(average, &["--average", average])));
+        let flags = flags(average, &["--average", average]);
+        let mut running = Running::start(program("bitcoin-alerts", flags).stdin(Stdio::piped()));
+        let mut input = running.input();
+        let manifests = folder.path(average).join("checkpoints/manifests");
+        crate::support::until("there is a checkpoint", || {
+            writeln!(input, "{}", r#"{"type":"x","price":"2"}"#).unwrap();
+            (std::fs::read_dir(&manifests).ok()?.count() > 0).then_some(())
+        });
+        drop(input);
+        running.succeeds();
     }
-    let made = |average: &str| {
-        let folder = std::path::Path::new(&folder.name(average)).join("checkpoints/manifests");
-        std::fs::read_dir(folder).is_ok_and(|manifests| manifests.count() > 0)
-    };
-    assert!(all.into_iter().all(made), "there are no checkpoints");
     for (of, other) in all.into_iter().flat_map(|of| all.map(|other| (of, other))) {
         let other = ["--average", other];
         let ended = ended(&mut program("bitcoin-alerts", flags(of, &other)));
@@ -340,7 +338,6 @@ fn a_data_directory_belongs_to_its_average() {
 
 /// Graphviz can draw it, where it is installed.
 fn is_drawn(dot: &str) {
-    use std::io::Write;
     let graphviz =
         Command::new("dot").arg("-Tsvg").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut graphviz) = graphviz else {

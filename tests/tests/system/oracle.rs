@@ -130,7 +130,7 @@ fn on_generated_recordings_with_late_prices() {
         (notifications, too_late) = (notifications + sent, too_late + late);
     }
     assert!(notifications > 500, "{notifications} notifications prove little");
-    assert!(too_late > 100, "{too_late} late prices prove little");
+    assert!(too_late > 40, "{too_late} late prices prove little");
 }
 
 /// Ten minutes of some forty, of three products in two partitions; one trade of twenty is up to three
@@ -175,7 +175,7 @@ fn on_a_made_market_with_late_trades() {
     let prices = [0, 1].map(|n| PathBuf::from(folder.write(&format!("prices-{n}"), &texts[n])));
     let updates = [PathBuf::from(folder.write("updates", updates))];
     let [sent, dead, late] = compare(["10m", "1m"], &prices, &updates, &folder);
-    assert!(sent > 100 && dead == 0 && late > 100, "{sent}, {dead} and {late} prove little");
+    assert!(sent > 100 && dead == 0 && late > 50, "{sent}, {dead} and {late} prove little");
 }
 
 #[test]
