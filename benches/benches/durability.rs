@@ -6,7 +6,7 @@
 //! directories are made in DIR, which must be on a real disk; what is kept is kept as in production.
 //!
 //! * throughput: lines of a made market, live, from memory, through `bitcoin-alerts`, as fast as it takes
-//!   them; and the same as recorded files. Forms take turns; a ratio is the median over the rounds.
+//!   them, with averages over all prices; and the same as recorded files. Forms take turns; a ratio is the median over the rounds.
 //! * latency: open loop, as in the benchmark `latency`, from due to sink.
 //! * pause, restore: readings as JSON, one a key at full speed, then 100,000 a second of any key, with
 //!   several checkpoints; then a new start on what that has left.
@@ -33,7 +33,7 @@ use anabranch_benches::report::{
     is_given, load, longest_interruption, median, option, processor_seconds, text,
 };
 use anabranch_connectors::inlet;
-use bitcoin_alerts::{PriceDecoder, UpdateDecoder, pipelines};
+use bitcoin_alerts::{Averaging, PriceDecoder, UpdateDecoder, pipelines};
 
 /// The rate of readings beside which checkpoints are made.
 const RATE: u64 = 100_000;
@@ -107,7 +107,7 @@ impl Bench {
             run(flags, move |app| {
                 let prices = source::frames(prices.clone(), PriceDecoder::default);
                 let updates = source::frames(updates.clone(), UpdateDecoder::default);
-                pipelines(app, prices, updates, sink::frames(Discard, || Json));
+                pipelines(app, Averaging::Running, prices, updates, sink::frames(Discard, || Json));
                 Ok(())
             })
             .map(drop)
@@ -128,7 +128,7 @@ impl Bench {
             run(flags, move |app| {
                 let prices = source::frames(inlet(&prices)?, PriceDecoder::default);
                 let updates = source::frames(inlet(&updates)?, UpdateDecoder::default);
-                pipelines(app, prices, updates, sink::frames(Discard, || Json));
+                pipelines(app, Averaging::Running, prices, updates, sink::frames(Discard, || Json));
                 Ok(())
             })
             .map(drop)

@@ -198,7 +198,7 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
     /// ```
     pub fn event_time(
         self,
-        watermarks: Watermarks<impl Fn(&C::Out) -> Option<Time> + 'static>,
+        watermarks: Watermarks<impl Fn(&C::Out, Time) -> Option<Time> + 'static>,
     ) -> Stream<impl Chain<Key = (), In = C::In, Out = C::Out>> {
         let Watermarks { after, idle_after, within } = watermarks;
         let Drawing { mut place, hub, chain, .. } = self.take();

@@ -6,10 +6,12 @@ files, sort all records, apply them one by one. Python 3.11 and its standard lib
 one file, long as it is, so that it can be judged by reading it from top to bottom.
 
     oracle.py --prices FILE... --updates FILE... [--notify FILE] [--dead-letters FILE]
+              [--average running|last:N|DURATION] [--lateness DURATION] [--too-late FILE]
 
 Each FILE is one partition of its source, in the order given; notifications go to standard output
 unless --notify names a file. Both outputs are JSON lines, without spaces. A dead letter is
-{"source","partition","offset"}: its reason is for people and is not compared.
+{"source","partition","offset"}: its reason is for people and is not compared. --too-late gets the
+names of the prices that were, a line each.
 
 Files (`.gz` is unpacked; `.zst` too where a `zstd` command is), by name, else by content:
   *.csv       a row a frame; the first names the columns
@@ -27,7 +29,7 @@ import json
 import re
 import subprocess
 import sys
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from datetime import datetime, timezone
 from fractions import Fraction
 
@@ -295,10 +297,12 @@ class Frame:
         self.time = None
         self.records = []
         self.refused = False
+        self.length = 0
 
 
 def read_frame(read, frame):
     found = Frame()
+    found.length = len(frame)
     try:
         read(frame, found)
     except Refused:
@@ -568,10 +572,11 @@ def read_file(path, read):
 
 
 def read_source(index, name, paths, read):
-    """All frames of a source as (order, kind, content): what is sorted is the order alone."""
-    events = []
+    """All frames of a source as (order, kind, content): what is sorted is the order alone. And where
+    each partition is cut: see `Time`."""
+    events, cuts = [], []
     for partition, path in enumerate(paths):
-        time = 0
+        time, chunk = 0, Chunk()
         for offset, stamp, found in read_file(path, read):
             own = stamp if stamp is not None else found.time
             time = max(time, time if own is None else own)
@@ -583,20 +588,169 @@ def read_source(index, name, paths, read):
                 record["record_id"] = f"{name}-{partition}-{offset}{suffix}"
                 record["ingest_time"] = time
                 events.append(((time, index, partition, offset, place), name, record))
-    return events
+            chunk.add(found, (time, index, partition, offset))
+        cuts.append(chunk.ends())
+    return events, cuts
+
+
+# ---------------------------------------------------------------- time
+
+CHUNK_ITEMS = 1024
+CHUNK_BYTES = 2**18
+IDLE_AFTER = 60 * 10**9
+BEGIN, END = -(2**63), 2**63 - 1
+
+
+class Chunk:
+    """Cuts a partition after so many records and refused frames, or so many bytes of any frames."""
+
+    def __init__(self):
+        self.cuts, self.items, self.bytes, self.last = [], 0, 0, None
+
+    def add(self, found, order):
+        self.items += 1 if found.refused else len(found.records)
+        self.bytes += found.length
+        if found.refused or found.records:
+            self.last = order
+        if self.items >= CHUNK_ITEMS or self.bytes >= CHUNK_BYTES:
+            self.ends()
+
+    def ends(self):
+        if self.last is not None:
+            self.cuts.append(self.last)
+        self.items, self.bytes, self.last = 0, 0, None
+        return self.cuts
+
+
+class Time:
+    """How far event time has come, by the prices of the epochs before.
+
+    The cuts of all partitions of all sources, in their order, are the ends of epochs. A partition has
+    come as far as its newest price, one from the future taken for one of its ingest time; and all
+    have come as far as the least of them that has not ended and is not idle, that is, has brought no price
+    for a minute of ingest time. No time goes back.
+    """
+
+    def __init__(self, partitions):
+        """`partitions` of prices: the cuts of each."""
+        self.watermark, self.before = BEGIN, None
+        self.ends = [cuts[-1] if cuts else None for cuts in partitions]
+        # Of each partition its watermark, when it brought something first, and when last.
+        self.lanes = [None] * len(partitions)
+        self.brought = {}
+
+    def see(self, partition, record):
+        ingest = record["ingest_time"]
+        newest = min(event_time(record), ingest)
+        self.brought[partition] = max(newest, self.brought.get(partition, BEGIN))
+
+    def end_epoch(self, cut):
+        for partition, end in enumerate(self.ends):
+            was = self.lanes[partition]
+            # What a partition brings to an epoch is known before it is known to have ended.
+            ended = end is None or (self.before is not None and end <= self.before)
+            if ended and (was is None or was[0] < END):
+                self.brought[partition] = END
+        self.before, now = cut, cut[0]
+        if not self.brought:
+            return
+        for partition, newest in self.brought.items():
+            was = self.lanes[partition] or (BEGIN, now, now)
+            self.lanes[partition] = (max(was[0], newest), was[1], now)
+        self.brought = {}
+        self.watermark = max(self.watermark, self.least())
+
+    def least(self):
+        known = [lane for lane in self.lanes if lane is not None]
+        first, now = min(lane[1] for lane in known), max(lane[2] for lane in known)
+        lanes = [lane or (BEGIN, first, first) for lane in self.lanes]
+        lanes = [lane for lane in lanes if lane[0] < END]
+        if not lanes:
+            return END
+        awake = [lane[0] for lane in lanes if lane[2] + IDLE_AFTER > now]
+        return min(awake, default=BEGIN)
+
+
+def event_time(record):
+    return record["ingest_time"] if record["time"] is None else record["time"]
 
 
 # ---------------------------------------------------------------- the computation
 
 
+class Averaging:
+    """Which prices the average is over: all, the last `most`, or those of the last `size` nanoseconds."""
+
+    UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+    def __init__(self, text="10m", lateness="1m"):
+        self.most = self.size = None
+        self.lateness = self.duration(lateness)
+        if text.startswith("last:"):
+            self.most = int(text.removeprefix("last:"))
+        elif text != "running":
+            self.size = self.duration(text)
+
+    def duration(self, text):
+        parts = re.findall(r"([0-9]+)(h|ms|m|s|us|ns) ?", text)
+        if "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+            sys.exit(f"{text}: no duration such as 10m or 1h 30m")
+        return sum(int(number) * self.UNITS[unit] for number, unit in parts)
+
+    def is_late(self, record, watermark):
+        return self.size is not None and event_time(record) < watermark - self.lateness
+
+
+class Window:
+    """All prices of a product, and the total of those of the last `size` before the newest."""
+
+    def __init__(self, size):
+        self.size, self.times, self.prices = size, [], []
+        self.first, self.total = 0, Fraction(0)
+
+    def average(self, time, price):
+        """Adds a price; gives the average over the last `size` before it."""
+        at = bisect_right(self.times, time)
+        newest = at == len(self.times)
+        self.times.insert(at, time)
+        self.prices.insert(at, price)
+        if not newest:
+            if time > self.times[-1] - self.size:
+                self.total += price
+            else:
+                self.first += 1
+            meant = self.prices[bisect_right(self.times, time - self.size) : at + 1]
+            return sum(meant) / Fraction(len(meant))
+        self.total += price
+        while self.times[self.first] <= time - self.size:
+            self.total -= self.prices[self.first]
+            self.first += 1
+        return self.total / (len(self.prices) - self.first)
+
+
 class Product:
-    def __init__(self):
+    def __init__(self, averaging):
+        self.averaging = averaging
         self.total = Fraction(0)
         self.count = 0
+        self.last = []
+        self.window = Window(averaging.size)
         self.last_trade_id = None
         self.alerts = {}  # id -> {"price", "user_id", "direction"}
         # Thresholds of both directions, sorted, only so that large files take no hours.
         self.sorted = {"above": [], "below": []}
+
+    def average(self, record):
+        """The average that a price leads to."""
+        price, averaging = record["price"], self.averaging
+        if averaging.size is not None:
+            return self.window.average(event_time(record), price)
+        if averaging.most is not None:
+            self.last = (self.last + [price])[-averaging.most :]
+            return sum(self.last) / Fraction(len(self.last))
+        self.total += price
+        self.count += 1
+        return self.total / self.count
 
     def put(self, name, alert):
         self.drop(name)
@@ -619,16 +773,17 @@ def apply_update(product, update):
         product.put(name, product.alerts[name] | named)
 
 
-def apply_price(product, record):
+def apply_price(product, record, watermark=BEGIN, too_late=None):
     """The notification, or None."""
     trade_id, last = record["trade_id"], product.last_trade_id
     if not record["fresh"] and last is not None and trade_id <= last:
         return None
     if trade_id is not None:
         product.last_trade_id = trade_id if last is None else max(last, trade_id)
-    product.total += record["price"]
-    product.count += 1
-    average = product.total / product.count
+    if product.averaging.is_late(record, watermark):
+        too_late.append(record["record_id"])
+        return None
+    average = product.average(record)
     fired = []
     for direction in ("above", "below"):
         groups = {}
@@ -652,11 +807,10 @@ def apply_price(product, record):
             product.drop(name)
     if not fired:
         return None
-    time = record["ingest_time"] if record["time"] is None else record["time"]
     return {
         "id": record["record_id"],
         "product": record["product"],
-        "time": time_text(time),
+        "time": time_text(event_time(record)),
         "price": decimal_text(record["price"]),
         "average": decimal_text(round_8(average)),
         "fired": fired,
@@ -668,22 +822,31 @@ def is_near(entries, direction, average):
     return entries[0][0] <= average if direction == "above" else entries[-1][0] >= average
 
 
-def run(prices, updates):
-    """All notifications and all dead letters, in order."""
-    events = read_source(0, "prices", prices, read_price)
-    events += read_source(1, "updates", updates, read_update)
-    events.sort(key=lambda event: event[0])
-    products, notifications, dead_letters = {}, [], []
-    for _, kind, content in events:
+def run(prices, updates, averaging=None):
+    """All notifications, all dead letters and the names of all prices that were too late, in order."""
+    averaging = averaging or Averaging("running")
+    events, partitions = read_source(0, "prices", prices, read_price)
+    more_events, more_partitions = read_source(1, "updates", updates, read_update)
+    events = sorted(events + more_events, key=lambda event: event[0])
+    cuts = sorted(sum(partitions + more_partitions, []))
+    products, notifications, dead_letters, too_late = {}, [], [], []
+    time, epoch = Time(partitions), 0
+    for order, kind, content in events:
+        while order[:4] > cuts[epoch]:
+            time.end_epoch(cuts[epoch])
+            epoch += 1
         if kind == "dead letter":
             dead_letters.append(content)
             continue
-        product = products.setdefault(content["product"], Product())
+        product = products.setdefault(content["product"], Product(averaging))
         if kind == "updates":
             apply_update(product, content)
-        elif (notification := apply_price(product, content)) is not None:
+            continue
+        time.see(order[2], content)
+        notification = apply_price(product, content, time.watermark, too_late)
+        if notification is not None:
             notifications.append(notification)
-    return notifications, dead_letters
+    return notifications, dead_letters, too_late
 
 
 def json_line(value):
@@ -696,8 +859,12 @@ def main():
     parser.add_argument("--updates", nargs="*", default=[], metavar="FILE")
     parser.add_argument("--notify", metavar="FILE")
     parser.add_argument("--dead-letters", metavar="FILE")
+    parser.add_argument("--average", default="10m")
+    parser.add_argument("--lateness", default="1m", metavar="DURATION")
+    parser.add_argument("--too-late", metavar="FILE")
     options = parser.parse_args()
-    notifications, dead_letters = run(options.prices, options.updates)
+    averaging = Averaging(options.average, options.lateness)
+    notifications, dead_letters, too_late = run(options.prices, options.updates, averaging)
     text = "".join(map(json_line, notifications)).encode("utf-8")
     if options.notify:
         with open(options.notify, "wb") as file:
@@ -707,6 +874,9 @@ def main():
     if options.dead_letters:
         with open(options.dead_letters, "wb") as file:
             file.write("".join(map(json_line, dead_letters)).encode("utf-8"))
+    if options.too_late:
+        with open(options.too_late, "w", encoding="utf-8") as file:
+            file.writelines(name + "\n" for name in too_late)
 
 
 if __name__ == "__main__":

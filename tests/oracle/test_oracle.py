@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The oracle itself, against cases worked out by hand: `python3 tests/oracle/test_oracle.py`.
 
-WB-1 to WB-7, WB-10 and WB-11 are Wallaroo's Bitcoin alerts, by the numbers of the case list.
+WB-1 to WB-8, WB-10 and WB-11 are Wallaroo's Bitcoin alerts, by the numbers of the case list.
 """
 
 import gzip
@@ -29,7 +29,7 @@ def tick(seconds, price):
 
 
 class Case(unittest.TestCase):
-    def run_lines(self, prices, updates=(), name="lines"):
+    def run_all(self, prices, updates=(), name="lines", averaging=None):
         """Each of `prices` and `updates` is a list of lines, or a list of such (partitions)."""
         with tempfile.TemporaryDirectory() as folder:
 
@@ -45,10 +45,14 @@ class Case(unittest.TestCase):
                     paths.append(path)
                 return paths
 
-            return oracle.run(write("prices", prices), write("updates", updates))
+            return oracle.run(write("prices", prices), write("updates", updates), averaging)
 
-    def fired(self, prices, updates=()):
-        notifications, dead = self.run_lines(prices, updates)
+    def run_lines(self, prices, updates=(), name="lines"):
+        return self.run_all(prices, updates, name)[:2]
+
+    def fired(self, prices, updates=(), average="running"):
+        averaging = oracle.Averaging(average)
+        notifications, dead, _ = self.run_all(prices, updates, averaging=averaging)
         self.assertEqual(dead, [])
         return [
             {
@@ -122,6 +126,13 @@ class Wallaroo(Case):
             self.fired(prices, [alert(0, "6000", 1)]), [{"6000": [1], "average": "6500"}]
         )
 
+    def test_wb_8_the_average_of_the_last_ten_minutes(self):
+        prices = [tick(0, "100"), tick(540, "200"), tick(660, "300")]
+        for average, fired in [("10m", "250"), ("660s", "250"), ("660s 1ns", None), ("2m", "300"),
+                               ("last:2", "250"), ("last:1", "300"), ("running", None)]:  # fmt: skip
+            wanted = [{"240": [1], "average": fired}] if fired else []
+            self.assertEqual(self.fired(prices, [alert(0, "240", 1)], average), wanted, average)
+
     def test_wb_10_a_removed_alert_does_not_fire(self):
         for removal in ({"op": "remove", "id": "1:above:6000"},
                         {"op": "remove", "user_id": 1, "price": "6000.0"}):  # fmt: skip
@@ -179,8 +190,8 @@ class Prices(Case):
             path = os.path.join(folder, name)
             with open(path, "w", encoding="utf-8") as file:
                 file.writelines(line + "\n" for line in lines)
-            events = oracle.read_source(0, "prices", [path], oracle.read_price)
-        found = {product: oracle.Product() for product in products}
+            events, _ = oracle.read_source(0, "prices", [path], oracle.read_price)
+        found = {product: oracle.Product(oracle.Averaging("running")) for product in products}
         for _, kind, record in sorted(events, key=lambda event: event[0]):
             self.assertEqual(kind, "prices")
             oracle.apply_price(found[record["product"]], record)
@@ -247,7 +258,7 @@ class Order(Case):
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
             file.write("\n".join(prices))
             file.flush()
-            events = oracle.read_source(0, "prices", [file.name], oracle.read_price)
+            events, _ = oracle.read_source(0, "prices", [file.name], oracle.read_price)
         self.assertEqual([event[0][0] // 10**9 for event in events], [5, 5, 5, 5, 6])
 
     def test_partitions_merge_by_time_then_index(self):
@@ -259,6 +270,61 @@ class Order(Case):
         notifications, _ = self.run_lines(prices, updates)
         # 10, 20, 30: the average reaches 20 with the third.
         self.assertEqual([n["id"] for n in notifications], ["prices-1-1"])
+
+
+class Late(Case):
+    @staticmethod
+    def at(second, price="1"):
+        time = f"1970-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+        return json.dumps({"type": "x", "price": price, "time": time})
+
+    def told(self, prices, lateness="1m", average="10m"):
+        """Averages at the prices of the first partition, with `1` for all before, and who was late."""
+        updates = [[json.dumps({"price": "0", "user_id": n, "id": str(n)}) for n in range(3)]]
+        averaging = oracle.Averaging(average, lateness)
+        notified, _, too_late = self.run_all(prices, updates, averaging=averaging)
+        return [note["average"] for note in notified], too_late
+
+    def test_an_epoch_of_1024_prices_and_then_what_is_late(self):
+        many = [self.at(1000)] * 1024
+        for late, lateness, is_late in [(940, "1m", False), (939, "1m", True), (999, "0s", True),
+                                        (1000, "0s", False)]:  # fmt: skip
+            _, too_late = self.told([many + [self.at(late)]], lateness)
+            self.assertEqual(too_late, ["prices-0-1024"] if is_late else [], late)
+        # Within the epoch nothing is.
+        _, too_late = self.told([many[1:] + [self.at(1)]])
+        self.assertEqual(too_late, [])
+        # All are taken where they are not of a time.
+        for average in ["running", "last:7"]:
+            self.assertEqual(self.told([many + [self.at(1)]], average=average)[1], [])
+
+    def test_bytes_end_an_epoch_too(self):
+        blank = json.dumps({"x": "x" * 2**17})
+        _, too_late = self.told([[self.at(1000), blank, blank, self.at(1)]])
+        self.assertEqual(too_late, ["prices-0-3"])
+        _, too_late = self.told([[self.at(1000), blank, self.at(1)]])
+        self.assertEqual(too_late, [])
+
+    def test_the_slowest_partition_decides_unless_it_is_silent_or_at_its_end(self):
+        many, late = [self.at(1000)] * 1024, self.at(900)
+        slow = [self.at(950), self.at(1500)]
+        # Its second price comes after the late one: until then it has come to 950.
+        _, too_late = self.told([many + [late, self.at(1600)], slow])
+        self.assertEqual(too_late, [])
+        # Its first price was brought by the epoch that ends at 1000.
+        for second, is_late in [(1059, False), (1060, True)]:
+            more = [self.at(second)] * 1024
+            _, too_late = self.told([many + more + [self.at(950), self.at(1600)], slow])
+            self.assertEqual(too_late, ["prices-0-2048"] if is_late else [], second)
+        _, too_late = self.told([many + many + [late], [self.at(950)]])
+        self.assertEqual(too_late, ["prices-0-2048"])
+
+    def test_a_window_is_open_on_the_left_and_knows_what_came_late(self):
+        window = oracle.Window(10)
+        for time, price, wanted in [(0, 1, 1), (5, 3, 2), (10, 8, Fraction(11, 2)), (9, 1, 5 / 3),
+                                    (10, 0, 3), (12, 6, Fraction(18, 5)), (2, 7, 4), (1, 1, 1),
+                                    (15, 9, Fraction(24, 5)), (40, 2, 2)]:  # fmt: skip
+            self.assertAlmostEqual(float(window.average(time, Fraction(price))), float(wanted))
 
 
 class Files(Case):

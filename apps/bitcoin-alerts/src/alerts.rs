@@ -17,8 +17,12 @@ use crate::notification::{FiredAlert, FiredThreshold, Notification};
 use crate::price::Price;
 use crate::update::{AlertUpdate, Change};
 
-/// What is known of each product's prices, and its nearest thresholds.
+/// What is known of each product's prices, and its nearest thresholds, where the average is over all.
 pub const PRICES: Table<Product, Market> = Table::new("prices");
+
+/// The same where the average is over some of its prices: another table, so that what one average has
+/// left behind is never taken for another's.
+pub const MARKETS: Table<Product, Market> = Table::new("markets");
 
 /// The open alerts of each product, by id.
 pub const ALERTS: MapTable<Product, String, Alert> = MapTable::new("alerts");
@@ -30,8 +34,12 @@ pub const THRESHOLDS: MapTable<Product, Threshold, u64> = MapTable::new("thresho
 pub type SharedTables =
     (Table<Product, Market>, MapTable<Product, Threshold, u64>, MapTable<Product, String, Alert>);
 
-/// The tables that prices and updates share, to be computed with as one group.
+/// The tables that prices and updates share, to be computed with as one group, where the average is over
+/// all prices.
 pub const TABLES: SharedTables = (PRICES, THRESHOLDS, ALERTS);
+
+/// The same where it is over some of them.
+pub const WINDOW_TABLES: SharedTables = (MARKETS, THRESHOLDS, ALERTS);
 
 /// The rows of [`TABLES`] for one product.
 pub type Rows<'a> = (Row<'a, Market>, MapRow<'a, Threshold, u64>, MapRow<'a, String, Alert>);
@@ -93,7 +101,7 @@ impl Threshold {
 /// What is known of one product.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Market {
-    /// The average of all its prices.
+    /// The average that its last price has led to.
     pub average: RunningAverage,
     /// The highest number of any of its trades.
     last_trade_id: Option<u64>,
@@ -123,13 +131,9 @@ impl Nearest {
 
 impl Market {
     /// Whether `price` counts: an old trade that was seen before does not.
+    #[inline]
     fn is_new(&self, price: &Price) -> bool {
         price.fresh || price.trade_id > self.last_trade_id
-    }
-
-    fn observe(&mut self, price: &Price) {
-        self.last_trade_id = self.last_trade_id.max(price.trade_id);
-        self.average.observe(price.price);
     }
 
     /// Whether an alert at that threshold fires.
@@ -149,22 +153,45 @@ impl Market {
     }
 }
 
-/// Counts a price into the average of its product, and fires the alerts that it reaches.
+/// Whether `price` counts, and if it does takes its number down: an old trade that was seen before does
+/// not count.
+#[inline]
+pub fn count(price: &Price, market: &mut Row<'_, Market>) -> bool {
+    let counts = market.is_new(price);
+    if counts && price.trade_id > market.last_trade_id {
+        market.last_trade_id = price.trade_id;
+    }
+    counts
+}
+
+/// Counts a price into the average of all prices of its product, and fires the alerts that it reaches.
 ///
 /// `now` is the record's ingest time, for a price that brings none; `id` the record's name, which
 /// becomes the notification's.
 #[inline]
 pub fn observe(
     price: &Price,
+    rows: &mut Rows<'_>,
+    now: Time,
+    id: impl Display,
+) -> Option<Notification> {
+    if !count(price, &mut rows.0) {
+        return None;
+    }
+    rows.0.average.observe(price.price);
+    evaluate(price, rows, now, id)
+}
+
+/// Fires the alerts that the [`average`](Market::average) reaches, as it is since `price`; `now` and `id` as
+/// for [`observe`].
+#[inline]
+pub fn evaluate(
+    price: &Price,
     (market, thresholds, alerts): &mut Rows<'_>,
     now: Time,
     id: impl Display,
 ) -> Option<Notification> {
-    if !market.is_new(price) {
-        return None;
-    }
     let row: &mut Market = market;
-    row.observe(price);
     if !row.fires_any() {
         return None;
     }
@@ -173,7 +200,7 @@ pub fn observe(
     Some(Notification {
         id: id.to_string(),
         product: price.product,
-        time: price.time.unwrap_or(now),
+        time: price.event_time(now),
         price: price.price,
         average: row.average.average().unwrap_or_default(),
         fired,

@@ -1,17 +1,21 @@
-//! [`RunningAverage`]: the exact average of all prices of a product.
+//! [`RunningAverage`]: the exact average of prices, of all of a product or of those of a window.
 //!
 //! Invariant: the total is exact for every price that a decoder accepts, however many there are;
 //! only [`RunningAverage::average`] rounds, once, for people. Comparisons are made with the exact
-//! quotient. No binary fraction is involved.
+//! quotient. No binary fraction is involved. The same prices give the same bytes, in whatever order
+//! and grouping they were added up.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use anabranch::aggregate::Aggregate;
 use ethnum::I256;
 use rust_decimal::Decimal;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::price::Price;
 
 /// Ordinary prices (up to 12 places) are summed in units of 10^-12 in 128 bits.
 const NARROW_PLACES: u32 = 12;
@@ -45,7 +49,7 @@ pub struct RunningAverage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Total {
     Narrow(i128),
-    /// Once a price does not fit the narrow form, for good.
+    /// A total that the narrow form cannot hold.
     Wide(Wide),
 }
 
@@ -72,8 +76,25 @@ impl RunningAverage {
     #[cold]
     fn observe_wide(&mut self, price: Decimal) {
         // Cannot overflow: see `WIDE_PLACES`.
-        let sum = self.total.widen().wrapping_add(wide(price));
-        self.total = Total::Wide(Wide(Box::new(sum)));
+        self.total = Total::of(self.total.widen().wrapping_add(wide(price)));
+    }
+
+    /// Counts in all prices that `other` has.
+    #[inline]
+    pub fn combine(&mut self, other: &Self) {
+        self.count += other.count;
+        if let (Total::Narrow(total), Total::Narrow(more)) = (&mut self.total, &other.total)
+            && let Some(sum) = total.checked_add(*more)
+        {
+            *total = sum;
+            return;
+        }
+        self.combine_wide(other);
+    }
+
+    #[cold]
+    fn combine_wide(&mut self, other: &Self) {
+        self.total = Total::of(self.total.widen().wrapping_add(other.total.widen()));
     }
 
     /// How many prices there were.
@@ -120,6 +141,50 @@ impl RunningAverage {
     }
 }
 
+/// The exact average of prices as an aggregate, for windows of them.
+///
+/// ```
+/// use anabranch::aggregate::of_all;
+/// use bitcoin_alerts::{ExactAverage, Price};
+///
+/// let price = |price| Price {
+///     product: anabranch_connectors::coinbase::Product::BTC_USD,
+///     price: rust_decimal::Decimal::new(price, 1),
+///     time: None,
+///     trade_id: None,
+///     fresh: true,
+/// };
+/// let average = of_all(&ExactAverage, &[price(1), price(2)]);
+/// assert_eq!(average.average().map(|average| average.to_string()).as_deref(), Some("0.15"));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExactAverage;
+
+impl Aggregate<Price> for ExactAverage {
+    type State = RunningAverage;
+    type Output = RunningAverage;
+    const EXACT: bool = true;
+
+    fn initial(&self) -> RunningAverage {
+        RunningAverage::default()
+    }
+
+    #[inline]
+    fn update(&self, state: &mut RunningAverage, price: &Price) {
+        state.observe(price.price);
+    }
+
+    #[inline]
+    fn combine(&self, state: &mut RunningAverage, later: &RunningAverage) {
+        state.combine(later);
+    }
+
+    #[inline]
+    fn output(&self, state: &RunningAverage) -> RunningAverage {
+        state.clone()
+    }
+}
+
 /// The rounded quotient, where `half` compares the remainder with half of the divisor.
 fn round(negative: bool, quotient: u128, half: Ordering) -> Average {
     let up = half.is_gt() || (half.is_eq() && quotient % 2 == 1);
@@ -128,6 +193,15 @@ fn round(negative: bool, quotient: u128, half: Ordering) -> Average {
 }
 
 impl Total {
+    /// Narrow wherever that is possible, so that a total has one form, however it came about.
+    fn of(wide: I256) -> Self {
+        let unit = I256::from(10).pow(WIDE_PLACES - NARROW_PLACES);
+        match i128::try_from(wide / unit) {
+            Ok(narrow) if wide % unit == 0 => Self::Narrow(narrow),
+            _ => Self::Wide(Wide(Box::new(wide))),
+        }
+    }
+
     fn widen(&self) -> I256 {
         match self {
             Self::Narrow(total) => {

@@ -1,29 +1,37 @@
 //! The application's graph: two pipelines that meet in one group of tables.
 //!
 //! Invariant: prices are declared before updates, so at equal times a price comes first; which
-//! connectors bring and take them is for the caller to say.
+//! connectors bring and take them is for the caller to say. Whether a price counts is decided before it
+//! enters an average.
 
-use anabranch::Shared;
+use std::time::Duration;
+
 use anabranch::prelude::*;
 use anabranch::sink::Sink;
 use anabranch::source::Source;
+use anabranch::window::Rolling;
+use anabranch::{Chain, Shared, Stream, Watermarks};
 use anabranch_connectors::coinbase::Product;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::alerts::{Rows, TABLES};
-use crate::{AlertUpdate, Average, Notification, Price};
+use crate::alerts::{MARKETS, Rows, SharedTables, TABLES, WINDOW_TABLES};
+use crate::{AlertUpdate, Average, Averaging, ExactAverage, Notification, Price};
 
-/// Draws the application on `app`: sources `prices` and `updates`, sink `notify`. The
-/// notifications are given for further uses.
+/// Prices of a source partition that brings none for so long hold back no one's time.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+
+/// Draws the application on `app`: sources `prices` and `updates`, sink `notify`, and the average that is
+/// compared with thresholds. The notifications are given for further uses.
 ///
 /// ```
 /// use anabranch::TestDriver;
-/// use bitcoin_alerts::{notifications_to, prices_from, updates_from};
+/// use bitcoin_alerts::{Averaging, notifications_to, prices_from, updates_from};
 /// let mut driver = TestDriver::new(|app| {
 ///     let unused = "ws-listen://127.0.0.1:0";
 ///     let (prices, updates) = (prices_from(unused)?, updates_from(unused)?);
-///     bitcoin_alerts::pipelines(app, prices, updates, notifications_to("null:")?);
+///     let average = Averaging::default();
+///     bitcoin_alerts::pipelines(app, average, prices, updates, notifications_to("null:")?);
 ///     Ok(())
 /// })
 /// .workers(2)
@@ -37,32 +45,24 @@ use crate::{AlertUpdate, Average, Notification, Price};
 /// ```
 pub fn pipelines(
     app: &App,
+    averaging: Averaging,
     prices: impl Source<Item = Price>,
     updates: impl Source<Item = AlertUpdate>,
     notify: impl Sink<Item = Notification>,
 ) -> Shared<Notification> {
-    let notifications = app
-        .source("prices", prices)
-        .key_by(|price: &Price| price.product)
-        .compute("evaluate-alerts", TABLES, evaluate)
-        .sink("notify", notify);
-    update_alerts(app, updates);
-    notifications
+    draw(app, averaging, prices, updates, notify)
 }
 
 /// Draws the same application for people who watch: the sink is told of every price that counts,
 /// with the figures that it led to.
 pub fn watched_pipelines(
     app: &App,
+    averaging: Averaging,
     prices: impl Source<Item = Price>,
     updates: impl Source<Item = AlertUpdate>,
     notify: impl Sink<Item = Observation>,
 ) {
-    app.source("prices", prices)
-        .key_by(|price: &Price| price.product)
-        .compute("evaluate-alerts", TABLES, watch)
-        .sink("notify", notify);
-    update_alerts(app, updates);
+    draw(app, averaging, prices, updates, notify);
 }
 
 /// What one price came to.
@@ -81,34 +81,121 @@ pub struct Observation {
     pub notification: Option<Notification>,
 }
 
-fn update_alerts(app: &App, updates: impl Source<Item = AlertUpdate>) {
+/// What is told of a price that counts.
+trait Told: Record {
+    /// Of `price`, which has led to these rows; nothing if there is nothing to say.
+    fn of(price: &Price, rows: &Rows<'_>, notification: Option<Notification>) -> Option<Self>;
+}
+
+impl Told for Notification {
+    #[inline]
+    fn of(_: &Price, _: &Rows<'_>, notification: Option<Notification>) -> Option<Self> {
+        notification
+    }
+}
+
+impl Told for Observation {
+    fn of(
+        price: &Price,
+        (market, _, alerts): &Rows<'_>,
+        notification: Option<Notification>,
+    ) -> Option<Self> {
+        Some(Self {
+            product: price.product,
+            price: price.price,
+            average: market.average.average().unwrap_or_default(),
+            open_alerts: alerts.len() as u64,
+            notification,
+        })
+    }
+}
+
+fn draw<O: Told>(
+    app: &App,
+    averaging: Averaging,
+    prices: impl Source<Item = Price>,
+    updates: impl Source<Item = AlertUpdate>,
+    notify: impl Sink<Item = O>,
+) -> Shared<O> {
+    let (prices, name) = (app.source("prices", prices), averaging.name());
+    let (told, tables) = match averaging {
+        Averaging::Running => (over_all(prices, notify), TABLES),
+        Averaging::Over { size, lateness } => {
+            // Computations see the time of each price as it is, or was found to be: see `over_some`.
+            let time = |price: &Price| price.event_time(Time::ZERO);
+            let rolling = Rolling::over(size, time, ExactAverage).lateness(lateness);
+            (over_some(prices.event_time(watermarks()), &name, rolling, notify), WINDOW_TABLES)
+        }
+        Averaging::Last(most) => {
+            let rolling = Rolling::last(most, ExactAverage);
+            (over_some(prices, &name, rolling, notify), WINDOW_TABLES)
+        }
+    };
+    update_alerts(app, updates, tables);
+    told
+}
+
+/// How far time has come, which decides what is late and what is forgotten, and nothing else. No disorder is
+/// allowed for here: that is what the lateness is. A price from the future, as it seems, is taken for one of
+/// now, or those after it would all be late.
+fn watermarks() -> Watermarks<impl Fn(&Price, Time) -> Option<Time>> {
+    let after = |price: &Price, ingest| Some(price.event_time(ingest).min(ingest));
+    Watermarks::at_ingest(after).idle_after(IDLE_AFTER)
+}
+
+/// All in one computation: a price costs one look at each table, and no allocation.
+fn over_all<O: Told>(
+    prices: Stream<impl Chain<Key = (), In: Record, Out = Price>>,
+    notify: impl Sink<Item = O>,
+) -> Shared<O> {
+    prices
+        .key_by(|price: &Price| price.product)
+        .compute("evaluate-alerts", TABLES, |price, mut rows, out| {
+            if crate::count(&price, &mut rows.0) {
+                rows.0.average.observe(price.price);
+                tell(&price, &mut rows, out);
+            }
+        })
+        .sink("notify", notify)
+}
+
+/// In three: which prices count and when they were paid, the average at each, and the alerts.
+fn over_some<O: Told>(
+    prices: Stream<impl Chain<Key = (), In: Record, Out = Price>>,
+    name: &str,
+    rolling: Rolling<Price, ExactAverage>,
+    notify: impl Sink<Item = O>,
+) -> Shared<O> {
+    prices
+        .key_by(|price: &Price| price.product)
+        .compute("count-prices", MARKETS, |price, mut market, out| {
+            if crate::count(&price, &mut market) {
+                let time = Some(price.event_time(out.now()));
+                out.emit(Price { time, ..price });
+            }
+        })
+        .rolling(name, rolling)
+        .compute("evaluate-alerts", WINDOW_TABLES, |(price, average), mut rows, out| {
+            rows.0.average = average;
+            tell(&price, &mut rows, out);
+        })
+        .sink("notify", notify)
+}
+
+#[inline]
+fn tell<O: Told>(price: &Price, rows: &mut Rows<'_>, out: &mut Context<'_, O>) {
+    let notification = crate::evaluate(price, rows, out.now(), out.id());
+    if let Some(told) = O::of(price, rows, notification) {
+        out.emit(told);
+    }
+}
+
+fn update_alerts(app: &App, updates: impl Source<Item = AlertUpdate>, tables: SharedTables) {
     app.source("updates", updates).key_by(|update: &AlertUpdate| update.product).compute(
         "update-alerts",
-        TABLES,
+        tables,
         change,
     );
-}
-
-fn evaluate(price: Price, mut rows: Rows<'_>, out: &mut Context<'_, Notification>) {
-    if let Some(notification) = crate::observe(&price, &mut rows, out.now(), out.id()) {
-        out.emit(notification);
-    }
-}
-
-fn watch(price: Price, mut rows: Rows<'_>, out: &mut Context<'_, Observation>) {
-    let before = rows.0.average.count();
-    let notification = crate::observe(&price, &mut rows, out.now(), out.id());
-    let (market, _, alerts) = &rows;
-    if market.average.count() == before {
-        return;
-    }
-    out.emit(Observation {
-        product: price.product,
-        price: price.price,
-        average: market.average.average().unwrap_or_default(),
-        open_alerts: alerts.len() as u64,
-        notification,
-    });
 }
 
 fn change(update: AlertUpdate, mut rows: Rows<'_>, _: &mut Context<'_, ()>) {

@@ -204,6 +204,12 @@ impl PriceDecoder {
 }
 
 impl Price {
+    /// When it was paid: by the exchange's clock, else when it was received (its ingest time).
+    #[inline]
+    pub fn event_time(&self, ingest: Time) -> Time {
+        self.time.unwrap_or(ingest)
+    }
+
     /// A trade of `market_trades`.
     fn of_trade(trade: &RawValue, fresh: bool) -> Result<Self> {
         let trade: Message<'_> = field::object(trade.get())?;

@@ -39,7 +39,7 @@ use crate::Time;
 /// ```
 #[must_use = "give it to `event_time`"]
 pub struct Watermarks<F> {
-    /// What the watermark is after a record, if the record says.
+    /// What the watermark is after a record and its ingest time, if they say.
     pub(crate) after: F,
     pub(crate) idle_after: Option<Duration>,
     pub(crate) within: Option<Duration>,
@@ -49,7 +49,7 @@ impl Watermarks<()> {
     /// Event times never go back within a partition: the watermark is that of the last record.
     pub fn monotonic<T>(
         time: impl Fn(&T) -> Time + 'static,
-    ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
+    ) -> Watermarks<impl Fn(&T, Time) -> Option<Time> + 'static> {
         Self::bounded(Duration::ZERO, time)
     }
 
@@ -58,15 +58,34 @@ impl Watermarks<()> {
     pub fn bounded<T>(
         disorder: Duration,
         time: impl Fn(&T) -> Time + 'static,
-    ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
-        let after = move |record: &T| Some(time(record).before(disorder));
-        Watermarks { after, idle_after: None, within: None }
+    ) -> Watermarks<impl Fn(&T, Time) -> Option<Time> + 'static> {
+        Self::at_ingest(move |record: &T, _| Some(time(record).before(disorder)))
     }
 
     /// Some records say what the watermark is, as markers do that a sender puts between others.
     pub fn marked<T>(
         watermark: impl Fn(&T) -> Option<Time> + 'static,
-    ) -> Watermarks<impl Fn(&T) -> Option<Time> + 'static> {
+    ) -> Watermarks<impl Fn(&T, Time) -> Option<Time> + 'static> {
+        Self::at_ingest(move |record: &T, _| watermark(record))
+    }
+
+    /// Records say what the watermark is together with their ingest time, which
+    /// [`Context::now`](crate::Context::now) is, too: where some bring no time of their own, or one ahead of
+    /// its day would make all that follow late.
+    ///
+    /// ```
+    /// use anabranch::{Time, Watermarks};
+    ///
+    /// struct Trade { time: Option<Time>, price: i64 }
+    ///
+    /// // By its ingest time, if it brings no time or one that has yet to come.
+    /// let watermarks = Watermarks::at_ingest(|trade: &Trade, ingest| {
+    ///     Some(trade.time.unwrap_or(ingest).min(ingest))
+    /// });
+    /// ```
+    pub fn at_ingest<T>(
+        watermark: impl Fn(&T, Time) -> Option<Time> + 'static,
+    ) -> Watermarks<impl Fn(&T, Time) -> Option<Time> + 'static> {
         Watermarks { after: watermark, idle_after: None, within: None }
     }
 }

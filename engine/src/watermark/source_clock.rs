@@ -209,7 +209,7 @@ pub(crate) struct Timed<C, F> {
     pub(crate) clock: Rc<SourceClock>,
 }
 
-impl<C: Chain, F: Fn(&C::Out) -> Option<Time> + 'static> Chain for Timed<C, F> {
+impl<C: Chain, F: Fn(&C::Out, Time) -> Option<Time> + 'static> Chain for Timed<C, F> {
     type Key = C::Key;
     type In = C::In;
     type Out = C::Out;
@@ -219,7 +219,7 @@ impl<C: Chain, F: Fn(&C::Out) -> Option<Time> + 'static> Chain for Timed<C, F> {
     fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(C::Out)) {
         let Self { chain, after, clock } = self;
         chain.feed(origin, key, record, &mut |record| {
-            clock.see(origin.partition(), after(&record));
+            clock.see(origin.partition(), after(&record, origin.time()));
             next(record);
         });
     }

@@ -1,5 +1,6 @@
 //! Options come from flags, environment and a file, in that order; mistakes say what to do next.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -223,18 +224,24 @@ fn check_tells_what_an_application_is_made_of_and_runs_nothing() {
     // Nothing listens, connects or reads: the ports are not ours to have.
     let check = succeeded(&mut alerts(&["check"]));
     for wanted in [
-        "2 sources, 2 computations, 3 tables, 1 sink",
+        "2 sources, 4 computations, 5 tables, 1 sink",
         "Tables",
         "Pipelines",
         "Connectors",
         "written by evaluate-alerts, update-alerts",
-        "prices -> key_by -> evaluate-alerts",
+        "prices -> event_time -> key_by -> count-prices -> average-10m -> evaluate-alerts",
         "updates -> key_by -> update-alerts",
         "ws-listen://127.0.0.1:9/prices",
         "tcp://127.0.0.1:9",
         "live",
         "dead letters",
     ] {
+        assert!(check.contains(wanted), "no `{wanted}` in {check}");
+    }
+    let check = succeeded(&mut alerts(&["check", "--average", "running"]));
+    for wanted in
+        ["2 sources, 2 computations, 3 tables, 1 sink", "prices -> key_by -> evaluate-alerts"]
+    {
         assert!(check.contains(wanted), "no `{wanted}` in {check}");
     }
     // Check finds the mistakes that a run would.
@@ -270,8 +277,10 @@ fn graph_draws_in_three_languages() {
         names
     };
     assert_eq!(of("source"), ["prices", "updates"]);
-    assert_eq!(of("computation"), ["evaluate-alerts", "update-alerts"]);
-    assert_eq!(of("table"), ["alerts", "prices", "thresholds"]);
+    let computations = ["average-10m", "count-prices", "evaluate-alerts", "update-alerts"];
+    assert_eq!(of("computation"), computations);
+    let tables = ["alerts", "average-10m.timers", "average-10m.values", "markets", "thresholds"];
+    assert_eq!(of("table"), tables);
     assert_eq!(of("sink"), ["notify"]);
     let letters = nodes.iter().find(|node| node["kind"] == "dead-letters").unwrap();
     assert_eq!(letters["connector"], "null:");
@@ -284,9 +293,52 @@ fn graph_draws_in_three_languages() {
     }
 }
 
+/// What one average has left behind is not taken for another's; to write the same in another way is no
+/// difference, and no more is another lateness.
+#[test]
+fn a_data_directory_belongs_to_its_average() {
+    let folder = Folder::new();
+    let updates = format!("file:{}", folder.write("updates", r#"{"price":"3","user_id":1}"#));
+    let flags = |average: &str, more: &[&str]| -> Vec<String> {
+        let data = folder.name(average);
+        let flags = ["--prices", "-", "--updates", &updates, "--notify", "null:"];
+        let kept = ["--data-dir", &data, "--checkpoint-interval", "10ms"];
+        [&flags[..], &kept, more].concat().into_iter().map(str::to_owned).collect()
+    };
+    let all = ["10m", "5m", "last:9", "running"];
+    for average in all {
+        let flags = flags(average, &["--average", average]);
+        let mut running = Running::start(program("bitcoin-alerts", flags).stdin(Stdio::piped()));
+        let mut input = running.input();
+        let manifests = folder.path(average).join("checkpoints/manifests");
+        crate::support::until("there is a checkpoint", || {
+            writeln!(input, "{}", r#"{"type":"x","price":"2"}"#).unwrap();
+            let mut made = std::fs::read_dir(&manifests).ok()?.map(|made| made.unwrap().path());
+            made.any(|path| path.extension().is_some_and(|it| it == "json")).then_some(())
+        });
+        drop(input);
+        running.succeeds();
+    }
+    for (of, other) in all.into_iter().flat_map(|of| all.map(|other| (of, other))) {
+        let other = ["--average", other];
+        let ended = ended(&mut program("bitcoin-alerts", flags(of, &other)));
+        if of == other[1] {
+            assert_eq!(ended.code, Some(0), "{}", ended.errors);
+            continue;
+        }
+        assert_eq!(ended.code, Some(3), "{of} {other:?}: {}", ended.errors);
+        let table = match of {
+            "running" => "`prices`".to_owned(),
+            _ => format!("`average-{}.", of.replace(':', "-")),
+        };
+        assert!(ended.errors.contains(&table), "{of} {other:?}: {}", ended.errors);
+    }
+    let same = ["--average", "600s", "--lateness", "3s"];
+    succeeded(&mut program("bitcoin-alerts", flags("10m", &same)));
+}
+
 /// Graphviz can draw it, where it is installed.
 fn is_drawn(dot: &str) {
-    use std::io::Write;
     let graphviz =
         Command::new("dot").arg("-Tsvg").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut graphviz) = graphviz else {

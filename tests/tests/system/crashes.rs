@@ -126,21 +126,29 @@ fn wb_12_alerts_of_two_sources_and_refused_lines() {
         found.iter().map(|path| path.to_str().unwrap().to_owned()).collect()
     };
     let (prices, updates) = (names("prices-"), names("updates-"));
-    let flags = [vec!["--prices".to_owned()], prices.clone(), vec!["--updates".to_owned()]];
-    let wanted = python("oracle.py", &[flags.concat(), updates.clone()].concat());
-    let urls = [prices, updates].map(|names| format!("file:{}", names.join(",")));
+    let urls = [&prices, &updates].map(|names| format!("file:{}", names.join(",")));
     let sources = ["--prices", &urls[0], "--updates", &urls[1]];
     // Why a line is refused is for people: as a run without faults says it.
     let letters = format!("file:{}", recordings.name("letters"));
     let calm = [&sources[..], &["--notify", "null:", "--dead-letters", &letters]].concat();
     Running::start(&mut program("bitcoin-alerts", calm)).succeeds();
     let letters = std::fs::read(recordings.path("letters")).unwrap();
-    for layout in [["-w", "2"], ["-n", "2"]] {
+    // Over ten minutes, the default, there is the most to be lost; and some prices are too late.
+    for (layout, average) in [
+        (["-w", "2"], ["--average=10m", "--lateness=1s"]),
+        (["-n", "2"], ["--average=10m", "--lateness=1s"]),
+        (["-w", "1"], ["--average=last:50", "--lateness=1m"]),
+        (["-w", "4"], ["--average=running", "--lateness=1m"]),
+    ] {
+        let flags = average.into_iter().chain(["--prices"]).map(str::to_owned);
+        let flags = flags.chain(prices.iter().cloned()).chain(["--updates".to_owned()]);
+        let flags: Vec<String> = flags.chain(updates.iter().cloned()).collect();
+        let wanted = python("oracle.py", &flags);
         let mut dose = Dose::new("bitcoin-alerts", 6);
         storm("bitcoin-alerts", &mut dose, &layout, 40, |folder| {
             let outputs = ["notify", "letters"].map(|name| format!("file:{}", folder.name(name)));
             let sinks = ["--notify", &outputs[0], "--dead-letters", &outputs[1]];
-            let arguments = [&sources[..], &sinks].concat();
+            let arguments = [&sources[..], &sinks, &average].concat();
             let start = Start::new("bitcoin-alerts", folder, &arguments, "10ms");
             let ledgers = [("notify", wanted.clone()), ("letters", letters.clone())]
                 .map(|(name, wanted)| Ledger::new(folder.path(name), wanted));

@@ -9,10 +9,13 @@ mod introduction;
 mod screen;
 mod style;
 
+use std::time::Duration;
+
 use anabranch::prelude::*;
 use anabranch::sink::{self, Json};
 use anabranch_connectors::outlet;
 
+use crate::averaging::{Averaging, duration};
 use crate::connect::{notifications_to, prices_from, updates_from};
 use crate::{pipelines, watched_pipelines};
 
@@ -51,20 +54,27 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     pub dead_letters: Option<String>,
 
-    /// Which average of the prices is compared with thresholds: running
+    /// Which average of a product's prices is compared with thresholds: of the last 10m or any other
+    /// duration, last:100, or running
     ///
-    /// running is over all trades of a product since the start, exactly.
-    #[arg(long, value_name = "AVERAGE", default_value = "running", value_parser = averaging)]
+    /// At a trade of time t, 10m is over the trades so far with times after t - 10 min, up to t, by the
+    /// exchange's clock; a trade without a time is of when it was received. last:100 is over the last
+    /// 100 trades, and running over all since the start. All are exact. A data directory belongs to
+    /// the average that it began with, and is refused with another; one from before there was a choice
+    /// is of running.
+    #[arg(long, value_name = "AVERAGE", default_value = "10m", value_parser = parse_averaging)]
     pub average: Averaging,
+
+    /// How late a trade may be, of an average over a duration [default: 1m]
+    ///
+    /// A trade that is older than the newest one of the feed by more counts for nothing: it enters no average,
+    /// fires no alert, and is counted in the end, as average-10m.too_late. Others are never waited for.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub lateness: Option<Duration>,
 }
 
-/// Which average is compared with thresholds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Averaging {
-    /// Of all prices since the start.
-    #[default]
-    Running,
+fn parse_averaging(typed: &str) -> Result<Averaging, String> {
+    typed.parse()
 }
 
 const EXAMPLES: &str = "\
@@ -87,21 +97,15 @@ An update:
   op may be remove or edit, direction may be below; {\"price\":\"65000\",\"user_id\":7} is enough.
 ";
 
-fn averaging(text: &str) -> Result<Averaging, String> {
-    match text {
-        "running" => Ok(Averaging::Running),
-        _ => Err("only `running`, over all trades, is there now; averages over windows of time, \
-                  such as ten minutes, come with windows"
-            .to_owned()),
-    }
-}
-
 /// Draws the application that `options` ask for: the function to give to [`anabranch::main`].
 ///
 /// # Errors
 /// [`anabranch::Error::Usage`] when a URL is not understood.
 pub fn build(app: &App, options: &Options) -> Result<()> {
-    let Averaging::Running = options.average;
+    let averaging = match options.lateness {
+        Some(lateness) => options.average.lateness(lateness),
+        None => options.average,
+    };
     let prices = options.prices.as_deref().map_or_else(demo::prices, prices_from)?;
     let updates = match &options.updates {
         Some(url) => updates_from(url)?,
@@ -111,8 +115,8 @@ pub fn build(app: &App, options: &Options) -> Result<()> {
         app.dead_letters(sink::frames(outlet(url)?, || Json));
     }
     match &options.notify {
-        Some(url) => drop(pipelines(app, prices, updates, notifications_to(url)?)),
-        None => watched_pipelines(app, prices, updates, screen::Screen::of(options)),
+        Some(url) => drop(pipelines(app, averaging, prices, updates, notifications_to(url)?)),
+        None => watched_pipelines(app, averaging, prices, updates, screen::Screen::of(options)),
     }
     Ok(())
 }

@@ -73,6 +73,36 @@ proptest! {
     }
 }
 
+/// The bytes of an average that was made of `prices` in parts of those lengths.
+fn in_parts(prices: &[Decimal], lengths: &[usize]) -> Vec<u8> {
+    let (mut whole, mut rest) = (RunningAverage::default(), prices);
+    for length in lengths.iter().chain([&usize::MAX]) {
+        let (now, later) = rest.split_at((*length).min(rest.len()));
+        let mut part = RunningAverage::default();
+        now.iter().for_each(|price| part.observe(*price));
+        whole.combine(&part);
+        rest = later;
+    }
+    postcard::to_stdvec(&whole).unwrap()
+}
+
+proptest! {
+    /// What an exact aggregate must: the same state, to the last bit, whatever the order and the grouping.
+    #[test]
+    fn parts_make_the_same_average_in_any_order_and_grouping(
+        (prices, shuffled) in proptest::collection::vec(decimals(), 0..30)
+            .prop_flat_map(|prices| (Just(prices.clone()), Just(prices).prop_shuffle())),
+        lengths in proptest::collection::vec(0..5_usize, 0..8),
+        others in proptest::collection::vec(0..9_usize, 0..8),
+    ) {
+        let mut plain = RunningAverage::default();
+        prices.iter().for_each(|price| plain.observe(*price));
+        let plain = postcard::to_stdvec(&plain).unwrap();
+        prop_assert_eq!(&in_parts(&prices, &lengths), &plain);
+        prop_assert_eq!(&in_parts(&shuffled, &others), &plain);
+    }
+}
+
 #[test]
 fn the_largest_prices_do_not_overflow() {
     let mut average = RunningAverage::default();

@@ -1,17 +1,20 @@
-//! Through the engine: any number of workers and any schedule give the bytes of the plain loop.
+//! Through the engine: any number of workers and any schedule give the bytes of the plain loop, whatever
+//! the average is over.
 
-use anabranch::TestDriver;
-use bitcoin_alerts::{notifications_to, pipelines, prices_from, updates_from};
+use std::time::Duration;
+
+use anabranch::{TestDriver, Time};
+use bitcoin_alerts::{Averaging, notifications_to, pipelines, prices_from, updates_from};
 use proptest::prelude::*;
 
 use crate::world::{World, prices_of, update_of};
 
-fn driver(workers: usize, seed: u64) -> TestDriver {
-    let build = |app: &anabranch::App| {
+fn driver(averaging: Averaging, workers: usize, seed: u64) -> TestDriver {
+    let build = move |app: &anabranch::App| {
         // Never opened: the driver stands in for connectors.
         let unused = "ws-listen://127.0.0.1:0";
         let (prices, updates) = (prices_from(unused)?, updates_from(unused)?);
-        pipelines(app, prices, updates, notifications_to("null:")?);
+        pipelines(app, averaging, prices, updates, notifications_to("null:")?);
         Ok(())
     };
     TestDriver::new(build).workers(workers).seed(seed).start().unwrap()
@@ -21,17 +24,30 @@ fn driver(workers: usize, seed: u64) -> TestDriver {
 enum Step {
     Price(String),
     Update(String),
-    /// All before it is of one epoch and of one time.
+    /// All before it is of one epoch and of one ingest time: its number, in nanoseconds.
     Cut,
+}
+
+/// With sizes that fit such times, and a lateness that is mostly too short.
+fn averagings() -> impl Strategy<Value = Averaging> {
+    let nanos = |range| (range,).prop_map(|(nanos,)| Duration::from_nanos(nanos));
+    let over = (nanos(1..30_u64), nanos(0..6_u64));
+    prop_oneof![
+        1 => Just(Averaging::Running),
+        1 => (1..5_usize).prop_map(Averaging::Last),
+        4 => over.prop_map(|(size, lateness)| Averaging::over(size).lateness(lateness)),
+    ]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let product = prop_oneof![Just("BTC-USD"), Just("ETH-USD"), Just("SKL-BTC"), Just("BTCUSDT")];
-    let price =
-        (product.clone(), 90..=110_u32, any::<bool>()).prop_map(|(product, price, time)| {
-            let time = if time { r#","time":"2024-01-01T00:00:00Z""# } else { "" };
+    let price = (product.clone(), 90..=110_u32, proptest::option::of(0..40_i64)).prop_map(
+        |(product, price, time)| {
+            let time = time
+                .map_or(String::new(), |nanos| format!(r#","time":"{}""#, Time::from_nanos(nanos)));
             Step::Price(format!(r#"{{"type":"x","product_id":"{product}","price":{price}{time}}}"#))
-        });
+        },
+    );
     let op = prop_oneof![3 => Just("add"), 1 => Just("edit"), 1 => Just("remove")];
     let direction = prop_oneof![Just("above"), Just("below")];
     let update = (product, op, direction, 900..=1100_u32, 0..9_u32).prop_map(
@@ -43,19 +59,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         },
     );
     let bad = prop_oneof![Just(Step::Price("{".into())), Just(Step::Update("{}".into()))];
-    let step = prop_oneof![8 => price, 8 => update, 1 => bad, 4 => Just(Step::Cut)];
+    let step = prop_oneof![8 => price, 8 => update, 1 => bad, 5 => Just(Step::Cut)];
     proptest::collection::vec(step, 0..150)
 }
 
-/// The plain loop: in each epoch prices first, as they are declared.
-fn expected(steps: &[Step]) -> (Vec<String>, usize) {
-    let (mut world, mut lines, mut dead) = (World::new(), Vec::new(), 0);
+/// The plain loop: in each epoch prices first, as they are declared. Lines, dead letters, and how many
+/// prices were too late.
+fn expected(averaging: Averaging, steps: &[Step]) -> (Vec<String>, usize, u64) {
+    let (mut world, mut lines, mut dead) = (World::averaging(averaging), Vec::new(), 0);
     let (mut offset, mut now) = (0_u64, 0_i64);
     for epoch in steps.split(|step| matches!(step, Step::Cut)) {
+        let mut newest = world.watermark;
         for step in epoch {
             let Step::Price(message) = step else { continue };
             for price in prices_of(message.as_bytes()).unwrap_or_default() {
-                let (now, id) = (anabranch::Time::from_nanos(now), format!("prices-0-{offset}"));
+                let (now, id) = (Time::from_nanos(now), format!("prices-0-{offset}"));
+                newest = newest.max(price.event_time(now).min(now));
                 let sent = world.observe(&price, now, &id);
                 lines.extend(sent.map(|sent| serde_json::to_string(&sent).unwrap()));
             }
@@ -69,21 +88,29 @@ fn expected(steps: &[Step]) -> (Vec<String>, usize) {
                 Err(_) => dead += 1,
             }
         }
+        world.watermark = newest;
         now += 1;
     }
-    (lines, dead)
+    (lines, dead, world.too_late)
+}
+
+/// How many prices the application has counted as too late.
+fn counted_too_late(driver: &TestDriver) -> u64 {
+    let counters = driver.counters().snapshot();
+    counters.iter().filter(|(name, _)| name.ends_with(".too_late")).map(|(_, count)| count).sum()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn any_layout_sends_what_the_plain_loop_sends(
+        averaging in averagings(),
         steps in steps(),
         workers in 1..=4_usize,
         seed: u64,
     ) {
-        let mut driver = driver(workers, seed);
+        let mut driver = driver(averaging, workers, seed);
         for step in &steps {
             match step {
                 Step::Price(message) => driver.send_bytes("prices", message.as_str()).unwrap(),
@@ -92,16 +119,19 @@ proptest! {
             }
         }
         driver.run().unwrap();
-        let (lines, dead) = expected(&steps);
+        let (lines, dead, too_late) = expected(averaging, &steps);
         prop_assert_eq!(driver.lines("notify"), lines);
         prop_assert_eq!(driver.dead_letters().len(), dead);
+        prop_assert_eq!(counted_too_late(&driver), too_late);
     }
 }
 
 #[test]
 fn wallaroos_cases_on_any_number_of_workers() {
-    for workers in [1, 2, 4] {
-        let mut driver = driver(workers, 7);
+    // As long as there are few prices, and all of now, the averages are the same.
+    let averagings = [Averaging::Running, Averaging::default(), Averaging::Last(6)];
+    for (averaging, workers) in averagings.into_iter().flat_map(|it| [1, 2, 4].map(|n| (it, n))) {
+        let mut driver = driver(averaging, workers, 7);
         for (price, user) in [("6600", 1), ("6700", 2), ("6700", 3), ("7000", 4), ("6600.0", 1)] {
             let alert = format!(r#"{{"price":"{price}","user_id":{user}}}"#);
             driver.send_bytes("updates", alert).unwrap();
@@ -137,7 +167,7 @@ fn wallaroos_cases_on_any_number_of_workers() {
                     r#""alerts":[{"id":"5:above:6600","user_id":5}]}]}"#
                 ),
             ],
-            "{workers} workers"
+            "{averaging:?}, {workers} workers"
         );
         assert_eq!(driver.dead_letters(), []);
         assert_eq!(

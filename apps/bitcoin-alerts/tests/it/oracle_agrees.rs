@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anabranch::Time;
 use anabranch::metrics::Counters;
 use anabranch::source::{Frame, Inlet, OpenContext, Progress, Waker};
 use anabranch_connectors::inlet;
-use bitcoin_alerts::{AlertUpdate, Price, PriceDecoder, UpdateDecoder};
+use bitcoin_alerts::{AlertUpdate, Averaging, Price, PriceDecoder, UpdateDecoder};
 use rust_decimal::Decimal;
 
 use crate::process::{LAYOUTS, run_recorded, scratch};
@@ -69,10 +70,11 @@ fn records(source: usize, paths: &[PathBuf]) -> BTreeMap<Order, Content> {
 }
 
 /// The notifications and the dead letters, as lines.
-fn run(prices: &[PathBuf], updates: &[PathBuf]) -> (String, String) {
+fn run(averaging: Averaging, prices: &[PathBuf], updates: &[PathBuf]) -> (String, String) {
     let mut all = records(0, prices);
     all.extend(records(1, updates));
-    let (mut world, mut sent, mut dead) = (World::new(), String::new(), String::new());
+    let mut world = World::averaging(averaging);
+    let (mut sent, mut dead) = (String::new(), String::new());
     for ((time, source, partition, offset, place), content) in all {
         match content {
             Content::Price(price) => {
@@ -95,17 +97,21 @@ fn run(prices: &[PathBuf], updates: &[PathBuf]) -> (String, String) {
     (sent, dead)
 }
 
-/// How many notifications there were, all equal.
-fn compare(prices: &[PathBuf], updates: &[PathBuf], scratch: &Path) -> usize {
+/// How many notifications there were, all equal. No price is too late: what that is depends on how input is
+/// cut into epochs, which the plain loop here does not know.
+fn compare(average: &str, prices: &[PathBuf], updates: &[PathBuf], scratch: &Path) -> usize {
+    let flags = ["--average", average, "--lateness", "8784h"];
+    let averaging = average.parse::<Averaging>().unwrap().lateness(Duration::from_secs(1 << 40));
     let dead_letters = scratch.join("dead-letters");
     let names = |paths: &[PathBuf]| -> Vec<String> {
         paths.iter().map(|path| path.to_str().unwrap().to_string()).collect()
     };
     let mut arguments = vec!["--dead-letters".to_string(), dead_letters.to_str().unwrap().into()];
+    arguments.extend(flags.map(str::to_string));
     arguments.extend(["--prices".to_string()].into_iter().chain(names(prices)));
     arguments.extend(["--updates".to_string()].into_iter().chain(names(updates)));
     let wanted = String::from_utf8(python("oracle.py", &arguments)).unwrap();
-    let (sent, dead) = run(prices, updates);
+    let (sent, dead) = run(averaging, prices, updates);
     for (mine, oracles) in sent.lines().zip(wanted.lines()) {
         assert_eq!(mine, oracles);
     }
@@ -114,12 +120,13 @@ fn compare(prices: &[PathBuf], updates: &[PathBuf], scratch: &Path) -> usize {
     assert_eq!(dead, wanted_dead);
     for layout in LAYOUTS {
         let url = |paths| format!("file:{}", names(paths).join(","));
-        let (sent, dead) = run_recorded(scratch, &url(prices), &url(updates), layout);
+        let flags = [&flags[..], layout].concat();
+        let (sent, dead) = run_recorded(scratch, &url(prices), &url(updates), &flags);
         for (mine, oracles) in sent.lines().zip(wanted.lines()) {
-            assert_eq!(mine, oracles, "{layout:?}");
+            assert_eq!(mine, oracles, "{flags:?}");
         }
-        assert_eq!(sent.len(), wanted.len(), "{layout:?}");
-        assert_eq!(dead.lines().map(place).collect::<String>(), wanted_dead, "{layout:?}");
+        assert_eq!(sent.len(), wanted.len(), "{flags:?}");
+        assert_eq!(dead.lines().map(place).collect::<String>(), wanted_dead, "{flags:?}");
     }
     sent.lines().count()
 }
@@ -148,7 +155,10 @@ fn on_generated_recordings() {
         let folder = scratch("oracle-generated");
         let out = folder.to_str().unwrap().to_string();
         python("generate.py", &["--seed".into(), seed.to_string(), "--out".into(), out]);
-        notifications += compare(&files(&folder, "prices-"), &files(&folder, "updates-"), &folder);
+        // A recording is of some minutes, with prices up to three seconds late.
+        let average = ["running", "10m", "last:7", "5s", "300ms"][seed % 5];
+        let (prices, updates) = (files(&folder, "prices-"), files(&folder, "updates-"));
+        notifications += compare(average, &prices, &updates, &folder);
     }
     assert!(notifications > 200, "{notifications} notifications prove little");
 }
@@ -190,6 +200,8 @@ fn on_the_real_recordings() {
         .flat_map(|prefix| files(&folder, prefix))
         .collect();
     assert_eq!(prices.len(), 3);
-    let notifications = compare(&prices, &[updates], &scratch);
-    assert!(notifications > 50, "{notifications} notifications prove little");
+    for average in ["running", "10m"] {
+        let notifications = compare(average, &prices, std::slice::from_ref(&updates), &scratch);
+        assert!(notifications > 50, "{average}: {notifications} notifications prove little");
+    }
 }

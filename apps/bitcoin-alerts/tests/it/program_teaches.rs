@@ -6,7 +6,10 @@ use crate::process::{run, scratch};
 fn usage_errors_exit_2_with_advice() {
     let folder = scratch("usage");
     for (arguments, advice) in [
-        (&["--average", "ten-minutes"][..], "come with windows"),
+        (&["--average", "ten-minutes"][..], "10m"),
+        (&["--average", "last:0"], "from 1 to"),
+        (&["--average", "600"], "needs a unit"),
+        (&["--lateness", "5"], "needs a unit"),
         (&["--prices", "prices.jsonl"], "a file is `file:prices.jsonl`"),
         (&["--prices", "coinbase:?prodcuts=BTC-USD"], "`prodcuts`"),
         (&["--prices", "gen:?kyes=3"], "`kyes`"),
@@ -31,7 +34,16 @@ fn help_and_check_say_what_there_is() {
     let folder = scratch("help");
     let help = run(&folder, &["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for part in ["--prices", "--updates", "--notify", "--dead-letters", "--average", "coinbase:"] {
+    for part in [
+        "--prices",
+        "--updates",
+        "--notify",
+        "--dead-letters",
+        "--average",
+        "[default: 10m]",
+        "--lateness",
+        "coinbase:",
+    ] {
         assert!(help.stdout.contains(part), "{part}: {}", help.stdout);
     }
     let check = run(&folder, &["check"]);

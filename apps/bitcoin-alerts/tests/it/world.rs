@@ -1,28 +1,70 @@
-//! The application's tables in memory, and its two computations on them.
+//! The application's tables in memory, and its two computations on them. Averages over some prices are made
+//! by the plainest means: every price is kept, and those that are meant are added up.
+
+use std::collections::BTreeMap;
 
 use anabranch::source::Frame;
 use anabranch::{Result, Stores, Tables, Time};
 use anabranch_connectors::coinbase::Product;
 use bitcoin_alerts::{
-    AlertUpdate, Notification, Price, PriceDecoder, SharedTables, TABLES, UpdateDecoder, observe,
-    update,
+    AlertUpdate, Averaging, Notification, Price, PriceDecoder, RunningAverage, SharedTables,
+    TABLES, UpdateDecoder, count, evaluate, observe, update,
 };
+use rust_decimal::Decimal;
 
 pub(crate) struct World {
     bound: <SharedTables as Tables<Product>>::Bound,
     records: u64,
+    averaging: Averaging,
+    /// Each price that has counted, in the order in which they came.
+    kept: BTreeMap<Product, Vec<(Time, Decimal)>>,
+    /// Before this time less the lateness a price is late.
+    pub(crate) watermark: Time,
+    /// How many were.
+    pub(crate) too_late: u64,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::averaging(Averaging::Running)
+    }
+
+    pub(crate) fn averaging(averaging: Averaging) -> Self {
         let bound = <SharedTables as Tables<Product>>::bind(TABLES, &mut Stores::default());
-        Self { bound, records: 0 }
+        let kept = BTreeMap::new();
+        Self { bound, records: 0, averaging, kept, watermark: Time::BEGIN, too_late: 0 }
     }
 
     pub(crate) fn observe(&mut self, price: &Price, now: Time, id: &str) -> Option<Notification> {
         let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
         let mut rows = <SharedTables as Tables<Product>>::rows(&mut guard, &price.product);
-        observe(price, &mut rows, now, id)
+        if self.averaging == Averaging::Running {
+            return observe(price, &mut rows, now, id);
+        }
+        if !count(price, &mut rows.0) {
+            return None;
+        }
+        let time = price.event_time(now);
+        let kept = self.kept.entry(price.product).or_default();
+        let mut average = RunningAverage::default();
+        match self.averaging {
+            Averaging::Over { lateness, .. } if time < self.watermark.before(lateness) => {
+                self.too_late += 1;
+                return None;
+            }
+            Averaging::Over { size, .. } => {
+                kept.push((time, price.price));
+                let within = kept.iter().filter(|(at, _)| time.before(size) < *at && *at <= time);
+                within.for_each(|(_, price)| average.observe(*price));
+            }
+            Averaging::Last(most) => {
+                kept.push((time, price.price));
+                kept.iter().rev().take(most).for_each(|(_, price)| average.observe(*price));
+            }
+            other => panic!("{other:?} has no plain form here"),
+        }
+        rows.0.average = average;
+        evaluate(price, &mut rows, now, id)
     }
 
     pub(crate) fn update(&mut self, change: AlertUpdate) {
