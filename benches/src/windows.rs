@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::{Input, Operator, Probe};
+use timely::dataflow::operators::{Capability, Input, Operator, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -63,7 +63,7 @@ pub fn events(count: usize, keys: u32, every: i64) -> Arc<[Vec<Event>]> {
     };
     let event = |number: usize| {
         let random = next();
-        let key = ((random >> 32) * u64::from(keys) >> 32) as u32;
+        let key = (((random >> 32) * u64::from(keys)) >> 32) as u32;
         Event { key, time: number as i64 * every, value: (random & 1023) as i64 }
     };
     vec![(0..count).map(event).collect()].into()
@@ -131,8 +131,8 @@ pub fn tumbling_timely(events: &Arc<[Vec<Event>]>, size: Duration) -> Outcome {
         let told = std::rc::Rc::new(std::cell::Cell::new((0_u64, 0_i64)));
         let counted = std::rc::Rc::clone(&told);
         let probe = ProbeHandle::new();
-        let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Event>>> =
-            worker.dataflow(|scope| {
+        let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Event>>> = worker
+            .dataflow::<u64, _, _>(|scope| {
                 let (input, stream) = scope.new_input();
                 let by_key = Exchange::new(|event: &Event| u64::from(event.key));
                 stream
@@ -140,12 +140,14 @@ pub fn tumbling_timely(events: &Arc<[Vec<Event>]>, size: Duration) -> Outcome {
                         by_key,
                         "count",
                         |_, _| {
-                            let mut windows = BTreeMap::new();
+                            let mut windows: BTreeMap<u64, (Capability<u64>, Map<u32, i64>)> =
+                                BTreeMap::new();
                             move |(input, frontier), output| {
                                 input.for_each(|capability, batch| {
+                                    let Some(held) = capability.retain_least(0) else { return };
                                     let (_, counts) = windows
-                                        .entry(*capability.time())
-                                        .or_insert_with(|| (capability.retain(0), Map::default()));
+                                        .entry(held.time().to_owned())
+                                        .or_insert_with(|| (held, Map::default()));
                                     for event in batch.drain(..) {
                                         *counts.entry(event.key).or_insert(0_i64) += 1;
                                     }

@@ -2,6 +2,9 @@
 //!
 //! Invariant: the frames of a task are rows of a table that others may read.
 
+// What a chain is made of is in its type, and users never name it.
+#![allow(clippy::type_complexity)]
+
 use super::keyed::{Keyed, ToBeKeyed};
 use crate::pipeline::Chain;
 use crate::state::hidden_name;

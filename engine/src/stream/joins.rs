@@ -3,6 +3,9 @@
 //! Invariant: what is joined is one stream before it is keyed, so a join's watermark is the least of its
 //! inputs', and its records have one order.
 
+// What a chain is made of is in its type, and users never name it.
+#![allow(clippy::type_complexity)]
+
 use super::keyed::{Keyed, ToBeKeyed};
 use super::{Drawing, Shared, Stream};
 use crate::pipeline::{Chain, Identity};

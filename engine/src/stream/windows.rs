@@ -3,6 +3,9 @@
 //! Invariant: each is a computation on a hidden table of its group, named after it: so it is ordered,
 //! kept, restored and moved to other workers as all computations are.
 
+// What a chain is made of is in its type, and users never name it.
+#![allow(clippy::type_complexity)]
+
 use std::rc::Rc;
 
 use super::Stream;

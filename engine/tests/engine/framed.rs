@@ -17,7 +17,9 @@ use crate::support::{Lines, Memory, Sequence, bounded, workers};
 
 /// A key, milliseconds, and a number.
 type Item = (u8, i64, u32);
-type Made = (u8, FrameEvent<Item, (u64, Option<u32>)>);
+/// How many, and the greatest number.
+type Counts = (u64, Option<u32>);
+type Made = (u8, FrameEvent<Item, Counts>);
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -106,7 +108,7 @@ fn a_frame_has_the_records_of_its_time() {
         }
         driver.finish().unwrap();
         made.extend(driver.outputs::<Made>("made"));
-        let mut last: BTreeMap<(u8, i64), (i64, (u64, Option<u32>))> = BTreeMap::new();
+        let mut last: BTreeMap<(u8, i64), (i64, Counts)> = BTreeMap::new();
         let mut late = BTreeSet::new();
         for (key, event) in made {
             match event {

@@ -312,7 +312,7 @@ fn a_data_directory_belongs_to_its_average() {
         let mut input = running.input();
         let manifests = folder.path(average).join("checkpoints/manifests");
         crate::support::until("there is a checkpoint", || {
-            writeln!(input, "{}", r#"{"type":"x","price":"2"}"#).unwrap();
+            input.write_all(b"{\"type\":\"x\",\"price\":\"2\"}\n").unwrap();
             let mut made = std::fs::read_dir(&manifests).ok()?.map(|made| made.unwrap().path());
             made.any(|path| path.extension().is_some_and(|it| it == "json")).then_some(())
         });
