@@ -1,4 +1,4 @@
-//! Case MB-20, and what else emitters promised.
+//! Cases MB-19 and MB-20, and what else emitters promised.
 //!
 //! Invariant: expected batches are those of the table of cases.
 
@@ -78,8 +78,9 @@ fn mb_26_batches_of_nothing_are_refused() {
     assert!(refused.contains("0 is not in 1.."), "{refused}");
 }
 
+/// There, what failed in the middle took two records with it.
 #[test]
-fn lines_are_numbers() {
+fn mb_19_what_cannot_be_read_takes_nothing_with_it() {
     let mut driver = driver("--numbers -", 1);
     for line in ["4@0", " 2 ", "x@1", "6@-1", "8@soon", "8.5"] {
         driver.send_bytes("numbers", line).unwrap();
