@@ -17,7 +17,7 @@ use super::table::{MapTable, Read, Table, TableUse, hidden_name};
 use super::tables::{Tables, Touch};
 use super::{SubKey, Value};
 use crate::timer::{Change, Request};
-use crate::window::join::Stored;
+use crate::window::entries::Stored;
 use crate::window::ttl::{Moment, Ttl};
 use crate::{Clock, Key, Result, Time, Timer, window};
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::{Place, Shared, Stream};
 use crate::computation::{Applied, Closure, Compute, Surroundings};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
-use crate::plan::{NodeKind, Owner, PortPlan, Target};
+use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target};
 use crate::side_output::Sides;
 use crate::sink::Sink;
 use crate::state::{ChainPort, TableUse, Tables, hidden_name};
@@ -236,9 +236,7 @@ where
         let timed = timed || clocks.contains(&Clock::Event);
         let mut used = Vec::new();
         tables.uses(&mut used);
-        let bound;
-        let surroundings;
-        let timers;
+        let (bound, surroundings, timers);
         {
             let mut plan = place.plan.borrow_mut();
             plan.add_computation(name, &used, &place.trail);
@@ -263,19 +261,8 @@ where
                     place.trail
                 ));
             }
-            let (partitions, level) = (plan.placement.partitions(), uses.computations.len());
-            plan.engine_timers |= engine_timers;
-            let of_event = event_timers.then(|| {
-                let table = MapTable::new(hidden_name(name, "timers"));
-                Tables::<D::Key>::uses(table, &mut used);
-                Timers::new(plan.stores.map_store(table), partitions, level)
-            });
-            let of_engine = engine_timers.then(|| {
-                let table = MapTable::new(hidden_name(name, "engine-timers"));
-                Tables::<D::Key>::uses(table, &mut used);
-                EngineTimers::new(plan.stores.map_store(table), partitions, level)
-            });
-            timers = (of_event, of_engine);
+            let level = uses.computations.len();
+            timers = timers_of(&mut plan, (name, level), [event_timers, engine_timers], &mut used);
             plan.check_tables(name, &place.trail);
         }
         uses.tables.extend(used);
@@ -416,4 +403,27 @@ where
     pub fn sink(self, name: &str, sink: impl Sink<Item = D::Out>) -> Shared<D::Out> {
         self.share().sink(name, sink)
     }
+}
+
+/// The timers of the computation of that name and level of its chain: of event time, and of the engine's,
+/// each if it asks for some. Their tables are added to those that it uses.
+fn timers_of<K: Key>(
+    plan: &mut Plan,
+    (name, level): (&str, usize),
+    [of_event, of_engine]: [bool; 2],
+    used: &mut Vec<TableUse>,
+) -> (Option<Timers<K>>, Option<EngineTimers<K>>) {
+    let partitions = plan.placement.partitions();
+    plan.engine_timers |= of_engine;
+    let event_timers = of_event.then(|| {
+        let table = MapTable::new(hidden_name(name, "timers"));
+        Tables::<K>::uses(table, used);
+        Timers::new(plan.stores.map_store(table), partitions, level)
+    });
+    let engine_timers = of_engine.then(|| {
+        let table = MapTable::new(hidden_name(name, "engine-timers"));
+        Tables::<K>::uses(table, used);
+        EngineTimers::new(plan.stores.map_store(table), partitions, level)
+    });
+    (event_timers, engine_timers)
 }

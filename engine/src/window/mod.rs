@@ -26,6 +26,7 @@
 mod aligned;
 mod assign;
 pub mod calendar;
+pub mod entries;
 pub mod frames;
 pub mod join;
 pub mod pane;

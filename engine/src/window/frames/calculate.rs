@@ -5,11 +5,12 @@
 //! calculated again has a timer of its own.
 
 use super::{
-    Attempt, Frame, FrameEvent, FrameMethod, FrameState, FrameStore, FrameTimer, Ordered,
-    OrderedMut, Place, Rework, Task, Turn,
+    Attempt, Frame, FrameEvent, FrameMethod, FrameState, FrameStore, FrameTimer, Place, Rework,
+    Task, Turn,
 };
 use crate::Time;
 use crate::window::Window;
+use crate::window::entries::{Ordered, OrderedMut};
 
 impl<T, M: FrameMethod<T>> Task<T, M> {
     /// Makes the frames that the watermark has passed, in order, but not more than a batch: then it asks
@@ -224,5 +225,5 @@ fn entries_of<E: 'static, R: 'static>(
     let from = Place { time: window.start, number: 0 };
     let entries = store.entries();
     let within = entries.range(from..).take_while(|(place, _)| window.contains(place.time));
-    within.filter_map(|(place, entry)| entry.get().map(|entry| (place.time, entry))).collect()
+    within.map(|(place, entry)| (place.time, entry)).collect()
 }

@@ -5,9 +5,9 @@
 
 use std::fmt::Display;
 
-use super::{Attempt, Frame, OrderedMut, Place};
+use super::{Attempt, Frame, Place};
 use crate::aggregate::Aggregate;
-use crate::window::join::Stored;
+use crate::window::entries::OrderedMut;
 use crate::{Record, Time};
 
 /// How the value of a frame is made of its records.
@@ -21,7 +21,7 @@ pub trait FrameMethod<T>: 'static {
     /// frame: what is kept must be at `time`, or at `cell`.
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Stored<Self::Entry>>,
+        entries: &mut impl OrderedMut<Place, Self::Entry>,
         cell: Time,
         time: Time,
         value: T,
@@ -61,13 +61,7 @@ where
     type Entry = T;
     type Output = R;
 
-    fn enter(
-        &self,
-        entries: &mut impl OrderedMut<Place, Stored<T>>,
-        _cell: Time,
-        time: Time,
-        value: T,
-    ) {
+    fn enter(&self, entries: &mut impl OrderedMut<Place, T>, _cell: Time, time: Time, value: T) {
         insert_item(entries, time, value);
     }
 
@@ -77,15 +71,11 @@ where
 }
 
 /// Puts a record after those of its time.
-pub fn insert_item<T: 'static>(
-    entries: &mut impl OrderedMut<Place, Stored<T>>,
-    time: Time,
-    value: T,
-) {
+pub fn insert_item<T: 'static>(entries: &mut impl OrderedMut<Place, T>, time: Time, value: T) {
     let these = Place { time, number: 0 }..=Place { time, number: u64::MAX };
     let last = entries.range(these).next_back().map(|(place, _)| place.number);
     let number = last.map_or(0, |last| last.saturating_add(1));
-    entries.insert(Place { time, number }, Stored::new(value));
+    entries.insert(Place { time, number }, value);
 }
 
 /// By an aggregate; see [`Frames::aggregate`](super::Frames::aggregate).
@@ -103,23 +93,17 @@ impl<T, A: Aggregate<T>> FrameMethod<T> for Aggregated<A> {
 
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Stored<A::State>>,
+        entries: &mut impl OrderedMut<Place, A::State>,
         cell: Time,
         _time: Time,
         value: T,
     ) {
         let place = Place { time: cell, number: 0 };
-        let mut found = false;
-        entries.update(&place, |state| {
-            if let Some(state) = state.get_mut() {
-                found = true;
-                self.0.update(state, &value);
-            }
-        });
-        if !found {
+        let found = entries.update(&place, |state| self.0.update(state, &value));
+        if found.is_none() {
             let mut state = self.0.initial();
             self.0.update(&mut state, &value);
-            entries.insert(place, Stored::new(state));
+            entries.insert(place, state);
         }
     }
 
@@ -162,7 +146,7 @@ where
 
     fn enter(
         &self,
-        entries: &mut impl OrderedMut<Place, Stored<M::Entry>>,
+        entries: &mut impl OrderedMut<Place, M::Entry>,
         cell: Time,
         time: Time,
         value: T,

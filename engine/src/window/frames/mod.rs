@@ -44,5 +44,5 @@ pub use self::frame::{Attempt, Frame, FrameEvent, FrameState};
 pub use self::method::{Aggregated, CleanedUp, FrameMethod, Items, insert_item};
 pub use self::options::{Frames, frames};
 pub use self::retention::least_cutoff;
-pub use self::store::{FrameStore, FrameTimer, Head, Ordered, OrderedMut, Place, Rework};
+pub use self::store::{FrameStore, FrameTimer, Head, Place, Rework};
 pub use self::task::{Placed, Task, Turn};

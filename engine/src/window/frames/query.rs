@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Frame, Ordered};
+use super::Frame;
 use crate::Time;
 use crate::window::Window;
+use crate::window::entries::Ordered;
 
 /// The frames that have some time of `window` in them, in order.
 ///

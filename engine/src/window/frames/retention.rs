@@ -3,8 +3,9 @@
 //! Invariant: only what is strictly before a cutoff is deleted, and no cutoff is after the start of a
 //! frame that is open, is to come, or may be corrected.
 
-use super::{FrameMethod, FrameState, FrameStore, Ordered, OrderedMut, Task};
+use super::{FrameMethod, FrameState, FrameStore, Task};
 use crate::Time;
+use crate::window::entries::{Ordered, OrderedMut};
 
 /// The least of the cutoffs of those that read the same records, but at most `limit`. `None`, so that
 /// nothing may be deleted, if one of them has none as it has not begun.

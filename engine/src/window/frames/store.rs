@@ -2,106 +2,11 @@
 //!
 //! Invariant: nothing here is iterated but in the order of keys.
 
-use std::collections::BTreeMap;
-use std::ops::RangeBounds;
-
 use serde::{Deserialize, Serialize};
 
 use super::Frame;
 use crate::Time;
-use crate::state::{Entries, MapRow, SubKey, Value};
-use crate::window::join::Stored;
-
-/// Entries in the order of their keys: a row of a map table, or a sorted map in tests.
-pub trait Ordered<K: 'static, V: 'static> {
-    /// The value of `key`.
-    fn get(&self, key: &K) -> Option<&V>;
-    /// The first entry.
-    fn first(&self) -> Option<(&K, &V)>;
-    /// The last entry.
-    fn last(&self) -> Option<(&K, &V)>;
-    /// The entries whose keys are in `range`, which must not end before it starts.
-    fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)>;
-}
-
-/// The same, to change entry by entry.
-pub trait OrderedMut<K: 'static, V: 'static>: Ordered<K, V> {
-    /// Sets the value of `key`.
-    fn insert(&mut self, key: K, value: V);
-    /// Changes the value of `key`, if there is one.
-    fn update(&mut self, key: &K, change: impl FnOnce(&mut V));
-    /// Removes the entry of `key`, and gives its value.
-    fn remove(&mut self, key: &K) -> Option<V>;
-}
-
-impl<K: Ord + 'static, V: 'static> Ordered<K, V> for BTreeMap<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.get(key)
-    }
-    fn first(&self) -> Option<(&K, &V)> {
-        self.first_key_value()
-    }
-    fn last(&self) -> Option<(&K, &V)> {
-        self.last_key_value()
-    }
-    fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.range(range)
-    }
-}
-
-impl<K: Ord + 'static, V: 'static> OrderedMut<K, V> for BTreeMap<K, V> {
-    fn insert(&mut self, key: K, value: V) {
-        self.insert(key, value);
-    }
-    fn update(&mut self, key: &K, change: impl FnOnce(&mut V)) {
-        self.get_mut(key).map(change);
-    }
-    fn remove(&mut self, key: &K) -> Option<V> {
-        self.remove(key)
-    }
-}
-
-impl<K: SubKey, V: Value> Ordered<K, V> for Entries<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.get(key)
-    }
-    fn first(&self) -> Option<(&K, &V)> {
-        self.first()
-    }
-    fn last(&self) -> Option<(&K, &V)> {
-        self.last()
-    }
-    fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.range(range)
-    }
-}
-
-impl<K: SubKey, V: Value> Ordered<K, V> for MapRow<'_, K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        (**self).get(key)
-    }
-    fn first(&self) -> Option<(&K, &V)> {
-        (**self).first()
-    }
-    fn last(&self) -> Option<(&K, &V)> {
-        (**self).last()
-    }
-    fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        (**self).range(range)
-    }
-}
-
-impl<K: SubKey, V: Value> OrderedMut<K, V> for MapRow<'_, K, V> {
-    fn insert(&mut self, key: K, value: V) {
-        self.insert(key, value);
-    }
-    fn update(&mut self, key: &K, change: impl FnOnce(&mut V)) {
-        self.update(key, change);
-    }
-    fn remove(&mut self, key: &K) -> Option<V> {
-        self.remove(key)
-    }
-}
+use crate::window::entries::{Ordered, OrderedMut};
 
 /// What is known of a key as a whole: a small row, which a record that comes in order does not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,9 +84,9 @@ pub trait FrameStore<E: 'static, R: 'static> {
     /// The same, to change.
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<R>>;
     /// Records or aggregates, by their times.
-    fn entries(&self) -> &impl Ordered<Place, Stored<E>>;
+    fn entries(&self) -> &impl Ordered<Place, E>;
     /// The same, to change.
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<E>>;
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, E>;
     /// What is to be calculated again, by the starts of the frames.
     fn rework(&self) -> &impl Ordered<Time, Rework>;
     /// The same, to change.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::{
     CleanedUp, Frame, FrameEvent, FrameMethod, FrameState, FrameStore, FrameTimer, Frames, Head,
-    Ordered, OrderedMut, Rework,
+    Rework,
 };
 use crate::Time;
+use crate::window::entries::{Ordered, OrderedMut};
 use crate::window::{Aligned, Window, sliding, tumbling};
 
 /// The moment at which a task is told something, and where it says what is to be handed on.

@@ -22,14 +22,14 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::Time;
 use crate::window::Window;
-use crate::window::join::Stored;
+use crate::window::entries::{Ordered, OrderedMut};
 
 /// All that is kept of a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Kept<E, R> {
     head: Head,
     frames: BTreeMap<Time, Frame<R>>,
-    entries: BTreeMap<Place, Stored<E>>,
+    entries: BTreeMap<Place, E>,
     rework: BTreeMap<Time, Rework>,
     timers: BTreeMap<FrameTimer, Time>,
 }
@@ -59,10 +59,10 @@ impl<E: 'static, R: 'static> FrameStore<E, R> for Kept<E, R> {
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<R>> {
         &mut self.frames
     }
-    fn entries(&self) -> &impl Ordered<Place, Stored<E>> {
+    fn entries(&self) -> &impl Ordered<Place, E> {
         &self.entries
     }
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<E>> {
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, E> {
         &mut self.entries
     }
     fn rework(&self) -> &impl Ordered<Time, Rework> {

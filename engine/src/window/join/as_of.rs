@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use super::state::{Ordered, Place, State, Timer, first, next_place};
+use super::state::{Place, State, Timer, first, next_place};
 use super::{Joined, Late, Lateness};
 use crate::Time;
+use crate::window::entries::{Ordered, OrderedMut};
 
 /// Joins a left record at `t` with the newest right one at or before `t`: the price at the time of the
 /// order. Of right records of one time the one that was applied last counts.
@@ -63,7 +64,7 @@ impl AsOf {
         time: Time,
         value: L,
         watermark: Time,
-        state: &mut State<'_, impl Ordered<Place, L>, impl Ordered<Time, R>, impl Timer>,
+        state: &mut State<'_, impl OrderedMut<Place, L>, impl OrderedMut<Time, R>, impl Timer>,
         mut emit: impl FnMut(Joined<'_, L, R>),
     ) -> Result<(), Late<L>> {
         if self.lateness.is_past(time, watermark) {
@@ -89,7 +90,7 @@ impl AsOf {
         time: Time,
         value: R,
         watermark: Time,
-        state: &mut State<'_, impl Ordered<Place, L>, impl Ordered<Time, R>, impl Timer>,
+        state: &mut State<'_, impl OrderedMut<Place, L>, impl OrderedMut<Time, R>, impl Timer>,
     ) -> Result<(), Late<R>> {
         if self.lateness.is_past(time, watermark) {
             return Err(Late { time, value });
@@ -106,7 +107,7 @@ impl AsOf {
     pub fn wake<L, R>(
         &self,
         watermark: Time,
-        state: &mut State<'_, impl Ordered<Place, L>, impl Ordered<Time, R>, impl Timer>,
+        state: &mut State<'_, impl OrderedMut<Place, L>, impl OrderedMut<Time, R>, impl Timer>,
         mut emit: impl FnMut(Joined<'_, L, R>),
     ) {
         let left = loop {

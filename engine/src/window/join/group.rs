@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Late;
 use super::panes::{Entry, Open, Panes, Slot, WindowState};
 use super::records::{Spot, drop_closed, keep, within};
-use super::state::{Ordered, Timer};
+use super::state::Timer;
+use crate::window::entries::{Ordered, OrderedMut};
 use crate::window::{Window, WindowAssigner};
 use crate::{Result, Time};
 
@@ -76,13 +77,13 @@ impl<A: WindowAssigner> CoGroup<A> {
     /// # Errors
     ///
     /// The record, if it came too late.
-    pub fn apply<V, R: Ordered<Spot, V>>(
+    pub fn apply<V, R: OrderedMut<Spot, V>>(
         &mut self,
         input: u16,
         time: Time,
         value: V,
         watermark: Time,
-        state: &mut WindowState<'_, R, impl Ordered<Slot, Open>, impl Timer>,
+        state: &mut WindowState<'_, R, impl OrderedMut<Slot, Open>, impl Timer>,
         mut emit: impl FnMut(Group<'_, R>),
     ) -> Result<(), Late<V>> {
         let mut ended = Vec::new();
@@ -99,10 +100,10 @@ impl<A: WindowAssigner> CoGroup<A> {
     }
 
     /// The timer is due: gives the windows that have ended, and closes those that take nothing any more.
-    pub fn wake<V, R: Ordered<Spot, V>>(
+    pub fn wake<V, R: OrderedMut<Spot, V>>(
         &mut self,
         watermark: Time,
-        state: &mut WindowState<'_, R, impl Ordered<Slot, Open>, impl Timer>,
+        state: &mut WindowState<'_, R, impl OrderedMut<Slot, Open>, impl Timer>,
         mut emit: impl FnMut(Group<'_, R>),
     ) {
         while let Some(step) = self.panes.step(watermark, state.windows, state.timer) {

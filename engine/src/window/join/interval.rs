@@ -8,9 +8,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::state::{Ordered, Place, State, Timer, first, next_place};
+use super::state::{Place, State, Timer, first, next_place};
 use super::{Joined, Kind, Late, Lateness};
 use crate::window::Window;
+use crate::window::entries::OrderedMut;
 use crate::{Error, Result, Time};
 
 /// Joins a left record at `t` with the right ones from `t - before` to `t + after`, both ends included.
@@ -98,8 +99,8 @@ impl IntervalJoin {
         watermark: Time,
         state: &mut State<
             '_,
-            impl Ordered<Place, Held<L>>,
-            impl Ordered<Place, Held<R>>,
+            impl OrderedMut<Place, Held<L>>,
+            impl OrderedMut<Place, Held<R>>,
             impl Timer,
         >,
         mut emit: impl FnMut(Joined<'_, L, R>),
@@ -134,8 +135,8 @@ impl IntervalJoin {
         watermark: Time,
         state: &mut State<
             '_,
-            impl Ordered<Place, Held<L>>,
-            impl Ordered<Place, Held<R>>,
+            impl OrderedMut<Place, Held<L>>,
+            impl OrderedMut<Place, Held<R>>,
             impl Timer,
         >,
         mut emit: impl FnMut(Joined<'_, L, R>),
@@ -164,8 +165,8 @@ impl IntervalJoin {
         watermark: Time,
         state: &mut State<
             '_,
-            impl Ordered<Place, Held<L>>,
-            impl Ordered<Place, Held<R>>,
+            impl OrderedMut<Place, Held<L>>,
+            impl OrderedMut<Place, Held<R>>,
             impl Timer,
         >,
         mut emit: impl FnMut(Joined<'_, L, R>),
@@ -218,7 +219,7 @@ fn within(time: Time, lower: i64, upper: i64) -> Option<(Time, Time)> {
 /// writes down that they have a partner.
 fn matches<V>(
     reach: Option<(Time, Time)>,
-    entries: &mut impl Ordered<Place, Held<V>>,
+    entries: &mut impl OrderedMut<Place, Held<V>>,
     keeps: bool,
     mut pair: impl FnMut(&V),
 ) -> bool {

@@ -76,7 +76,7 @@ pub use self::group::{CoGroup, Group};
 pub use self::interval::{Held, IntervalJoin};
 pub use self::panes::{Open, Phase, Slot, WindowState};
 pub use self::records::Spot;
-pub use self::state::{Ordered, Place, State, Stored, Timer};
+pub use self::state::{Place, State, Timer};
 pub use self::windowed::{Side, WindowJoin};
 use crate::Time;
 

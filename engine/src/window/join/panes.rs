@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Lateness;
-use super::state::{Ordered, Timer};
+use super::state::Timer;
+use crate::window::entries::OrderedMut;
 use crate::window::{Window, WindowAssigner, sessions};
 use crate::{Result, Time};
 
@@ -98,7 +99,7 @@ impl<A: WindowAssigner> Panes<A> {
         &mut self,
         time: Time,
         watermark: Time,
-        windows: &mut impl Ordered<Slot, Open>,
+        windows: &mut impl OrderedMut<Slot, Open>,
         timer: &mut impl Timer,
         ended: &mut Vec<(Window, bool)>,
     ) -> Entry {
@@ -139,7 +140,7 @@ impl<A: WindowAssigner> Panes<A> {
         &self,
         new: Window,
         watermark: Time,
-        windows: &mut impl Ordered<Slot, Open>,
+        windows: &mut impl OrderedMut<Slot, Open>,
     ) -> Option<(Window, bool)> {
         if !self.assigner.merges() {
             let given = windows.get(&(Phase::Given, new)).is_some();
@@ -172,7 +173,7 @@ impl<A: WindowAssigner> Panes<A> {
     pub(super) fn step(
         &self,
         watermark: Time,
-        windows: &mut impl Ordered<Slot, Open>,
+        windows: &mut impl OrderedMut<Slot, Open>,
         timer: &mut impl Timer,
     ) -> Option<Step> {
         let entry = |(slot, open): (&Slot, &Open)| (*slot, *open);

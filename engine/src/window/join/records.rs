@@ -7,9 +7,9 @@
 use std::ops::Bound;
 
 use super::panes::{Open, Slot};
-use super::state::Ordered;
 use crate::Time;
 use crate::window::Window;
+use crate::window::entries::{Ordered, OrderedMut};
 
 /// Where a record stands: its input, its time, and how many of both were applied before it.
 pub type Spot = (u16, Time, u64);
@@ -29,7 +29,7 @@ pub(super) fn within<'a, V: 'a>(
 }
 
 /// Keeps a record after those of its input and time.
-pub(super) fn keep<V>(records: &mut impl Ordered<Spot, V>, input: u16, time: Time, value: V) {
+pub(super) fn keep<V>(records: &mut impl OrderedMut<Spot, V>, input: u16, time: Time, value: V) {
     let same = (input, time, 0)..=(input, time, u64::MAX);
     let last = records.range(same).next_back().map(|((_, _, nth), _)| *nth);
     records.insert((input, time, last.map_or(0, |nth| nth.saturating_add(1))), value);
@@ -39,7 +39,7 @@ pub(super) fn keep<V>(records: &mut impl Ordered<Spot, V>, input: u16, time: Tim
 /// time of the closed one are those that begin by then.
 pub(super) fn drop_closed<V>(
     window: Window,
-    records: &mut impl Ordered<Spot, V>,
+    records: &mut impl OrderedMut<Spot, V>,
     windows: &impl Ordered<Slot, Open>,
 ) {
     let needed = windows.range(..).map(|((_, open), _)| open.start).min();

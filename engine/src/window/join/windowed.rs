@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::panes::{Entry, Open, Panes, Slot, WindowState};
 use super::records::{Spot, drop_closed, keep, within};
-use super::state::{Ordered, Timer};
+use super::state::Timer;
 use super::{Joined, Kind, Late};
+use crate::window::entries::{Ordered, OrderedMut};
 use crate::window::{Window, WindowAssigner};
 use crate::{Result, Time};
 
@@ -83,8 +84,8 @@ impl<A: WindowAssigner> WindowJoin<A> {
         watermark: Time,
         state: &mut WindowState<
             '_,
-            impl Ordered<Spot, Side<L, R>>,
-            impl Ordered<Slot, Open>,
+            impl OrderedMut<Spot, Side<L, R>>,
+            impl OrderedMut<Slot, Open>,
             impl Timer,
         >,
         mut emit: impl FnMut(Window, Joined<'_, L, R>),
@@ -115,8 +116,8 @@ impl<A: WindowAssigner> WindowJoin<A> {
         watermark: Time,
         state: &mut WindowState<
             '_,
-            impl Ordered<Spot, Side<L, R>>,
-            impl Ordered<Slot, Open>,
+            impl OrderedMut<Spot, Side<L, R>>,
+            impl OrderedMut<Slot, Open>,
             impl Timer,
         >,
         mut emit: impl FnMut(Window, Joined<'_, L, R>),
@@ -140,8 +141,8 @@ impl<A: WindowAssigner> WindowJoin<A> {
         watermark: Time,
         state: &mut WindowState<
             '_,
-            impl Ordered<Spot, Side<L, R>>,
-            impl Ordered<Slot, Open>,
+            impl OrderedMut<Spot, Side<L, R>>,
+            impl OrderedMut<Slot, Open>,
             impl Timer,
         >,
         mut emit: impl FnMut(Window, Joined<'_, L, R>),

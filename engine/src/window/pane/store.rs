@@ -6,6 +6,7 @@ use std::ops::RangeBounds;
 
 use crate::Time;
 pub use crate::timer::Clock;
+use crate::window::entries::OrderedMut;
 
 /// The rows of one key, in the order of `K`, and its timers, which are named by `K` too.
 ///
@@ -17,28 +18,7 @@ pub use crate::timer::Clock;
 /// * one that is set for a time that has been reached is due at once, in that same order: so a watermark
 ///   that leaps over many windows has them told one by one, each setting the timer of the next;
 /// * to cancel one that is not there changes nothing.
-pub trait Store<K, R> {
-    /// A row.
-    fn get(&self, key: &K) -> Option<&R>;
-
-    /// Changes a row, if it is there, and gives what `change` gives.
-    fn update<O>(&mut self, key: &K, change: impl FnOnce(&mut R) -> O) -> Option<O>;
-
-    /// Puts a row in, in place of the one that may be there.
-    fn insert(&mut self, key: K, row: R);
-
-    /// Takes a row out.
-    fn remove(&mut self, key: &K) -> Option<R>;
-
-    /// The rows in a range, in order; never asked for one that ends before it begins.
-    fn range<'a>(
-        &'a self,
-        range: impl RangeBounds<K>,
-    ) -> impl DoubleEndedIterator<Item = (&'a K, &'a R)>
-    where
-        K: 'a,
-        R: 'a;
-
+pub trait Store<K: Ord, R>: OrderedMut<K, R> {
     /// Sets the timer of that clock and name.
     fn set_timer(&mut self, clock: Clock, name: &K, at: Time);
 
@@ -47,7 +27,7 @@ pub trait Store<K, R> {
 }
 
 /// The first row's name in a range.
-pub(super) fn first_in<K: Copy, R>(
+pub(super) fn first_in<K: Ord + Copy, R>(
     store: &impl Store<K, R>,
     range: impl RangeBounds<K>,
 ) -> Option<K> {

@@ -23,6 +23,7 @@ use self::keys::{Counted, Keyed};
 use super::*;
 use crate::aggregate::Aggregate;
 use crate::window::WindowAssigner;
+use crate::window::entries::{Ordered, OrderedMut};
 
 /// The rows and timers of one key, in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,10 +42,23 @@ impl<K, R> Default for Memory<K, R> {
     }
 }
 
-impl<K: Ord + Copy, R> Store<K, R> for Memory<K, R> {
+impl<K: Ord + Copy, R> Ordered<K, R> for Memory<K, R> {
     fn get(&self, key: &K) -> Option<&R> {
         self.rows.get(key)
     }
+    fn range<'a>(
+        &'a self,
+        range: impl RangeBounds<K>,
+    ) -> impl DoubleEndedIterator<Item = (&'a K, &'a R)>
+    where
+        K: 'a,
+        R: 'a,
+    {
+        self.rows.range(range)
+    }
+}
+
+impl<K: Ord + Copy, R> OrderedMut<K, R> for Memory<K, R> {
     fn update<O>(&mut self, key: &K, change: impl FnOnce(&mut R) -> O) -> Option<O> {
         self.changes += 1;
         self.rows.get_mut(key).map(change)
@@ -58,16 +72,9 @@ impl<K: Ord + Copy, R> Store<K, R> for Memory<K, R> {
         self.changes += 1;
         self.rows.remove(key)
     }
-    fn range<'a>(
-        &'a self,
-        range: impl RangeBounds<K>,
-    ) -> impl DoubleEndedIterator<Item = (&'a K, &'a R)>
-    where
-        K: 'a,
-        R: 'a,
-    {
-        self.rows.range(range)
-    }
+}
+
+impl<K: Ord + Copy, R> Store<K, R> for Memory<K, R> {
     fn set_timer(&mut self, clock: Clock, name: &K, at: Time) {
         self.timers.insert((clock, *name), at);
     }

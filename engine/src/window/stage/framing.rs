@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::rows::{digits, of_digits};
 use crate::state::{MapRow, Row};
+use crate::window::entries::{Ordered, OrderedMut, Plain, Stored};
 use crate::window::frames::{
-    Frame, FrameEvent, FrameMethod, FrameStore, FrameTimer, Head, Ordered, OrderedMut, Place,
-    Rework, Task, Turn,
+    Frame, FrameEvent, FrameMethod, FrameStore, FrameTimer, Head, Place, Rework, Task, Turn,
 };
-use crate::window::join::Stored;
 use crate::{Clock, Computation, Context, Key, MapTable, Record, Table, Time, Timer, clock};
 
 /// What a task of frames is told, for [`Keyed::frames_of`](crate::Keyed::frames_of).
@@ -48,41 +47,44 @@ type FrameRows<'a, T, M> = (
 
 /// The rows and timers of one key.
 struct Kept<'a, 'r, 'c, T, M: FrameMethod<T>, O> {
-    rows: FrameRows<'r, T, M>,
+    head: Row<'r, Head>,
+    frames: Plain<'r, Time, Frame<M::Output>>,
+    records: MapRow<'r, Place, Stored<M::Entry>>,
+    rework: Plain<'r, Time, Rework>,
     out: &'a mut Context<'c, O>,
 }
 
 impl<T, M: FrameMethod<T>, O> FrameStore<M::Entry, M::Output> for Kept<'_, '_, '_, T, M, O> {
     fn head(&self) -> &Head {
-        &self.rows.0
+        &self.head
     }
 
     fn head_mut(&mut self) -> &mut Head {
-        &mut self.rows.0
+        &mut self.head
     }
 
     fn frames(&self) -> &impl Ordered<Time, Frame<M::Output>> {
-        &self.rows.1
+        &self.frames
     }
 
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<M::Output>> {
-        &mut self.rows.1
+        &mut self.frames
     }
 
-    fn entries(&self) -> &impl Ordered<Place, Stored<M::Entry>> {
-        &self.rows.2
+    fn entries(&self) -> &impl Ordered<Place, M::Entry> {
+        &self.records
     }
 
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<M::Entry>> {
-        &mut self.rows.2
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, M::Entry> {
+        &mut self.records
     }
 
     fn rework(&self) -> &impl Ordered<Time, Rework> {
-        &self.rows.3
+        &self.rework
     }
 
     fn rework_mut(&mut self) -> &mut impl OrderedMut<Time, Rework> {
-        &mut self.rows.3
+        &mut self.rework
     }
 
     fn set_timer(&mut self, timer: FrameTimer, at: Time) {
@@ -145,7 +147,9 @@ impl<T: Record, M: FrameMethod<T>, F: 'static> Framed<T, M, F> {
         let mut stopwatch = || began.map_or(Duration::ZERO, |began| began.elapsed());
         let (watermark, now) = (out.watermark(), out.now());
         let mut turn = Turn { watermark, now, stopwatch: &mut stopwatch, out: events };
-        act(task, &mut Kept { rows, out }, &mut turn);
+        let (head, frames, records, rework) = rows;
+        let (frames, rework) = (Plain(frames), Plain(rework));
+        act(task, &mut Kept { head, frames, records, rework, out }, &mut turn);
         for event in events.drain(..) {
             match &event {
                 FrameEvent::Calculated(_) => out.count("calculated", 1),

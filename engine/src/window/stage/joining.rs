@@ -4,9 +4,10 @@
 
 use crate::state::{MapRow, SubKey};
 use crate::window::WindowAssigner;
+use crate::window::entries::{OrderedMut, Stored};
 use crate::window::join::{
-    AsOf, CoGroup, Group, Held, IntervalJoin, Joined, Late, Open, Ordered, Place, Side, Slot, Spot,
-    State, Stored, Timer, WindowJoin, WindowState,
+    AsOf, CoGroup, Group, Held, IntervalJoin, Joined, Late, Open, Place, Side, Slot, Spot, State,
+    Timer, WindowJoin, WindowState,
 };
 use crate::{Computation, Context, Key, MapTable, Record, Result, SideOutput, Time};
 
@@ -36,8 +37,8 @@ pub trait Joining<L, R>: 'static {
         &mut self,
         record: (Time, Side<L, R>),
         watermark: Time,
-        first: &mut impl Ordered<Self::FirstKey, Self::First>,
-        second: &mut impl Ordered<Self::SecondKey, Self::Second>,
+        first: &mut impl OrderedMut<Self::FirstKey, Self::First>,
+        second: &mut impl OrderedMut<Self::SecondKey, Self::Second>,
         timer: &mut impl Timer,
         emit: impl FnMut(Joined<'_, L, R>),
     ) -> Result<(), Late<Side<L, R>>>;
@@ -47,8 +48,8 @@ pub trait Joining<L, R>: 'static {
     fn on_timer(
         &mut self,
         watermark: Time,
-        first: &mut impl Ordered<Self::FirstKey, Self::First>,
-        second: &mut impl Ordered<Self::SecondKey, Self::Second>,
+        first: &mut impl OrderedMut<Self::FirstKey, Self::First>,
+        second: &mut impl OrderedMut<Self::SecondKey, Self::Second>,
         timer: &mut impl Timer,
         emit: impl FnMut(Joined<'_, L, R>),
     );
@@ -76,8 +77,8 @@ impl<L: Record, R: Record> Joining<L, R> for IntervalJoin {
         &mut self,
         (time, side): (Time, Side<L, R>),
         watermark: Time,
-        first: &mut impl Ordered<Place, Held<L>>,
-        second: &mut impl Ordered<Place, Held<R>>,
+        first: &mut impl OrderedMut<Place, Held<L>>,
+        second: &mut impl OrderedMut<Place, Held<R>>,
         timer: &mut impl Timer,
         emit: impl FnMut(Joined<'_, L, R>),
     ) -> Result<(), Late<Side<L, R>>> {
@@ -93,8 +94,8 @@ impl<L: Record, R: Record> Joining<L, R> for IntervalJoin {
     fn on_timer(
         &mut self,
         watermark: Time,
-        first: &mut impl Ordered<Place, Held<L>>,
-        second: &mut impl Ordered<Place, Held<R>>,
+        first: &mut impl OrderedMut<Place, Held<L>>,
+        second: &mut impl OrderedMut<Place, Held<R>>,
         timer: &mut impl Timer,
         emit: impl FnMut(Joined<'_, L, R>),
     ) {
@@ -116,8 +117,8 @@ impl<L: Record, R: Record> Joining<L, R> for AsOf {
         &mut self,
         (time, side): (Time, Side<L, R>),
         watermark: Time,
-        first: &mut impl Ordered<Place, L>,
-        second: &mut impl Ordered<Time, R>,
+        first: &mut impl OrderedMut<Place, L>,
+        second: &mut impl OrderedMut<Time, R>,
         timer: &mut impl Timer,
         emit: impl FnMut(Joined<'_, L, R>),
     ) -> Result<(), Late<Side<L, R>>> {
@@ -131,8 +132,8 @@ impl<L: Record, R: Record> Joining<L, R> for AsOf {
     fn on_timer(
         &mut self,
         watermark: Time,
-        first: &mut impl Ordered<Place, L>,
-        second: &mut impl Ordered<Time, R>,
+        first: &mut impl OrderedMut<Place, L>,
+        second: &mut impl OrderedMut<Time, R>,
         timer: &mut impl Timer,
         emit: impl FnMut(Joined<'_, L, R>),
     ) {
@@ -154,8 +155,8 @@ impl<L: Record, R: Record, A: WindowAssigner> Joining<L, R> for WindowJoin<A> {
         &mut self,
         (time, side): (Time, Side<L, R>),
         watermark: Time,
-        first: &mut impl Ordered<Spot, Side<L, R>>,
-        second: &mut impl Ordered<Slot, Open>,
+        first: &mut impl OrderedMut<Spot, Side<L, R>>,
+        second: &mut impl OrderedMut<Slot, Open>,
         timer: &mut impl Timer,
         mut emit: impl FnMut(Joined<'_, L, R>),
     ) -> Result<(), Late<Side<L, R>>> {
@@ -172,8 +173,8 @@ impl<L: Record, R: Record, A: WindowAssigner> Joining<L, R> for WindowJoin<A> {
     fn on_timer(
         &mut self,
         watermark: Time,
-        first: &mut impl Ordered<Spot, Side<L, R>>,
-        second: &mut impl Ordered<Slot, Open>,
+        first: &mut impl OrderedMut<Spot, Side<L, R>>,
+        second: &mut impl OrderedMut<Slot, Open>,
         timer: &mut impl Timer,
         mut emit: impl FnMut(Joined<'_, L, R>),
     ) {

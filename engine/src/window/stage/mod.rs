@@ -25,7 +25,7 @@ pub use self::local::{Local, Partial};
 pub use self::rolling::Rolling;
 pub(crate) use self::rolling::Rolls;
 pub(crate) use self::rows::Rows;
-use super::join::Stored;
+use super::entries::Stored;
 use super::pane::{Moment, Outcome};
 use crate::state::{Hasher, MapRow};
 use crate::{Computation, Context, Key, MapTable, Record, SideOutput, Time, Timer};

@@ -10,7 +10,7 @@ use super::Caches;
 use crate::aggregate::Aggregate;
 use crate::state::MapRow;
 use crate::window::assign::wrong;
-use crate::window::join::{Ordered, Stored};
+use crate::window::entries::{Ordered, OrderedMut, Stored};
 use crate::window::{Combine, RollingCount, RollingTime, Tree, Window};
 use crate::{Computation, Context, Key, MapTable, Record, Result, SideOutput, Time, Timer};
 
@@ -134,7 +134,7 @@ impl<K: Key, T: Record, A: Aggregate<T>> Rolls<K, T, A> {
         if let Over::All = over {
             let mut value = Ordered::get(row, &0).cloned().unwrap_or_else(|| aggregate.initial());
             aggregate.update(&mut value, record);
-            Ordered::insert(row, 0, value.clone());
+            OrderedMut::insert(row, 0, value.clone());
             return Some(value);
         }
         let mut state = aggregate.initial();
@@ -144,7 +144,7 @@ impl<K: Key, T: Record, A: Aggregate<T>> Rolls<K, T, A> {
         match cache {
             Cache::Records(values) => {
                 let number = values.tree().last().map_or(0, |(last, _)| last.saturating_add(1));
-                Ordered::insert(row, number as i64, state.clone());
+                OrderedMut::insert(row, number as i64, state.clone());
                 let value = values.push(state);
                 let first = values.tree().first().map_or(0, |(first, _)| first);
                 evict(row, first as i64);
@@ -163,9 +163,9 @@ impl<K: Key, T: Record, A: Aggregate<T>> Rolls<K, T, A> {
                 }
                 let place = time.as_nanos();
                 if Ordered::get(row, &place).is_none() {
-                    Ordered::insert(row, place, state.clone());
+                    OrderedMut::insert(row, place, state.clone());
                 } else {
-                    Ordered::update(row, &place, |there| aggregate.combine(there, &state));
+                    OrderedMut::update(row, &place, |there| aggregate.combine(there, &state));
                 }
                 values.push(time, state)
             }

@@ -6,7 +6,7 @@ use std::ops::RangeBounds;
 
 use crate::state::{MapRow, SubKey};
 use crate::window::Window;
-use crate::window::join::{Ordered, Stored};
+use crate::window::entries::{Ordered, OrderedMut, Stored};
 use crate::window::pane::{SlidingKey, Store};
 use crate::{Clock, Context, Record, Time};
 
@@ -73,23 +73,9 @@ impl<'a, 'r, 'c, N: Name, R: Record, O> Rows<'a, 'r, 'c, N, R, O> {
     }
 }
 
-impl<N: Name, R: Record, O> Store<N, R> for Rows<'_, '_, '_, N, R, O> {
+impl<N: Name, R: Record, O> Ordered<N, R> for Rows<'_, '_, '_, N, R, O> {
     fn get(&self, key: &N) -> Option<&R> {
         Ordered::get(self.row, key)
-    }
-
-    fn update<P>(&mut self, key: &N, change: impl FnOnce(&mut R) -> P) -> Option<P> {
-        let mut result = None;
-        Ordered::update(self.row, key, |row| result = Some(change(row)));
-        result
-    }
-
-    fn insert(&mut self, key: N, row: R) {
-        Ordered::insert(self.row, key, row);
-    }
-
-    fn remove(&mut self, key: &N) -> Option<R> {
-        Ordered::remove(self.row, key)
     }
 
     fn range<'b>(
@@ -102,7 +88,23 @@ impl<N: Name, R: Record, O> Store<N, R> for Rows<'_, '_, '_, N, R, O> {
     {
         Ordered::range(self.row, range)
     }
+}
 
+impl<N: Name, R: Record, O> OrderedMut<N, R> for Rows<'_, '_, '_, N, R, O> {
+    fn insert(&mut self, key: N, row: R) {
+        OrderedMut::insert(self.row, key, row);
+    }
+
+    fn update<P>(&mut self, key: &N, change: impl FnOnce(&mut R) -> P) -> Option<P> {
+        OrderedMut::update(self.row, key, change)
+    }
+
+    fn remove(&mut self, key: &N) -> Option<R> {
+        OrderedMut::remove(self.row, key)
+    }
+}
+
+impl<N: Name, R: Record, O> Store<N, R> for Rows<'_, '_, '_, N, R, O> {
     fn set_timer(&mut self, clock: Clock, name: &N, at: Time) {
         match clock {
             Clock::Event => self.out.set_timer(name.timer(), at),

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::aggregate::count;
+use crate::window::entries::{Plain, Stored};
 use crate::{App, MapRow, MapTable, Row, Table, TestDriver, sink, source};
 
 const HEADS: Table<String, Head> = Table::new("heads");
@@ -14,10 +15,10 @@ const TIMERS: MapTable<String, FrameTimer, Time> = MapTable::new("timers");
 
 struct Rows<'a> {
     head: Row<'a, Head>,
-    frames: MapRow<'a, Time, Frame<u64>>,
+    frames: Plain<'a, Time, Frame<u64>>,
     entries: MapRow<'a, Place, Stored<u64>>,
-    rework: MapRow<'a, Time, Rework>,
-    timers: MapRow<'a, FrameTimer, Time>,
+    rework: Plain<'a, Time, Rework>,
+    timers: Plain<'a, FrameTimer, Time>,
 }
 
 impl FrameStore<u64, u64> for Rows<'_> {
@@ -33,10 +34,10 @@ impl FrameStore<u64, u64> for Rows<'_> {
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<u64>> {
         &mut self.frames
     }
-    fn entries(&self) -> &impl Ordered<Place, Stored<u64>> {
+    fn entries(&self) -> &impl Ordered<Place, u64> {
         &self.entries
     }
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<u64>> {
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, u64> {
         &mut self.entries
     }
     fn rework(&self) -> &impl Ordered<Time, Rework> {
@@ -74,6 +75,7 @@ fn build(app: &App) -> crate::Result<()> {
         .key_by(|(key, _, _)| key.clone())
         .compute("frames", tables, move |(key, time, watermark), rows, out| {
             let (head, frames, entries, rework, timers) = rows;
+            let (frames, rework, timers) = (Plain(frames), Plain(rework), Plain(timers));
             let mut store = Rows { head, frames, entries, rework, timers };
             let (mut events, now) = (Vec::new(), Time::ZERO);
             let stopwatch = &mut || Duration::ZERO;

@@ -10,7 +10,7 @@ use super::properties::{Step, compare, nanos, options, settings, sorted, steps, 
 use super::*;
 use crate::window::Window;
 
-type Entries = BTreeMap<Place, Stored<u64>>;
+type Entries = BTreeMap<Place, u64>;
 type Own = Kept<u64, Vec<u64>>;
 
 /// What one task keeps, with the records of all.
@@ -33,10 +33,10 @@ impl FrameStore<u64, Vec<u64>> for Shared<'_> {
     fn frames_mut(&mut self) -> &mut impl OrderedMut<Time, Frame<Vec<u64>>> {
         &mut self.own.frames
     }
-    fn entries(&self) -> &impl Ordered<Place, Stored<u64>> {
+    fn entries(&self) -> &impl Ordered<Place, u64> {
         &*self.entries
     }
-    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, Stored<u64>> {
+    fn entries_mut(&mut self) -> &mut impl OrderedMut<Place, u64> {
         &mut *self.entries
     }
     fn rework(&self) -> &impl Ordered<Time, Rework> {

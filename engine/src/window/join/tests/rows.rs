@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use super::super::{Held, IntervalJoin, Joined, Kind, Place, State, Stored};
+use super::super::{Held, IntervalJoin, Joined, Kind, Place, State};
 use super::*;
 use crate::prelude::*;
+use crate::window::entries::Stored;
 use crate::{TestDriver, sink, source};
 
 /// A record of one of two inputs with its time, or a watermark.
