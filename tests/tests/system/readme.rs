@@ -149,6 +149,26 @@ fn files_that_are_compared_are_equal() {
     }
 }
 
+/// `$ NAME` and what that prints; `...` stands for lines that are left out.
+#[test]
+fn programs_print_what_is_shown() {
+    let blocks = blocks("text");
+    let block = blocks.iter().find(|block| block.starts_with("$ ")).unwrap();
+    let mut shown = 0;
+    for program_and_lines in block.split("$ ").skip(1) {
+        let (command, lines) = program_and_lines.split_once('\n').unwrap();
+        let name = command.split(' ').next().unwrap();
+        let Ended { code, output, errors } = ended(&mut program(name, ["--quiet"]));
+        assert_eq!(code, Some(0), "{name}: {errors}");
+        let mut printed = output.lines();
+        for line in lines.lines().filter(|line| !line.is_empty() && *line != "...") {
+            assert!(printed.any(|it| it == line), "{name} does not print, there: {line}");
+            shown += 1;
+        }
+    }
+    assert!(shown >= 8, "only {shown} lines were found");
+}
+
 #[test]
 fn every_link_to_a_file_leads_to_one() {
     for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
