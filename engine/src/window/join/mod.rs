@@ -5,7 +5,7 @@
 //!   input by input, of any number of inputs.
 //! * An [`AsOf`] join gives each left record the newest right one that is not after it.
 //!
-//! Each is plain logic on the rows of one key, which it is handed as [`Ordered`] entries, and on one
+//! Each is plain logic on the rows of one key, which it is handed as [ordered](super::entries::OrderedMut) entries, and on one
 //! [`Timer`]: it asks to be woken once the watermark reaches a time. Who calls says what the watermark is:
 //! to apply a record, the one before the record's epoch; to wake, the one after it. All inputs of a
 //! join have one watermark, the least of theirs. At a watermark `w` the times before `w` are complete; at

@@ -35,7 +35,7 @@ pub struct Open {
 /// What a windowed join keeps of one key: its records, its open windows, and its timer.
 #[derive(Debug)]
 pub struct WindowState<'a, R, W, T> {
-    /// The records of all inputs: [`Ordered`] by [`Spot`](super::Spot).
+    /// The records of all inputs: [Ordered](crate::window::entries::OrderedMut) by [`Spot`](super::Spot).
     pub records: &'a mut R,
     /// The open windows: [`Open`], ordered by [`Slot`].
     pub windows: &'a mut W,
