@@ -31,7 +31,8 @@ fn trades() -> Vec<Trade> {
     let mut dice = Dice(43);
     let trade = |time: i64| {
         let delay = match time {
-            _ if time % 25_000 == 20_000 => 40_000,
+            // For all of its windows, so not near the end.
+            _ if time % 25_000 == 20_000 && time < 90_000 => 40_000,
             _ if time % 900 == 800 => 6_000,
             _ => time * 7_919 % 2_000,
         };
