@@ -149,7 +149,7 @@ where
     /// }
     ///
     /// let mut driver = TestDriver::new(by_second).start()?;
-    /// for reading in [(7, 100, 20.0), (7, 900, 21.0), (7, 1_000, 30.0), (7, 999, 5.0)] {
+    /// for reading in [(7_u8, 100_i64, 20.0), (7, 900, 21.0), (7, 1_000, 30.0), (7, 999, 5.0)] {
     ///     driver.send("readings", reading)?;
     ///     driver.run()?;
     /// }
@@ -202,7 +202,7 @@ where
     ///     Ok(())
     /// });
     /// let mut driver = driver.start()?;
-    /// for price in [(0, 100.0), (9, 200.0), (11, 300.0)] {
+    /// for price in [(0_i64, 100.0), (9, 200.0), (11, 300.0)] {
     ///     driver.send("prices", price)?;
     /// }
     /// driver.run()?;
