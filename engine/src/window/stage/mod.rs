@@ -82,10 +82,7 @@ where
         let at = moment(out);
         let time = (self.time)(&record);
         let mut unused = W::Cache::default();
-        let cache = match W::CACHES {
-            true => self.caches.entry_ref(key).or_default(),
-            false => &mut unused,
-        };
+        let cache = cache_of::<K, T, W>(&mut self.caches, key, &mut unused);
         let mut rows = Rows::new(&mut row, out);
         let outcome = self.windows.on_record((time, &record), at, cache, &mut rows, &mut self.told);
         if outcome.is_late() {
@@ -109,10 +106,7 @@ where
     ) {
         let at = moment(out);
         let mut unused = W::Cache::default();
-        let cache = match W::CACHES {
-            true => self.caches.entry_ref(key).or_default(),
-            false => &mut unused,
-        };
+        let cache = cache_of::<K, T, W>(&mut self.caches, key, &mut unused);
         let mut rows = Rows::new(&mut row, out);
         self.windows.on_timer(timer, at, cache, &mut rows, &mut self.told);
         if W::CACHES && row.is_empty() {
@@ -120,6 +114,15 @@ where
         }
         self.emit(key, out);
     }
+}
+
+/// What is cached of `key`; `unused` if nothing ever is.
+fn cache_of<'a, K: Key, T, W: Windowing<T>>(
+    caches: &'a mut Caches<K, W::Cache>,
+    key: &K,
+    unused: &'a mut W::Cache,
+) -> &'a mut W::Cache {
+    if W::CACHES { caches.entry_ref(key).or_default() } else { unused }
 }
 
 /// Where time stands.

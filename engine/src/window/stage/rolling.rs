@@ -162,10 +162,10 @@ impl<K: Key, T: Record, A: Aggregate<T>> Rolls<K, T, A> {
                     out.set_timer("", time.after(*size).after(*lateness));
                 }
                 let place = time.as_nanos();
-                if Ordered::get(row, &place).is_none() {
-                    OrderedMut::insert(row, place, state.clone());
-                } else {
+                let there =
                     OrderedMut::update(row, &place, |there| aggregate.combine(there, &state));
+                if there.is_none() {
+                    OrderedMut::insert(row, place, state.clone());
                 }
                 values.push(time, state)
             }
