@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::form::Form;
 use super::slot::{Interval, Kept, Slot};
+use super::small_map::SmallMap;
 use super::{SubKey, Value};
 use crate::checkpoint::{RowBytes, Rows};
 
@@ -23,7 +24,7 @@ use crate::checkpoint::{RowBytes, Rows};
 /// Looking up costs O(log n) in the row's entries.
 #[derive(Clone)]
 pub struct Entries<S, V> {
-    pub(super) live: BTreeMap<S, Kept<V>>,
+    pub(super) live: SmallMap<S, Kept<V>>,
     /// Removed entries that some list names. Mostly there are none, and the row is to be small.
     #[allow(clippy::box_collection)]
     pub(super) gone: Option<Box<BTreeMap<S, Slot>>>,
@@ -31,7 +32,7 @@ pub struct Entries<S, V> {
 
 impl<S, V> Default for Entries<S, V> {
     fn default() -> Self {
-        Self { live: BTreeMap::new(), gone: None }
+        Self { live: SmallMap::default(), gone: None }
     }
 }
 
@@ -58,12 +59,12 @@ impl<S: Ord, V> Entries<S, V> {
 
     /// The first entry, by order of sub-keys.
     pub fn first(&self) -> Option<(&S, &V)> {
-        self.live.first_key_value().map(|(key, kept)| (key, &kept.value))
+        self.live.first().map(|(key, kept)| (key, &kept.value))
     }
 
     /// The last entry, by order of sub-keys.
     pub fn last(&self) -> Option<(&S, &V)> {
-        self.live.last_key_value().map(|(key, kept)| (key, &kept.value))
+        self.live.last().map(|(key, kept)| (key, &kept.value))
     }
 
     /// All entries, in order of sub-keys.
@@ -92,7 +93,7 @@ impl<S: Ord, V> Entries<S, V> {
     }
 }
 
-impl<S: fmt::Debug, V: fmt::Debug> fmt::Debug for Entries<S, V> {
+impl<S: Ord + fmt::Debug, V: fmt::Debug> fmt::Debug for Entries<S, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.live.iter().map(|(key, kept)| (key, &kept.value))).finish()
     }
@@ -213,7 +214,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     /// The value of `key` to change, which is the default if there was none.
     pub fn entry(&mut self, key: S) -> &mut V {
         let slot = self.note(&key);
-        let kept = self.entries.live.entry(key).or_default();
+        let kept = self.entries.live.get_or_default(key);
         kept.slot = slot;
         &mut kept.value
     }

@@ -262,12 +262,12 @@ impl<K: Key, S: SubKey, V: Value> Snapshot for MapStore<K, S, V> {
             return false;
         }
         for (key, entries) in rows {
-            for (sub_key, kept) in &mut entries.live {
+            entries.live.each_mut(|sub_key, kept| {
                 if !kept.slot.is_listed(interval) {
                     kept.slot = Slot::listed(interval);
                     changes.dirty.push((key.clone(), sub_key.clone()));
                 }
-            }
+            });
         }
         true
     }
@@ -286,7 +286,7 @@ impl<K: Key, S: SubKey, V: Value> Snapshot for MapStore<K, S, V> {
             .map_err(|e| broken("sub-key", e))?;
         let Some(bytes) = row.value else {
             if let Some(entries) = shelf.rows.get_mut(&key) {
-                entries.live.remove(&sub_key);
+                entries.live.remove_entry(&sub_key);
                 if entries.is_void() {
                     shelf.rows.remove(&key);
                 }

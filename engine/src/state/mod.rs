@@ -10,6 +10,7 @@ mod map_store;
 mod restore;
 mod row;
 mod slot;
+mod small_map;
 mod snapshot;
 mod store;
 mod stores;
