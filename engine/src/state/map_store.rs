@@ -75,6 +75,11 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
         self.shelf.borrow().get(key).cloned()
     }
 
+    /// The value of an entry.
+    pub(crate) fn value(&self, key: &K, sub_key: &S) -> Option<V> {
+        self.shelf.borrow().get(key)?.get(sub_key).cloned()
+    }
+
     /// Calls `see` for each entry of each row, in no order.
     pub(crate) fn each_entry(&self, mut see: impl FnMut(&K, &S, &V)) {
         for (key, sub_key, value) in self.shelf.borrow().live() {

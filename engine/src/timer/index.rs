@@ -1,17 +1,14 @@
 //! [`Timers`]: those of one computation on one worker.
 //!
-//! Invariant: the index has a timer for each row of the table, outside of a round at least; setting a
-//! timer again replaces it.
+//! Invariant: a timer is what its row says: one that is found by its time is fired if the row still says that
+//! time. Setting a timer again replaces it.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::agenda::{Agenda, Due, Entry};
 use super::{Asking, Change, DueKey, Round, check_again};
 use crate::state::{LockedMap, MapStore};
 use crate::{Key, MapRow, Time, Value};
-
-/// Where a timer is in the index: time, partition, the bytes of its key, and its name.
-type Place = (Time, u32, Vec<u8>, String);
 
 /// The timers of one computation on one worker.
 pub(crate) struct Timers<K> {
@@ -21,10 +18,10 @@ pub(crate) struct Timers<K> {
     /// Which computation of its chain.
     level: usize,
     /// None until the rows were restored.
-    index: Option<BTreeMap<Place, K>>,
+    agenda: Option<Agenda<K>>,
     round: Option<Round>,
     /// What is yet to be fired in the round.
-    due: BTreeMap<DueKey, K>,
+    due: Due<K>,
     /// The time that is being fired.
     firing: Option<Time>,
     /// What was set while it was, for then or before: it is due in the next round.
@@ -43,9 +40,9 @@ impl<K: Key> Timers<K> {
             store,
             partitions: partitions.max(1) as u64,
             level,
-            index: None,
+            agenda: None,
             round: None,
-            due: BTreeMap::new(),
+            due: Due::default(),
             firing: None,
             later: Vec::new(),
             again: 0,
@@ -68,6 +65,9 @@ impl<K: Key> Timers<K> {
 
     fn set(&mut self, key: &K, name: String, time: Time, asking: Asking) {
         let known = with_row(&self.store, key, |row| row.insert(name.clone(), time));
+        if known == Some(time) && self.round.is_none() {
+            return;
+        }
         if let Some(known) = known {
             self.forget(key, &name, known);
         }
@@ -93,18 +93,17 @@ impl<K: Key> Timers<K> {
         }
     }
 
-    /// Enters it into the index, if there is one yet.
+    /// Enters it into the agenda, if there is one yet.
     fn enter(&mut self, key: &K, name: String, time: Time) {
         let partition = self.partition(key);
-        if let Some(index) = &mut self.index {
-            index.insert((time, partition, bytes(key), name), key.clone());
+        if let Some(agenda) = &mut self.agenda {
+            agenda.enter(time, Entry { partition, key: key.clone(), name });
         }
     }
 
     fn forget(&mut self, key: &K, name: &str, time: Time) {
-        let partition = self.partition(key);
-        if let Some(index) = &mut self.index {
-            index.remove(&(time, partition, bytes(key), name.to_string()));
+        if let Some(agenda) = &mut self.agenda {
+            agenda.forget();
         }
         if let Some(round) = self.round {
             let due = self.due_key(round, key, name.to_string(), time);
@@ -115,43 +114,42 @@ impl<K: Key> Timers<K> {
 
     /// Begins to fire what is due.
     pub(crate) fn begin(&mut self, round: Round) {
-        let (store, partitions) = (&self.store, self.partitions);
-        let index = self.index.get_or_insert_with(|| {
-            let mut index = BTreeMap::new();
-            store.each_entry(|key, name, time| {
-                let partition = (key.placement_hash() % partitions) as u32;
-                index.insert((*time, partition, bytes(key), name.clone()), key.clone());
-            });
-            index
-        });
+        if self.agenda.as_ref().is_none_or(Agenda::is_cluttered) {
+            self.agenda = Some(self.agenda_of_rows());
+        }
         if !round.goes_on() {
             self.again = 0;
+            // One that goes on begins where the last one ended: only what is set in it is due.
+            let taken = self.agenda.as_mut().map(|agenda| agenda.take(round.until));
+            let valid = taken.into_iter().flatten().filter(|(time, Entry { key, name, .. })| {
+                self.store.value(key, name) == Some(*time)
+            });
+            let level = self.level;
+            self.due.extend(valid.map(|(time, Entry { partition, key, name })| {
+                let place = round.place(time);
+                (DueKey { place, partition, time, key: bytes(&key), level, name }, key)
+            }));
         }
-        let due = match round.until.as_nanos().checked_add(1) {
-            // It begins where the last one ended: only what is set in it is due.
-            _ if round.goes_on() => BTreeMap::new(),
-            Some(after) => {
-                let rest =
-                    index.split_off(&(Time::from_nanos(after), 0, Vec::new(), String::new()));
-                std::mem::replace(index, rest)
-            }
-            None => std::mem::take(index),
-        };
-        let level = self.level;
-        self.due.extend(due.into_iter().map(|((time, partition, bytes, name), key)| {
-            (DueKey { place: round.place(time), partition, time, key: bytes, level, name }, key)
-        }));
         self.round = Some(round);
+    }
+
+    fn agenda_of_rows(&self) -> Agenda<K> {
+        let mut agenda = Agenda::default();
+        self.store.each_entry(|key, name, time| {
+            let partition = self.partition(key);
+            agenda.enter(*time, Entry { partition, key: key.clone(), name: name.clone() });
+        });
+        agenda
     }
 
     /// What is fired next.
     pub(crate) fn next(&self) -> Option<&DueKey> {
-        self.due.first_key_value().map(|(due, _)| due)
+        self.due.first()
     }
 
     /// Takes what is fired next; its row is gone.
     pub(crate) fn pop(&mut self) -> Option<(DueKey, K)> {
-        let (due, key) = self.due.pop_first()?;
+        let (due, key) = self.due.pop()?;
         with_row(&self.store, &key, |row| row.remove(&due.name));
         self.firing = Some(due.time);
         Some((due, key))

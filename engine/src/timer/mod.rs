@@ -9,6 +9,7 @@
 //! too, but between records: after those of their time and before later ones, wherever epochs are cut.
 //! None is looked at that is not due.
 
+mod agenda;
 mod alarms;
 mod engine;
 mod index;

@@ -19,9 +19,24 @@ pub trait Name: SubKey + Copy {
     fn of_timer(name: &str) -> Option<Self>;
 }
 
-/// Times, in their order, as hexadecimal digits.
+/// Numbers, in their order, as sixteen hexadecimal digits each.
+fn hexadecimal<const N: usize>(numbers: [u64; N]) -> String {
+    let mut digits = String::with_capacity(16 * N);
+    for number in numbers {
+        let nibbles = (0..16).rev().map(|place| (number >> (4 * place)) as u32 & 15);
+        digits.extend(nibbles.filter_map(|nibble| char::from_digit(nibble, 16)));
+    }
+    digits
+}
+
+/// A number that is in the order of times.
+fn ordered(time: Time) -> u64 {
+    time.as_nanos() as u64 ^ 1 << 63
+}
+
+/// Times, in their order.
 pub(super) fn digits(time: Time) -> String {
-    format!("{:016x}", time.as_nanos() as u64 ^ 1 << 63)
+    hexadecimal([ordered(time)])
 }
 
 pub(super) fn of_digits(digits: &str) -> Option<Time> {
@@ -31,7 +46,7 @@ pub(super) fn of_digits(digits: &str) -> Option<Time> {
 
 impl Name for Window {
     fn timer(self) -> String {
-        digits(self.end) + &digits(self.start)
+        hexadecimal([ordered(self.end), ordered(self.start)])
     }
 
     fn of_timer(name: &str) -> Option<Self> {
@@ -53,7 +68,7 @@ impl Name for SlidingKey {
 
 impl Name for u64 {
     fn timer(self) -> String {
-        format!("{self:016x}")
+        hexadecimal([self])
     }
 
     fn of_timer(name: &str) -> Option<Self> {
