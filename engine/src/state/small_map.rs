@@ -147,15 +147,15 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     /// The value of `key` to change, which is the default if there was none.
     #[allow(clippy::expect_used)]
-    pub(super) fn get_or_default(&mut self, key: K) -> &mut V
+    pub(super) fn get_or_default(&mut self, key: &K) -> &mut V
     where
         K: Clone,
         V: Default,
     {
-        if !self.contains_key(&key) {
+        if !self.contains_key(key) {
             self.insert(key.clone(), V::default());
         }
-        self.get_mut(&key).expect("it is there, or was put in")
+        self.get_mut(key).expect("it is there, or was put in")
     }
 
     /// Removes the entry of `key`, and gives it.
@@ -260,7 +260,7 @@ mod tests {
                         prop_assert_eq!(map.insert(key, value), model.insert(key, value));
                     }
                     Do::Default(key) => {
-                        *map.get_or_default(key) += 1;
+                        *map.get_or_default(&key) += 1;
                         *model.entry(key).or_default() += 1;
                     }
                     Do::Remove(key) => {
