@@ -214,7 +214,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     /// The value of `key` to change, which is the default if there was none.
     pub fn entry(&mut self, key: S) -> &mut V {
         let slot = self.note(&key);
-        let kept = self.entries.live.get_or_default(&key);
+        let kept = self.entries.live.get_or_default(key);
         kept.slot = slot;
         &mut kept.value
     }

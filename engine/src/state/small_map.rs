@@ -32,6 +32,14 @@ fn place<K: Ord, V>(few: &[(K, V)], key: &K) -> Result<usize, usize> {
     few.binary_search_by(|(there, _)| there.cmp(key))
 }
 
+/// Puts an entry in. Memory is for as many again, from one on: most maps have one entry.
+fn put<T>(few: &mut Vec<T>, at: usize, entry: T) {
+    if few.len() == few.capacity() {
+        few.reserve_exact(few.len().max(1));
+    }
+    few.insert(at, entry);
+}
+
 impl<K, V> SmallMap<K, V> {
     pub(super) fn len(&self) -> usize {
         match self {
@@ -129,33 +137,44 @@ impl<K: Ord, V> SmallMap<K, V> {
         match place(few, &key) {
             Ok(at) => few.get_mut(at).map(|(_, there)| mem::replace(there, value)),
             Err(at) if few.len() < FEW => {
-                // As much again, from one on: most maps have one entry.
-                if few.len() == few.capacity() {
-                    few.reserve_exact(few.len().max(1));
-                }
-                few.insert(at, (key, value));
+                put(few, at, (key, value));
                 None
             }
-            Err(_) => {
-                let mut many: BTreeMap<K, V> = mem::take(few).into_iter().collect();
-                many.insert(key, value);
-                *self = Self::Many(Box::new(many));
-                None
-            }
+            Err(_) => self.made_many().insert(key, value),
         }
     }
 
     /// The value of `key` to change, which is the default if there was none.
     #[allow(clippy::expect_used)]
-    pub(super) fn get_or_default(&mut self, key: &K) -> &mut V
+    pub(super) fn get_or_default(&mut self, key: K) -> &mut V
     where
-        K: Clone,
         V: Default,
     {
-        if !self.contains_key(key) {
-            self.insert(key.clone(), V::default());
+        let is_full = |few: &[(K, V)]| few.len() >= FEW && place(few, &key).is_err();
+        if matches!(self, Self::Few(few) if is_full(few)) {
+            return self.made_many().entry(key).or_default();
         }
-        self.get_mut(key).expect("it is there, or was put in")
+        match self {
+            Self::Many(many) => many.entry(key).or_default(),
+            Self::Few(few) => {
+                let at = place(few, &key).unwrap_or_else(|at| {
+                    put(few, at, (key, V::default()));
+                    at
+                });
+                few.get_mut(at).map(|(_, value)| value).expect("it is there, or was put in")
+            }
+        }
+    }
+
+    /// More than a few are to come.
+    fn made_many(&mut self) -> &mut BTreeMap<K, V> {
+        if let Self::Few(few) = self {
+            *self = Self::Many(Box::new(mem::take(few).into_iter().collect()));
+        }
+        match self {
+            Self::Many(many) => many,
+            Self::Few(_) => unreachable!("it was made many"),
+        }
     }
 
     /// Removes the entry of `key`, and gives it.
@@ -260,7 +279,7 @@ mod tests {
                         prop_assert_eq!(map.insert(key, value), model.insert(key, value));
                     }
                     Do::Default(key) => {
-                        *map.get_or_default(&key) += 1;
+                        *map.get_or_default(key) += 1;
                         *model.entry(key).or_default() += 1;
                     }
                     Do::Remove(key) => {
