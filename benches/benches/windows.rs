@@ -1,16 +1,19 @@
 //! Windows beside a plain loop and, where one is at hand, hand-written timely.
 //!
 //! `cargo bench -p anabranch-benches --bench windows [-- --rounds 3 --events 2000000 --only tumbling]`: the
-//! parts are `tumbling`, `sliding`, `rolling`, `sessions`, `timers` and `memory`. Every round runs all
-//! forms once; figures are medians over the rounds, and ratios those of each round. One worker.
+//! parts are `tumbling` (with `--keys`, of so many only), `sliding`, `rolling`, `sessions`, `timers` and
+//! `memory`. Every round runs all forms once; figures are medians over the rounds, and ratios those of each
+//! round. One worker.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_benches::report::{median, option, text};
 use anabranch_benches::windows::{
-    Event, Outcome, events, memory, rolling_engine, rolling_loop, session_engine, session_loop,
-    sliding_engine, sliding_loop, timers_engine, tumbling_engine, tumbling_loop, tumbling_timely,
+    Event, HELD, Outcome, events, memory, rolling_engine, rolling_loop, session_engine,
+    session_loop, sliding_engine, sliding_loop, timers_engine, tumbling_engine, tumbling_loop,
+    tumbling_timely,
 };
 
 type Events = Arc<[Vec<Event>]>;
@@ -20,18 +23,34 @@ fn main() {
     let (rounds, count) = (option("--rounds", 3), option("--events", 2_000_000));
     let only = text("--only");
     let is_wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if only.as_deref() == Some("memory-of") {
+        match memory(&text("--of").unwrap_or_default(), 1_000_000, 4) {
+            Ok(bytes) => {
+                println!("memory: {bytes:.0} bytes for {}", text("--of").unwrap_or_default());
+            }
+            Err(error) => eprintln!("the engine failed: {error}"),
+        }
+        return;
+    }
     println!("windows: {count} events, 1 worker, {rounds} rounds");
     println!("| part | keys | form | ns/event | events/s | of the loop | told |");
     println!("|---|---|---|---|---|---|---|");
     let second = Duration::from_secs(1);
     if is_wanted("tumbling") {
-        for keys in [100, 10_000, 100_000, 1_000_000] {
-            let forms: [Form<'_>; 3] = [
-                ("loop", &|events| tumbling_loop(events, second)),
-                ("timely", &|events| tumbling_timely(events, second)),
-                ("engine", &|events| tumbling_engine(events, second)),
-            ];
-            table("count a second", keys, &events(count, keys, 1_000), &forms, rounds);
+        let only = option("--keys", 0) as u32;
+        for (part, size, count) in
+            [("count, 1 s", second, count), ("count, 5 s", 5 * second, 5 * count)]
+        {
+            for keys in [100, 10_000, 100_000, 1_000_000] {
+                if only == 0 || keys == only {
+                    let forms: [Form<'_>; 3] = [
+                        ("loop", &|events| tumbling_loop(events, size)),
+                        ("timely", &|events| tumbling_timely(events, size)),
+                        ("engine", &|events| tumbling_engine(events, size)),
+                    ];
+                    table(part, keys, &events(count, keys, 1_000), &forms, rounds);
+                }
+            }
         }
     }
     if is_wanted("sliding") {
@@ -71,13 +90,19 @@ fn main() {
         table("1,000,000 pending timers", 1_000_000, &every_key(1_000_000), &forms, rounds);
     }
     if is_wanted("memory") {
-        match memory(1_000_000, 4) {
-            Ok(figures) => {
-                for (what, bytes) in figures {
-                    println!("memory: {bytes:.0} bytes for {what}");
-                }
-            }
-            Err(error) => eprintln!("the engine failed: {error}"),
+        tell_memory();
+    }
+}
+
+/// Each in a process of its own, so that none uses what another has given back.
+fn tell_memory() {
+    let measure = |of: &str| {
+        let program = std::env::current_exe()?;
+        Command::new(program).args(["--bench", "--only", "memory-of", "--of", of]).status()
+    };
+    for of in HELD {
+        if let Err(error) = measure(of) {
+            eprintln!("cannot start another process to measure {of}: {error}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::metrics::Counters;
 use crate::origin::RecordId;
 use crate::side_output::Sides;
 use crate::state::Tables;
-use crate::timer::{Change, Request};
+use crate::timer::{Change, Name, Request};
 use crate::{Clock, Key, Origin, Record, SideOutput, Time, Timer};
 
 /// User code that is applied to one record and the rows of its key.
@@ -201,21 +201,27 @@ impl<O> Context<'_, O> {
     ///
     /// # Panics
     /// When the computation does not say [`Computation::TIMERS`].
-    pub fn set_timer(&mut self, name: impl Into<String>, time: Time) {
-        self.request(Clock::Event, name.into(), Change::Set(time));
+    pub fn set_timer(&mut self, name: impl AsRef<str>, time: Time) {
+        self.request(Clock::Event, name.as_ref().into(), Change::Set(time));
     }
 
     /// Sets the timer `name` of this key for `time`, unless it is set for no later time.
-    pub(crate) fn set_timer_by(&mut self, name: impl Into<String>, time: Time) {
-        self.request(Clock::Event, name.into(), Change::SetBy(time));
+    pub(crate) fn set_timer_by(&mut self, name: impl AsRef<str>, time: Time) {
+        self.request(Clock::Event, name.as_ref().into(), Change::SetBy(time));
+    }
+
+    /// The timer `name` of this key, which a row of the computation's own says, is no longer set for `from`
+    /// but for `to`.
+    pub(crate) fn move_timer(&mut self, name: Name, from: Option<Time>, to: Option<Time>) {
+        self.request(Clock::Event, name, Change::Moved { from, to });
     }
 
     /// Takes back the timer `name` of this key, if it is set.
     ///
     /// # Panics
     /// As [`set_timer`](Self::set_timer).
-    pub fn cancel_timer(&mut self, name: impl Into<String>) {
-        self.request(Clock::Event, name.into(), Change::Cancel);
+    pub fn cancel_timer(&mut self, name: impl AsRef<str>) {
+        self.request(Clock::Event, name.as_ref().into(), Change::Cancel);
     }
 
     /// Sets the timer `name` of this key by engine time, beside the one of event time that may have the
@@ -273,19 +279,19 @@ impl<O> Context<'_, O> {
     ///
     /// # Panics
     /// When the computation does not say [`Computation::ENGINE_TIMERS`].
-    pub fn set_engine_timer(&mut self, name: impl Into<String>, time: Time) {
-        self.request(Clock::Engine, name.into(), Change::Set(time));
+    pub fn set_engine_timer(&mut self, name: impl AsRef<str>, time: Time) {
+        self.request(Clock::Engine, name.as_ref().into(), Change::Set(time));
     }
 
     /// Takes back the timer `name` of this key by engine time, if it is set.
     ///
     /// # Panics
     /// As [`set_engine_timer`](Self::set_engine_timer).
-    pub fn cancel_engine_timer(&mut self, name: impl Into<String>) {
-        self.request(Clock::Engine, name.into(), Change::Cancel);
+    pub fn cancel_engine_timer(&mut self, name: impl AsRef<str>) {
+        self.request(Clock::Engine, name.as_ref().into(), Change::Cancel);
     }
 
-    fn request(&mut self, clock: Clock, name: String, change: Change) {
+    fn request(&mut self, clock: Clock, name: Name, change: Change) {
         let (declared, what) = match clock {
             Clock::Event => (self.surroundings.timers, "TIMERS"),
             Clock::Engine => (self.surroundings.engine_timers, "ENGINE_TIMERS"),

@@ -126,7 +126,7 @@ impl<T: Record> AnySink for TypedSink<T> {
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {
         if let Some(mut merge) = self.waiting.remove(&epoch) {
             let Span { from, to } = self.span;
-            merge.take_before(None, |record| {
+            merge.take_before(None, 0, |record, _| {
                 if let Some(tally) = &mut self.tally {
                     tally.add(&record.record);
                 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use super::{Computation, Context, Surroundings};
 use crate::pipeline::Chain;
-use crate::state::{Tables, Touch};
+use crate::state::{AHEAD, Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
 use crate::{Clock, Key, Origin, Time, Timer};
 
@@ -94,7 +94,13 @@ where
 
     fn pop(&mut self, clock: Clock) -> Option<(DueKey, C::Key)> {
         match clock {
-            Clock::Event => self.timers.as_mut()?.pop(),
+            Clock::Event => {
+                let timers = self.timers.as_mut()?;
+                if S::is_large(&self.bound) {
+                    timers.soon(AHEAD).for_each(|key| S::look_up(&self.bound, key));
+                }
+                timers.pop()
+            }
             Clock::Engine => self.engine_timers.as_mut()?.pop(),
         }
     }
@@ -133,6 +139,15 @@ where
                 }
             }
         });
+    }
+
+    fn has_large_tables(&self) -> bool {
+        self.chain.has_large_tables() || S::is_large(&self.then.bound)
+    }
+
+    fn look_up(&self, key: &C::Key) {
+        self.chain.look_up(key);
+        S::look_up(&self.then.bound, key);
     }
 
     fn begin_round(&mut self, round: Round) {

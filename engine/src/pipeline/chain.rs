@@ -9,10 +9,18 @@ use super::Tagged;
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
 
-/// What is of timers in a step that has none: those of the chain before it are its own.
-macro_rules! timers_of_chain {
+/// What is of tables and timers in a step that has none: those of the chain before it are its own.
+macro_rules! of_chain {
     () => {
         const ENGINE_TIMERS: bool = C::ENGINE_TIMERS;
+
+        fn has_large_tables(&self) -> bool {
+            self.chain.has_large_tables()
+        }
+
+        fn look_up(&self, key: &C::Key) {
+            self.chain.look_up(key);
+        }
 
         fn begin_round(&mut self, round: Round) {
             self.chain.begin_round(round);
@@ -31,7 +39,7 @@ macro_rules! timers_of_chain {
         }
     };
 }
-pub(crate) use timers_of_chain;
+pub(crate) use of_chain;
 
 /// A fused chain of steps. `Key` is what the stream is keyed by, `()` before a `key_by`.
 pub trait Chain: 'static {
@@ -55,6 +63,16 @@ pub trait Chain: 'static {
         record: Self::In,
         next: &mut impl FnMut(Self::Out),
     );
+
+    /// Whether one of the chain's computations has a table that is too large for the processor's caches.
+    #[doc(hidden)]
+    fn has_large_tables(&self) -> bool {
+        false
+    }
+
+    /// A record of `key` comes soon: brings its rows near.
+    #[doc(hidden)]
+    fn look_up(&self, _: &Self::Key) {}
 
     /// Begins to fire the timers of the chain's computations that are due by event time.
     #[doc(hidden)]
@@ -133,7 +151,7 @@ impl<C: Chain, O: 'static, F: FnMut(C::Out) -> O + 'static> Chain for Map<C, F> 
         chain.fire(clock, origin, &mut |key, record| next(key, map(record)));
     }
 
-    timers_of_chain!();
+    of_chain!();
 }
 
 /// A chain followed by a test that lets records pass.
@@ -167,7 +185,7 @@ impl<C: Chain, F: FnMut(&C::Out) -> bool + 'static> Chain for Filter<C, F> {
         });
     }
 
-    timers_of_chain!();
+    of_chain!();
 }
 
 /// A chain followed by a function from each record to several.
@@ -212,7 +230,7 @@ where
         });
     }
 
-    timers_of_chain!();
+    of_chain!();
 }
 
 /// A chain followed by a look at each record.
@@ -244,5 +262,5 @@ impl<C: Chain, F: FnMut(&C::Out) + 'static> Chain for Inspect<C, F> {
         });
     }
 
-    timers_of_chain!();
+    of_chain!();
 }

@@ -52,16 +52,26 @@ impl<T> Merge<T> {
         self.runs.iter().filter_map(Run::head).min()
     }
 
-    /// Takes the records before `end`, in order; all if there is no end.
+    /// Takes the records before `end`, in order; all if there is no end. Every `ahead` records, `each` is shown
+    /// as many of those that follow; never, if that is 0.
     #[inline]
-    pub(crate) fn take_before(&mut self, end: Option<Entry>, mut each: impl FnMut(Tagged<T>)) {
+    pub(crate) fn take_before(
+        &mut self,
+        end: Option<Entry>,
+        ahead: usize,
+        mut each: impl FnMut(Tagged<T>, &[Tagged<T>]),
+    ) {
         while let Some((index, bound)) = self.least() {
             let Some(run) = self.runs.get_mut(index) else { return };
             while let Some(block) = run.blocks.front_mut() {
                 let within = first_beyond(block.as_slice(), bound, end);
                 let length = block.as_slice().len();
-                for record in block.by_ref().take(within) {
-                    each(record);
+                let mut shown = 0;
+                for left in (0..within).rev() {
+                    let Some(record) = block.next() else { break };
+                    let following = if shown == 0 { left.min(ahead) } else { 0 };
+                    shown = if shown == 0 { following } else { shown - 1 };
+                    each(record, block.as_slice().get(..following).unwrap_or_default());
                 }
                 if within < length {
                     break;
@@ -128,20 +138,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_come_out_merged(blocks in proptest::collection::vec(block(), 0..12)) {
+        fn runs_come_out_merged(
+            blocks in proptest::collection::vec(block(), 0..12),
+            ahead in 0..5_usize,
+        ) {
             let mut expected: Vec<Origin> = blocks.iter().flatten().copied().collect();
             expected.sort();
             let mut merge = Merge::default();
             for block in blocks {
                 merge.add(block.into_iter().map(|origin| Tagged { origin, record: origin }).collect());
             }
-            let middle = expected.get(expected.len() / 2).copied();
+            let middle = expected.get(expected.len() / 2).map(|origin| origin.entry());
             let mut merged = Vec::new();
-            let middle = middle.map(|origin| origin.entry());
-            merge.take_before(middle, |t| merged.push(t.record));
-            prop_assert!(merged.iter().all(|o| middle.is_none_or(|middle| o.entry() < middle)));
-            prop_assert_eq!(merge.head(), expected.get(merged.len()).copied());
-            merge.take_before(None, |t| merged.push(t.record));
+            for (index, end) in [middle, None].into_iter().enumerate() {
+                let mut soon = VecDeque::new();
+                merge.take_before(end, ahead, |tagged, following| {
+                    if let Some(expected) = soon.pop_front() {
+                        assert_eq!((tagged.record, following.len()), (expected, 0));
+                    }
+                    soon.extend(following.iter().map(|tagged| tagged.record));
+                    assert!(soon.len() <= ahead);
+                    merged.push(tagged.record);
+                });
+                prop_assert!(soon.is_empty());
+                prop_assert!(index > 0 || merged.iter().all(|o| middle.is_none_or(|middle| o.entry() < middle)));
+                prop_assert_eq!(merge.head(), expected.get(merged.len()).copied());
+            }
             prop_assert_eq!(merged, expected);
         }
     }

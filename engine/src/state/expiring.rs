@@ -19,7 +19,7 @@ use super::{SubKey, Value};
 use crate::timer::{Change, Request};
 use crate::window::entries::Stored;
 use crate::window::ttl::{Moment, Ttl};
-use crate::{Clock, Key, Result, Time, Timer, window};
+use crate::{Clock, Key, Result, Time, Timer, timer, window};
 
 /// A [`Table`] or [`MapTable`] whose rows live for a time; made by [`Table::expiring`].
 ///
@@ -98,7 +98,7 @@ pub struct Life<K> {
     ttl: Ttl,
     stamps: Rc<Store<K, Stored<Time>>>,
     /// The name of the timers.
-    timer: String,
+    timer: timer::Name,
 }
 
 fn stamps<K>(table: &'static str) -> Stamps<K> {
@@ -108,7 +108,7 @@ fn stamps<K>(table: &'static str) -> Stamps<K> {
 impl<K: Key> Life<K> {
     fn new(ttl: Ttl, table: &'static str, stores: &mut Stores) -> Self {
         // No computation names a timer so.
-        let timer = format!("\0{table}");
+        let timer = format!("\0{table}").into();
         Self { ttl, stamps: stores.store(stamps(table)), timer }
     }
 
@@ -176,13 +176,13 @@ impl<K: Key> Life<K> {
 /// The timer of a row.
 struct Asked<'a, 't> {
     clock: Clock,
-    name: &'a str,
+    name: &'a timer::Name,
     touch: &'a mut Touch<'t>,
 }
 
 impl Asked<'_, '_> {
     fn ask(&mut self, change: Change) {
-        let (clock, name) = (self.clock, self.name.to_string());
+        let (clock, name) = (self.clock, self.name.clone());
         self.touch.requests.push(Request { clock, name, change });
     }
 }
@@ -301,6 +301,12 @@ impl<K: Key, T: Expires<K>> Tables<K> for Expiring<T> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         T::settle(&mut guard.0, key);
     }
+    fn is_large(bound: &Self::Bound) -> bool {
+        T::is_large(&bound.0)
+    }
+    fn look_up(bound: &Self::Bound, key: &K) {
+        T::look_up(&bound.0, key);
+    }
     fn wake(guard: &mut Self::Guard<'_>, key: &K, timer: Timer<'_>, touch: &mut Touch<'_>) -> bool {
         let woken = guard.1.wakes(key, timer, touch);
         if woken == Some(true) {
@@ -342,6 +348,12 @@ impl<K: Key, T: Expires<K>> Tables<K> for Read<Expiring<T>> {
         guard.1.touched(key, exists, false, touch);
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+    fn is_large(bound: &Self::Bound) -> bool {
+        Expiring::<T>::is_large(bound)
+    }
+    fn look_up(bound: &Self::Bound, key: &K) {
+        Expiring::<T>::look_up(bound, key);
+    }
     fn wake(guard: &mut Self::Guard<'_>, key: &K, timer: Timer<'_>, touch: &mut Touch<'_>) -> bool {
         Expiring::<T>::wake(guard, key, timer, touch)
     }

@@ -14,6 +14,12 @@ use crate::side_output::Sides;
 use crate::timer::{DueKey, Round, Rounds};
 use crate::{Clock, Key, Origin, Record, Time};
 
+/// Of how many records the rows are found at once, before the records are applied, in tables that are large.
+pub(crate) const AHEAD: usize = 16;
+
+/// How many outputs of timers are handed on at once: those of a whole round may be many.
+const OUTPUTS_MAX: usize = 1 << 10;
+
 /// One input of a group: a chain of computations and the records that wait for it.
 pub(crate) trait Port {
     /// Keeps `body` until its epoch is applied.
@@ -104,7 +110,9 @@ where
 
     fn apply(&mut self, end: Option<Entry>) {
         let Self { chain, key, open, outputs, current, .. } = self;
-        open.take_before(end, |Tagged { origin, record }| {
+        let ahead = if chain.has_large_tables() { AHEAD } else { 0 };
+        open.take_before(end, ahead, |Tagged { origin, record }, following| {
+            following.iter().for_each(|tagged| chain.look_up(&key(&tagged.record)));
             *current = Some(origin);
             let key = key(&record);
             let mut place = 0;
@@ -137,6 +145,9 @@ where
             place += 1;
         });
         self.current = None;
+        if self.outputs.len() >= OUTPUTS_MAX {
+            self.dispatch();
+        }
     }
 
     fn end_round(&mut self) {

@@ -16,7 +16,7 @@ use super::slot::{Changes, Interval, Kept, Slot};
 use super::snapshot::{Migration, Snapshot, Stored, cannot_decode, cannot_encode};
 use super::store::hash_row;
 use super::table::short;
-use super::{Hasher, SubKey, Value};
+use super::{Hasher, LARGE, SubKey, Value};
 use crate::checkpoint::{Codec, RowBytes, Rows, TableSchema};
 use crate::{Key, MapTable, Result};
 
@@ -75,9 +75,9 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
         self.shelf.borrow().get(key).cloned()
     }
 
-    /// The value of an entry.
-    pub(crate) fn value(&self, key: &K, sub_key: &S) -> Option<V> {
-        self.shelf.borrow().get(key)?.get(sub_key).cloned()
+    /// What `see` says of the value of an entry, if there is one.
+    pub(crate) fn see<R>(&self, key: &K, sub_key: &S, see: impl FnOnce(&V) -> R) -> Option<R> {
+        self.shelf.borrow().get(key)?.get(sub_key).map(see)
     }
 
     /// Calls `see` for each entry of each row, in no order.
@@ -85,6 +85,17 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
         for (key, sub_key, value) in self.shelf.borrow().live() {
             see(key, sub_key, value);
         }
+    }
+
+    /// Whether the rows are too many for the processor's caches.
+    pub(super) fn is_large(&self) -> bool {
+        self.shelf.borrow().rows.len() >= LARGE
+    }
+
+    /// Finds the row of `key`, so that it is near when it is asked for.
+    #[inline(always)]
+    pub(super) fn look_up(&self, key: &K) {
+        std::hint::black_box(self.shelf.borrow().rows.get(key).is_some());
     }
 
     pub(super) fn shelf(&self) -> &RefCell<MapShelf<K, S, V>> {

@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use engine_time::{apply_in_time, apply_rest};
 pub use expiring::Expiring;
-pub(crate) use group::{ChainPort, Port, apply_open, fire_due};
+pub(crate) use group::{AHEAD, ChainPort, Port, apply_open, fire_due};
 pub use map_row::{Entries, MapRow};
 pub(crate) use map_store::{LockedMap, MapStore};
 pub use restore::AnyTable;
@@ -39,6 +39,10 @@ use serde::de::DeserializeOwned;
 
 /// The hasher of tables: fast, and of no consequence, since no output depends on a table's order.
 pub(crate) type Hasher = foldhash::fast::FixedState;
+
+/// A table of so many rows is too large for the processor's caches: to find a row is to wait for memory, unless
+/// several are found at once.
+const LARGE: usize = 1 << 14;
 
 /// What a table can hold in a row: a default for rows that were never written, and a form for
 /// checkpoints.

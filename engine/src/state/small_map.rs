@@ -1,8 +1,8 @@
 //! [`SmallMap`]: a sorted map that takes little memory while it has few entries, as most rows of map tables
 //! do: a key's open windows, its timers.
 //!
-//! Invariant: what it answers does not depend on its form. A few entries are one sorted piece of memory, more
-//! are a tree.
+//! Invariant: what it answers does not depend on its form. One entry is where the map is, a few are one sorted
+//! piece of memory, more are a tree.
 
 use std::collections::{BTreeMap, btree_map};
 use std::mem;
@@ -15,6 +15,8 @@ const FEW: usize = 8;
 /// A sorted map.
 #[derive(Clone, Debug)]
 pub(super) enum SmallMap<K, V> {
+    One((K, V)),
+    /// None is a few, too.
     Few(Vec<(K, V)>),
     // Boxed, so that a map takes no more than a piece does.
     #[allow(clippy::box_collection)]
@@ -32,17 +34,25 @@ fn place<K: Ord, V>(few: &[(K, V)], key: &K) -> Result<usize, usize> {
     few.binary_search_by(|(there, _)| there.cmp(key))
 }
 
-/// Puts an entry in. Memory is for as many again, from one on: most maps have one entry.
-fn put<T>(few: &mut Vec<T>, at: usize, entry: T) {
-    if few.len() == few.capacity() {
-        few.reserve_exact(few.len().max(1));
-    }
-    few.insert(at, entry);
+/// The entries of `few` in `range`, in order.
+fn within<'a, K: Ord, V>(few: &'a [(K, V)], range: &impl RangeBounds<K>) -> &'a [(K, V)] {
+    let from = match range.start_bound() {
+        Bound::Included(key) => few.partition_point(|(there, _)| there < key),
+        Bound::Excluded(key) => few.partition_point(|(there, _)| there <= key),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(key) => few.partition_point(|(there, _)| there <= key),
+        Bound::Excluded(key) => few.partition_point(|(there, _)| there < key),
+        Bound::Unbounded => few.len(),
+    };
+    few.get(from..to).unwrap_or_default()
 }
 
 impl<K, V> SmallMap<K, V> {
     pub(super) fn len(&self) -> usize {
         match self {
+            Self::One(_) => 1,
             Self::Few(few) => few.len(),
             Self::Many(many) => many.len(),
         }
@@ -62,6 +72,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     #[inline]
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         match self {
+            Self::One((there, value)) => (there == key).then_some(value),
             Self::Few(few) => few.get(place(few, key).ok()?).map(|(_, value)| value),
             Self::Many(many) => many.get(key),
         }
@@ -70,6 +81,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     #[inline]
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         match self {
+            Self::One((there, value)) => (there == key).then_some(value),
             Self::Few(few) => {
                 let at = place(few, key).ok()?;
                 few.get_mut(at).map(|(_, value)| value)
@@ -83,17 +95,11 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     pub(super) fn first(&self) -> Option<(&K, &V)> {
-        match self {
-            Self::Few(few) => few.first().map(|(key, value)| (key, value)),
-            Self::Many(many) => many.first_key_value(),
-        }
+        self.iter().next()
     }
 
     pub(super) fn last(&self) -> Option<(&K, &V)> {
-        match self {
-            Self::Few(few) => few.last().map(|(key, value)| (key, value)),
-            Self::Many(many) => many.last_key_value(),
-        }
+        self.iter().next_back()
     }
 
     pub(super) fn iter(&self) -> Iter<'_, K, V> {
@@ -103,6 +109,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     /// All entries, in order, to change their values.
     pub(super) fn each_mut(&mut self, mut change: impl FnMut(&K, &mut V)) {
         match self {
+            Self::One((key, value)) => change(key, value),
             Self::Few(few) => few.iter_mut().for_each(|(key, value)| change(key, value)),
             Self::Many(many) => many.iter_mut().for_each(|(key, value)| change(key, value)),
         }
@@ -111,75 +118,65 @@ impl<K: Ord, V> SmallMap<K, V> {
     /// The entries whose keys are in `range`, in order.
     pub(super) fn range(&self, range: impl RangeBounds<K>) -> Iter<'_, K, V> {
         match self {
-            Self::Few(few) => {
-                let from = match range.start_bound() {
-                    Bound::Included(key) => few.partition_point(|(there, _)| there < key),
-                    Bound::Excluded(key) => few.partition_point(|(there, _)| there <= key),
-                    Bound::Unbounded => 0,
-                };
-                let to = match range.end_bound() {
-                    Bound::Included(key) => few.partition_point(|(there, _)| there <= key),
-                    Bound::Excluded(key) => few.partition_point(|(there, _)| there < key),
-                    Bound::Unbounded => few.len(),
-                };
-                Iter::Few(few.get(from..to).unwrap_or_default().iter())
-            }
+            Self::One(one) => Iter::Few(within(slice::from_ref(one), &range).iter()),
+            Self::Few(few) => Iter::Few(within(few, &range).iter()),
             Self::Many(many) => Iter::Many(many.range(range)),
         }
     }
 
     /// Sets the value of `key`; gives what it was.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let few = match self {
-            Self::Few(few) => few,
-            Self::Many(many) => return many.insert(key, value),
-        };
-        match place(few, &key) {
-            Ok(at) => few.get_mut(at).map(|(_, there)| mem::replace(there, value)),
-            Err(at) if few.len() < FEW => {
-                put(few, at, (key, value));
-                None
-            }
-            Err(_) => self.made_many().insert(key, value),
+        if let Some(there) = self.get_mut(&key) {
+            return Some(mem::replace(there, value));
         }
+        self.put(key, value);
+        None
     }
 
     /// The value of `key` to change, which is the default if there was none.
     #[allow(clippy::expect_used)]
     pub(super) fn get_or_default(&mut self, key: K) -> &mut V
     where
+        K: Clone,
         V: Default,
     {
-        let is_full = |few: &[(K, V)]| few.len() >= FEW && place(few, &key).is_err();
-        if matches!(self, Self::Few(few) if is_full(few)) {
-            return self.made_many().entry(key).or_default();
+        if self.contains_key(&key) {
+            return self.get_mut(&key).expect("it is there");
         }
-        match self {
-            Self::Many(many) => many.entry(key).or_default(),
-            Self::Few(few) => {
-                let at = place(few, &key).unwrap_or_else(|at| {
-                    put(few, at, (key, V::default()));
-                    at
-                });
-                few.get_mut(at).map(|(_, value)| value).expect("it is there, or was put in")
-            }
-        }
+        let put = key.clone();
+        self.put(key, V::default());
+        self.get_mut(&put).expect("it was put in")
     }
 
-    /// More than a few are to come.
-    fn made_many(&mut self) -> &mut BTreeMap<K, V> {
-        if let Self::Few(few) = self {
-            *self = Self::Many(Box::new(mem::take(few).into_iter().collect()));
-        }
+    /// Puts in an entry whose key is not there.
+    fn put(&mut self, key: K, value: V) {
         match self {
-            Self::Many(many) => many,
-            Self::Few(_) => unreachable!("it was made many"),
+            Self::Few(few) if few.is_empty() => *self = Self::One((key, value)),
+            Self::Few(few) if few.len() < FEW => {
+                let at = place(few, &key).unwrap_or_else(|at| at);
+                few.insert(at, (key, value));
+            }
+            Self::Few(few) => {
+                let mut many: BTreeMap<_, _> = mem::take(few).into_iter().collect();
+                many.insert(key, value);
+                *self = Self::Many(Box::new(many));
+            }
+            Self::Many(many) => drop(many.insert(key, value)),
+            Self::One(_) => {
+                if let Self::One(one) = mem::take(self) {
+                    let new = (key, value);
+                    let both = if one.0 < new.0 { [one, new] } else { [new, one] };
+                    *self = Self::Few(Vec::from(both));
+                }
+            }
         }
     }
 
     /// Removes the entry of `key`, and gives it.
     pub(super) fn remove_entry(&mut self, key: &K) -> Option<(K, V)> {
         match self {
+            Self::One((there, _)) if there == key => self.take_one(),
+            Self::One(_) => None,
             Self::Few(few) => place(few, key).ok().map(|at| few.remove(at)),
             Self::Many(many) => many.remove_entry(key),
         }
@@ -187,6 +184,7 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     pub(super) fn pop_first(&mut self) -> Option<(K, V)> {
         match self {
+            Self::One(_) => self.take_one(),
             Self::Few(few) => (!few.is_empty()).then(|| few.remove(0)),
             Self::Many(many) => many.pop_first(),
         }
@@ -194,8 +192,16 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     pub(super) fn pop_last(&mut self) -> Option<(K, V)> {
         match self {
+            Self::One(_) => self.take_one(),
             Self::Few(few) => few.pop(),
             Self::Many(many) => many.pop_last(),
+        }
+    }
+
+    fn take_one(&mut self) -> Option<(K, V)> {
+        match mem::take(self) {
+            Self::One(one) => Some(one),
+            Self::Few(_) | Self::Many(_) => None,
         }
     }
 }
@@ -318,10 +324,9 @@ mod tests {
     }
 
     #[test]
-    fn one_entry_takes_the_place_of_one() {
+    fn one_entry_takes_no_memory_elsewhere() {
         let map: SmallMap<u64, u64> = [(1, 2)].into_iter().collect();
-        let SmallMap::Few(few) = map else { panic!("it is one") };
-        assert_eq!(few.capacity(), 1);
+        assert!(matches!(map, SmallMap::One((1, 2))));
         assert!(size_of::<SmallMap<u64, u64>>() <= size_of::<Vec<u64>>());
     }
 }

@@ -15,7 +15,7 @@ use super::row::{Mark, Row};
 use super::slot::{Changes, Kept, Slot};
 use super::snapshot::{Migration, Snapshot, Stored, cannot_decode, cannot_encode};
 use super::table::short;
-use super::{Hasher, Value};
+use super::{Hasher, LARGE, Value};
 use crate::checkpoint::{Codec, RowBytes, Rows, TableSchema};
 use crate::{Key, Result, Table};
 
@@ -77,6 +77,17 @@ impl<K: Key, V: Value> Store<K, V> {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.shelf.borrow().rows.len()
+    }
+
+    /// Whether the rows are too many for the processor's caches.
+    pub(super) fn is_large(&self) -> bool {
+        self.shelf.borrow().rows.len() >= LARGE
+    }
+
+    /// Finds the row of `key`, so that it is near when it is asked for.
+    #[inline(always)]
+    pub(super) fn look_up(&self, key: &K) {
+        std::hint::black_box(self.shelf.borrow().rows.get(key).is_some());
     }
 
     pub(super) fn shelf(&self) -> &RefCell<Shelf<K, V>> {

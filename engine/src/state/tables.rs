@@ -43,6 +43,13 @@ pub trait Tables<K: Key>: Copy + 'static {
     #[doc(hidden)]
     fn settle(guard: &mut Self::Guard<'_>, key: &K);
 
+    /// Whether the rows of some table are too many for the processor's caches.
+    #[doc(hidden)]
+    fn is_large(bound: &Self::Bound) -> bool;
+    /// Finds the rows of `key`, so that they are near when they are asked for.
+    #[doc(hidden)]
+    fn look_up(bound: &Self::Bound, key: &K);
+
     /// Whether rows of some table expire; the rest is about those.
     #[doc(hidden)]
     const EXPIRES: bool = false;
@@ -100,6 +107,13 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
+    fn is_large(bound: &Self::Bound) -> bool {
+        bound.is_large()
+    }
+    #[inline(always)]
+    fn look_up(bound: &Self::Bound, key: &K) {
+        bound.look_up(key);
+    }
 }
 
 impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
@@ -122,6 +136,13 @@ impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
         ReadRow::new(guard.get(key))
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+    fn is_large(bound: &Self::Bound) -> bool {
+        bound.is_large()
+    }
+    #[inline(always)]
+    fn look_up(bound: &Self::Bound, key: &K) {
+        bound.look_up(key);
+    }
 }
 
 impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
@@ -147,6 +168,13 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
+    fn is_large(bound: &Self::Bound) -> bool {
+        bound.is_large()
+    }
+    #[inline(always)]
+    fn look_up(bound: &Self::Bound, key: &K) {
+        bound.look_up(key);
+    }
 }
 
 impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
@@ -169,6 +197,13 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
         ReadRow::new(guard.get(key))
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+    fn is_large(bound: &Self::Bound) -> bool {
+        bound.is_large()
+    }
+    #[inline(always)]
+    fn look_up(bound: &Self::Bound, key: &K) {
+        bound.look_up(key);
+    }
 }
 
 macro_rules! tuples {
@@ -197,6 +232,14 @@ macro_rules! tuples {
             #[inline(always)]
             fn settle(_guard: &mut Self::Guard<'_>, _key: &Key_) {
                 $($name::settle(&mut _guard.$index, _key);)*
+            }
+
+            fn is_large(_bound: &Self::Bound) -> bool {
+                false $(|| $name::is_large(&_bound.$index))*
+            }
+            #[inline(always)]
+            fn look_up(_bound: &Self::Bound, _key: &Key_) {
+                $($name::look_up(&_bound.$index, _key);)*
             }
 
             const EXPIRES: bool = false $(|| $name::EXPIRES)*;

@@ -120,6 +120,6 @@ where
             MapTable::new(hidden_name(name, "rework")),
         );
         let framed = Framed { task, input, events: Vec::new() };
-        self.checked(name, checked).add(name, tables, framed, true)
+        self.checked(name, checked).add(name, tables, framed, true, None)
     }
 }

@@ -101,7 +101,7 @@ where
             (MapTable::new(hidden_name(name, "left")), MapTable::new(hidden_name(name, "right")));
         let too_late = SideOutput::new(hidden_name(name, "too-late"));
         let joined = JoinedStreams { join, times, with, too_late, made: Vec::new() };
-        keyed.keyed().checked(name, checked).add(name, tables, joined, true)
+        keyed.keyed().checked(name, checked).add(name, tables, joined, true, None)
     }
 
     /// Gives the records of each key that are in the same window, input by input: see
@@ -179,6 +179,6 @@ where
         );
         let too_late = SideOutput::new(hidden_name(name, "too-late"));
         let grouped = Grouped { groups, input, with, too_late, made: Vec::new() };
-        self.checked(name, checked).add(name, tables, grouped, true)
+        self.checked(name, checked).add(name, tables, grouped, true, None)
     }
 }

@@ -12,8 +12,8 @@ use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map,
 use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target};
 use crate::side_output::Sides;
 use crate::sink::Sink;
-use crate::state::{ChainPort, TableUse, Tables, hidden_name};
-use crate::timer::{EngineTimers, Timers};
+use crate::state::{ChainPort, Stores, TableUse, Tables, hidden_name};
+use crate::timer::{EngineTimers, OwnRows, TimerRows, Timers};
 use crate::watermark::PortClock;
 use crate::{Clock, Computation, Context, Key, MapTable, Record, Result, SideOutput};
 
@@ -74,6 +74,9 @@ where
         self.keyed().computation(name, tables, computation)
     }
 }
+
+/// Finds the rows of a computation that say for when its timers are set.
+pub(super) type FindOwnRows<K> = Box<dyn FnOnce(&mut Stores) -> Rc<dyn OwnRows<K>>>;
 
 /// What the computations of one fused chain use.
 struct Uses {
@@ -202,7 +205,7 @@ where
         S: Tables<D::Key>,
         P: Computation<D::Key, D::Out, S>,
     {
-        self.add(name, tables, computation, P::TIMERS)
+        self.add(name, tables, computation, P::TIMERS, None)
     }
 
     /// Takes down what is wrong with the computation of that name.
@@ -214,13 +217,15 @@ where
         self
     }
 
-    /// Adds a computation, which is `timed` if it asks for event time.
+    /// Adds a computation, which is `timed` if it asks for event time. `own_rows` finds those of its rows that
+    /// say for when its timers of event time are set, if they do.
     pub(super) fn add<S, P>(
         self,
         name: &str,
         tables: S,
         computation: P,
         timed: bool,
+        own_rows: Option<FindOwnRows<D::Key>>,
     ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = P::Output>>
     where
         S: Tables<D::Key>,
@@ -262,7 +267,9 @@ where
                 ));
             }
             let level = uses.computations.len();
-            timers = timers_of(&mut plan, (name, level), [event_timers, engine_timers], &mut used);
+            let own_rows = own_rows.map(|find| find(&mut plan.stores));
+            let asked = (event_timers, engine_timers, own_rows);
+            timers = timers_of(&mut plan, (name, level), asked, &mut used);
             plan.check_tables(name, &place.trail);
         }
         uses.tables.extend(used);
@@ -406,19 +413,26 @@ where
 }
 
 /// The timers of the computation of that name and level of its chain: of event time, and of the engine's,
-/// each if it asks for some. Their tables are added to those that it uses.
+/// each if it asks for some. Their tables are added to those that it uses; if rows of its own say for when
+/// those of event time are set, these have none.
 fn timers_of<K: Key>(
     plan: &mut Plan,
     (name, level): (&str, usize),
-    [of_event, of_engine]: [bool; 2],
+    (of_event, of_engine, own_rows): (bool, bool, Option<Rc<dyn OwnRows<K>>>),
     used: &mut Vec<TableUse>,
 ) -> (Option<Timers<K>>, Option<EngineTimers<K>>) {
     let partitions = plan.placement.partitions();
     plan.engine_timers |= of_engine;
     let event_timers = of_event.then(|| {
-        let table = MapTable::new(hidden_name(name, "timers"));
-        Tables::<K>::uses(table, used);
-        Timers::new(plan.stores.map_store(table), partitions, level)
+        let rows = match own_rows {
+            Some(rows) => TimerRows::Own(rows),
+            None => {
+                let table = MapTable::new(hidden_name(name, "timers"));
+                Tables::<K>::uses(table, used);
+                TimerRows::Table(plan.stores.map_store(table))
+            }
+        };
+        Timers::new(rows, partitions, level)
     });
     let engine_timers = of_engine.then(|| {
         let table = MapTable::new(hidden_name(name, "engine-timers"));

@@ -9,13 +9,14 @@
 use std::rc::Rc;
 
 use super::Stream;
-use super::keyed::{Keyed, ToBeKeyed};
+use super::keyed::{FindOwnRows, Keyed, ToBeKeyed};
 use crate::aggregate::Aggregate;
 use crate::pipeline::{Chain, Hub, Identity};
-use crate::state::hidden_name;
+use crate::state::{Stores, hidden_name};
+use crate::timer::OwnRows;
 use crate::window::pane::Fired;
 use crate::window::{
-    Combining, Local, Panes, Partial, Rolling, Rolls, Windowed, Windowing, check_local,
+    Combining, Local, PaneRows, Panes, Partial, Rolling, Rolls, Windowed, Windowing, check_local,
 };
 use crate::{Key, MapTable, Record, SideOutput, Time};
 
@@ -173,7 +174,11 @@ where
         let table: Panes<D::Key, D::Out, W> = MapTable::new(hidden_name(name, "panes"));
         let too_late = SideOutput::new(hidden_name(name, "too-late"));
         let timed = !windows.is_timeless();
-        keyed.add(name, table, Windowed::new(windows, time, too_late), timed)
+        let find = move |stores: &mut Stores| -> Rc<dyn OwnRows<D::Key>> {
+            Rc::new(PaneRows::<_, D::Out, W>(stores.map_store(table)))
+        };
+        let own_rows = W::ROWS_SAY_DUES.then(|| Box::new(find) as FindOwnRows<_>);
+        keyed.add(name, table, Windowed::new(windows, time, too_late), timed, own_rows)
     }
 
     /// Makes a value at each record, of the records of its key so far: of all, of the last so many, or
@@ -222,6 +227,6 @@ where
         let table = MapTable::new(hidden_name(name, "values"));
         let too_late = SideOutput::new(hidden_name(name, "too-late"));
         let timed = !rolling.is_timeless();
-        keyed.add(name, table, Rolls::new(rolling, too_late), timed)
+        keyed.add(name, table, Rolls::new(rolling, too_late), timed, None)
     }
 }

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::DueKey;
+use smallvec::SmallVec;
+
+use super::{DueKey, Name};
 use crate::Time;
 
 /// How many stale entries are never too many.
@@ -13,7 +15,7 @@ const STALE_MIN: usize = 1 << 12;
 
 /// Timers by time.
 pub(super) struct Agenda<K> {
-    times: BTreeMap<Time, Vec<Entry<K>>>,
+    times: BTreeMap<Time, SmallVec<[Entry<K>; 1]>>,
     entries: usize,
     stale: usize,
 }
@@ -22,7 +24,7 @@ pub(super) struct Agenda<K> {
 pub(super) struct Entry<K> {
     pub(super) partition: u32,
     pub(super) key: K,
-    pub(super) name: String,
+    pub(super) name: Name,
 }
 
 impl<K> Default for Agenda<K> {
@@ -42,22 +44,33 @@ impl<K> Agenda<K> {
         self.stale += 1;
     }
 
+    /// Whether any entry may be stale.
+    pub(super) fn has_stale(&self) -> bool {
+        self.stale > 0
+    }
+
     /// Whether it is to be made again, of the rows.
     pub(super) fn is_cluttered(&self) -> bool {
         self.stale > STALE_MIN && self.stale > self.entries / 2
     }
 
-    /// Takes the entries of `until` and before.
-    pub(super) fn take(&mut self, until: Time) -> impl Iterator<Item = (Time, Entry<K>)> + use<K> {
+    /// Takes the entries of `until` and before, and says how many there are.
+    pub(super) fn take(
+        &mut self,
+        until: Time,
+    ) -> (usize, impl Iterator<Item = (Time, Entry<K>)> + use<K>) {
         let rest = match until.as_nanos().checked_add(1) {
             Some(after) => self.times.split_off(&Time::from_nanos(after)),
             None => BTreeMap::new(),
         };
         let due = std::mem::replace(&mut self.times, rest);
-        self.entries -= due.values().map(Vec::len).sum::<usize>();
+        let count = due.values().map(SmallVec::len).sum();
+        self.entries -= count;
         self.stale = self.stale.min(self.entries);
-        due.into_iter()
-            .flat_map(|(time, entries)| entries.into_iter().map(move |entry| (time, entry)))
+        let entries = |(time, entries): (Time, SmallVec<_>)| {
+            entries.into_iter().map(move |entry| (time, entry))
+        };
+        (count, due.into_iter().flat_map(entries))
     }
 }
 
@@ -77,8 +90,9 @@ impl<K> Default for Due<K> {
 }
 
 impl<K> Due<K> {
-    /// Adds what is due as a round begins; twice the same is once.
-    pub(super) fn extend(&mut self, due: impl Iterator<Item = (DueKey, K)>) {
+    /// Adds what is due as a round begins, at most so many; twice the same is once.
+    pub(super) fn extend(&mut self, most: usize, due: impl Iterator<Item = (DueKey, K)>) {
+        self.sorted.reserve(most);
         self.sorted.extend(due.map(|(due, key)| (due, Some(key))));
         self.sorted.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
         self.sorted.dedup_by(|(one, _), (other, _)| one == other);
@@ -103,6 +117,12 @@ impl<K> Due<K> {
         let sorted = self.sorted.last().map(|(due, _)| due);
         let added = self.added.first_key_value().map(|(due, _)| due);
         sorted.into_iter().chain(added).min()
+    }
+
+    /// The keys of some that are fired soon, every so many.
+    pub(super) fn soon(&self, ahead: usize) -> impl Iterator<Item = &K> {
+        let count = if self.sorted.len().is_multiple_of(ahead) { ahead } else { 0 };
+        self.sorted.iter().rev().take(count).filter_map(|(_, key)| key.as_ref())
     }
 
     pub(super) fn pop(&mut self) -> Option<(DueKey, K)> {
@@ -134,8 +154,8 @@ mod tests {
 
     fn due(number: u8) -> DueKey {
         let (place, time) = (i64::from(number / 4), Time::from_nanos(i64::from(number / 4)));
-        let name = (number % 4).to_string();
-        DueKey { place, partition: 0, time, key: Vec::new(), level: 0, name }
+        let name = (number % 4).to_string().into();
+        DueKey { place, partition: 0, time, key: SmallVec::new(), level: 0, name }
     }
 
     proptest! {
@@ -145,7 +165,7 @@ mod tests {
             steps in prop::collection::vec((0..3_u8, 0..24_u8), 0..40),
         ) {
             let (mut dues, mut model) = (Due::default(), BTreeMap::new());
-            dues.extend(begun.iter().map(|number| (due(*number), ())));
+            dues.extend(begun.len(), begun.iter().map(|number| (due(*number), ())));
             model.extend(begun.iter().map(|number| (due(*number), ())));
             for (what, number) in steps {
                 match what {
@@ -167,7 +187,7 @@ mod tests {
     #[test]
     fn an_agenda_gives_what_is_due_and_says_when_most_of_it_is_stale() {
         let mut agenda = Agenda::default();
-        let entry = |key: usize| Entry { partition: 0, key, name: String::new() };
+        let entry = |key: usize| Entry { partition: 0, key, name: Name::default() };
         for key in 0..3 * STALE_MIN {
             agenda.enter(Time::from_nanos(key as i64), entry(key));
         }
@@ -177,9 +197,9 @@ mod tests {
         }
         assert!(agenda.is_cluttered());
         let taken =
-            agenda.take(Time::from_nanos(5)).map(|(time, entry)| (time.as_nanos(), entry.key));
+            agenda.take(Time::from_nanos(5)).1.map(|(time, entry)| (time.as_nanos(), entry.key));
         assert!(taken.eq((0..=5).map(|at| (at as i64, at))));
-        assert_eq!(agenda.take(Time::END).count(), 3 * STALE_MIN - 6);
+        assert_eq!(agenda.take(Time::END).0, 3 * STALE_MIN - 6);
         assert!(!agenda.is_cluttered());
     }
 }

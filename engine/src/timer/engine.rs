@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::index::{bytes, with_row};
-use super::{AGAIN_MAX, Asking, Change, DueKey, check_again};
+use super::index::with_row;
+use super::{AGAIN_MAX, Asking, Change, DueKey, Name, check_again, key_bytes};
 use crate::state::MapStore;
 use crate::{Key, Time};
 
@@ -16,7 +16,7 @@ pub(crate) type EngineRow = (Time, Time);
 
 /// The timers of one computation on one worker that are due by engine time.
 pub(crate) struct EngineTimers<K> {
-    store: Rc<MapStore<K, String, EngineRow>>,
+    store: Rc<MapStore<K, Name, EngineRow>>,
     /// How many partitions the state has.
     partitions: u64,
     /// Which computation of its chain.
@@ -34,7 +34,7 @@ pub(crate) struct EngineTimers<K> {
 
 impl<K: Key> EngineTimers<K> {
     pub(crate) fn new(
-        store: Rc<MapStore<K, String, EngineRow>>,
+        store: Rc<MapStore<K, Name, EngineRow>>,
         partitions: usize,
         level: usize,
     ) -> Self {
@@ -50,7 +50,7 @@ impl<K: Key> EngineTimers<K> {
     }
 
     /// Sets a timer of `key`, or cancels it.
-    pub(crate) fn take(&mut self, key: &K, name: String, change: Change, asking: Asking) {
+    pub(crate) fn take(&mut self, key: &K, name: Name, change: Change, asking: Asking) {
         let known = match change {
             Change::SetBy(time)
                 if with_row(&self.store, key, |row| row.get(&name).copied())
@@ -72,6 +72,8 @@ impl<K: Key> EngineTimers<K> {
                 known.filter(|known| *known != (time, due))
             }
             Change::Cancel => with_row(&self.store, key, |row| row.remove(&name)),
+            // No row of a computation's own says so.
+            Change::Moved { .. } => return,
         };
         if let Some(known) = known {
             let known = self.due_key(key, name, known);
@@ -132,9 +134,10 @@ impl<K: Key> EngineTimers<K> {
         Some((due, key))
     }
 
-    fn due_key(&self, key: &K, name: String, (time, due): EngineRow) -> DueKey {
+    fn due_key(&self, key: &K, name: Name, (time, due): EngineRow) -> DueKey {
         let partition = (key.placement_hash() % self.partitions) as u32;
         let (place, level) = (due.as_nanos(), self.level);
-        DueKey { place, partition, time, key: bytes(key), level, name }
+        let key = key_bytes(key, &mut Vec::new());
+        DueKey { place, partition, time, key, level, name }
     }
 }

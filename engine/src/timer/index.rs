@@ -3,16 +3,14 @@
 //! Invariant: a timer is what its row says: one that is found by its time is fired if the row still says that
 //! time. Setting a timer again replaces it.
 
-use std::rc::Rc;
-
 use super::agenda::{Agenda, Due, Entry};
-use super::{Asking, Change, DueKey, Round, check_again};
-use crate::state::{LockedMap, MapStore};
+use super::{Asking, Change, DueKey, Name, Round, TimerRows, check_again, key_bytes};
+use crate::state::{LockedMap, MapStore, SubKey};
 use crate::{Key, MapRow, Time, Value};
 
 /// The timers of one computation on one worker.
 pub(crate) struct Timers<K> {
-    store: Rc<MapStore<K, String, Time>>,
+    rows: TimerRows<K>,
     /// How many partitions the state has.
     partitions: u64,
     /// Which computation of its chain.
@@ -25,19 +23,17 @@ pub(crate) struct Timers<K> {
     /// The time that is being fired.
     firing: Option<Time>,
     /// What was set while it was, for then or before: it is due in the next round.
-    later: Vec<(K, String, Time)>,
+    later: Vec<(K, Name, Time)>,
     /// How many timers were set in the last round.
     again: u64,
+    /// Kept for its memory.
+    key_bytes: Vec<u8>,
 }
 
 impl<K: Key> Timers<K> {
-    pub(crate) fn new(
-        store: Rc<MapStore<K, String, Time>>,
-        partitions: usize,
-        level: usize,
-    ) -> Self {
+    pub(crate) fn new(rows: TimerRows<K>, partitions: usize, level: usize) -> Self {
         Self {
-            store,
+            rows,
             partitions: partitions.max(1) as u64,
             level,
             agenda: None,
@@ -46,67 +42,73 @@ impl<K: Key> Timers<K> {
             firing: None,
             later: Vec::new(),
             again: 0,
+            key_bytes: Vec::new(),
         }
     }
 
     /// Sets a timer of `key`, or cancels it.
-    pub(crate) fn take(&mut self, key: &K, name: String, change: Change, asking: Asking) {
-        match change {
-            Change::Set(time) => self.set(key, name, time, asking),
-            Change::SetBy(time) => {
-                let known = with_row(&self.store, key, |row| row.get(&name).copied());
-                if known.is_none_or(|known| time < known) {
-                    self.set(key, name, time, asking);
-                }
+    pub(crate) fn take(&mut self, key: &K, name: Name, change: Change, asking: Asking) {
+        let (known, time) = match (&self.rows, change) {
+            (TimerRows::Own(_), Change::Moved { from, to }) => (from, to),
+            (TimerRows::Table(store), Change::Set(time)) => {
+                (with_row(store, key, |row| row.insert(name.clone(), time)), Some(time))
             }
-            Change::Cancel => self.cancel(key, &name),
-        }
-    }
-
-    fn set(&mut self, key: &K, name: String, time: Time, asking: Asking) {
-        let known = with_row(&self.store, key, |row| row.insert(name.clone(), time));
-        if known == Some(time) && self.round.is_none() {
+            (TimerRows::Table(store), Change::SetBy(time)) => {
+                let known = with_row(store, key, |row| match row.get(&name) {
+                    Some(known) if *known <= time => Err(()),
+                    _ => Ok(row.insert(name.clone(), time)),
+                });
+                let Ok(known) = known else { return };
+                (known, Some(time))
+            }
+            (TimerRows::Table(store), Change::Cancel) => {
+                (with_row(store, key, |row| row.remove(&name)), None)
+            }
+            // A computation whose own rows say for when timers are set sets no others.
+            (TimerRows::Own(_), _) | (TimerRows::Table(_), Change::Moved { .. }) => return,
+        };
+        if known == time && self.round.is_none() {
             return;
         }
         if let Some(known) = known {
             self.forget(key, &name, known);
         }
-        if let Some(round) = self.round.filter(|round| time <= round.until) {
-            if round.is_last() && asking.by_timer {
-                self.again += 1;
-                check_again(self.again, &name);
-            }
-            if self.firing.is_some_and(|firing| time <= firing) {
-                self.later.push((key.clone(), name, time));
-            } else {
-                let due = self.due_key(round, key, name, time);
-                self.due.insert(due, key.clone());
-            }
-            return;
+        if let Some(time) = time {
+            self.enter_or_add(key, name, time, asking);
         }
-        self.enter(key, name, time);
     }
 
-    fn cancel(&mut self, key: &K, name: &String) {
-        if let Some(known) = with_row(&self.store, key, |row| row.remove(name)) {
-            self.forget(key, name, known);
+    /// A timer is set now: it is due in this round, or later.
+    fn enter_or_add(&mut self, key: &K, name: Name, time: Time, asking: Asking) {
+        let Some(round) = self.round.filter(|round| time <= round.until) else {
+            return self.enter(key, name, time);
+        };
+        if round.is_last() && asking.by_timer {
+            self.again += 1;
+            check_again(self.again, &name);
+        }
+        if self.firing.is_some_and(|firing| time <= firing) {
+            self.later.push((key.clone(), name, time));
+        } else {
+            let due = self.due_key(round, key, name, time);
+            self.due.insert(due, key.clone());
         }
     }
 
     /// Enters it into the agenda, if there is one yet.
-    fn enter(&mut self, key: &K, name: String, time: Time) {
+    fn enter(&mut self, key: &K, name: Name, time: Time) {
         let partition = self.partition(key);
         if let Some(agenda) = &mut self.agenda {
             agenda.enter(time, Entry { partition, key: key.clone(), name });
         }
     }
 
-    fn forget(&mut self, key: &K, name: &str, time: Time) {
+    fn forget(&mut self, key: &K, name: &Name, time: Time) {
         if let Some(agenda) = &mut self.agenda {
             agenda.forget();
         }
         if let Some(round) = self.round {
-            let due = self.due_key(round, key, name.to_string(), time);
+            let due = self.due_key(round, key, name.clone(), time);
             self.due.remove(&due);
             self.later.retain(|(other, known, _)| known != name || other != key);
         }
@@ -117,27 +119,32 @@ impl<K: Key> Timers<K> {
         if self.agenda.as_ref().is_none_or(Agenda::is_cluttered) {
             self.agenda = Some(self.agenda_of_rows());
         }
-        if !round.goes_on() {
-            self.again = 0;
-            // One that goes on begins where the last one ended: only what is set in it is due.
-            let taken = self.agenda.as_mut().map(|agenda| agenda.take(round.until));
-            let valid = taken.into_iter().flatten().filter(|(time, Entry { key, name, .. })| {
-                self.store.value(key, name) == Some(*time)
-            });
-            let level = self.level;
-            self.due.extend(valid.map(|(time, Entry { partition, key, name })| {
-                let place = round.place(time);
-                (DueKey { place, partition, time, key: bytes(&key), level, name }, key)
-            }));
-        }
         self.round = Some(round);
+        if round.goes_on() {
+            // It begins where the last one ended: only what is set in it is due.
+            return;
+        }
+        self.again = 0;
+        let Self { rows, level, agenda, due, key_bytes: buffer, .. } = self;
+        let Some(agenda) = agenda else { return };
+        let has_stale = agenda.has_stale();
+        let (count, taken) = agenda.take(round.until);
+        let set = taken
+            .filter(|(time, Entry { key, name, .. })| !has_stale || rows.is_set(key, name, *time));
+        due.extend(
+            count,
+            set.map(|(time, Entry { partition, key, name })| {
+                let (place, bytes) = (round.place(time), key_bytes(&key, buffer));
+                (DueKey { place, partition, time, key: bytes, level: *level, name }, key)
+            }),
+        );
     }
 
     fn agenda_of_rows(&self) -> Agenda<K> {
         let mut agenda = Agenda::default();
-        self.store.each_entry(|key, name, time| {
+        self.rows.each(&mut |key, name, time| {
             let partition = self.partition(key);
-            agenda.enter(*time, Entry { partition, key: key.clone(), name: name.clone() });
+            agenda.enter(time, Entry { partition, key: key.clone(), name });
         });
         agenda
     }
@@ -147,10 +154,17 @@ impl<K: Key> Timers<K> {
         self.due.first()
     }
 
-    /// Takes what is fired next; its row is gone.
+    /// The keys of some that are fired soon, every `ahead` timers.
+    pub(crate) fn soon(&self, ahead: usize) -> impl Iterator<Item = &K> {
+        self.due.soon(ahead)
+    }
+
+    /// Takes what is fired next; its row is gone, unless it is one of the computation's own.
     pub(crate) fn pop(&mut self) -> Option<(DueKey, K)> {
         let (due, key) = self.due.pop()?;
-        with_row(&self.store, &key, |row| row.remove(&due.name));
+        if let TimerRows::Table(store) = &self.rows {
+            with_row(store, &key, |row| row.remove(&due.name));
+        }
         self.firing = Some(due.time);
         Some((due, key))
     }
@@ -163,9 +177,10 @@ impl<K: Key> Timers<K> {
         }
     }
 
-    fn due_key(&self, round: Round, key: &K, name: String, time: Time) -> DueKey {
+    fn due_key(&mut self, round: Round, key: &K, name: Name, time: Time) -> DueKey {
         let (place, partition) = (round.place(time), self.partition(key));
-        DueKey { place, partition, time, key: bytes(key), level: self.level, name }
+        let bytes = key_bytes(key, &mut self.key_bytes);
+        DueKey { place, partition, time, key: bytes, level: self.level, name }
     }
 
     fn partition(&self, key: &K) -> u32 {
@@ -174,19 +189,13 @@ impl<K: Key> Timers<K> {
 }
 
 /// Changes the timers of `key`.
-pub(super) fn with_row<K: Key, V: Value, R>(
-    store: &MapStore<K, String, V>,
+pub(super) fn with_row<K: Key, S: SubKey, V: Value, R>(
+    store: &MapStore<K, S, V>,
     key: &K,
-    change: impl FnOnce(&mut MapRow<'_, String, V>) -> R,
+    change: impl FnOnce(&mut MapRow<'_, S, V>) -> R,
 ) -> R {
     let mut locked = LockedMap::new(store);
     let changed = change(&mut locked.row(key));
     locked.settle(key);
     changed
-}
-
-pub(super) fn bytes<K: Key>(key: &K) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    key.append_bytes(&mut bytes);
-    bytes
 }

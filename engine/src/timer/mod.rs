@@ -14,14 +14,24 @@ mod alarms;
 mod engine;
 mod index;
 mod round;
+mod rows;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 pub(crate) use self::alarms::Alarms;
 pub(crate) use self::engine::EngineTimers;
 pub(crate) use self::index::Timers;
 pub(crate) use self::round::{DueKey, Round, Rounds, engine_name, is_timed, name};
-use crate::Time;
+pub(crate) use self::rows::{OwnRows, TimerRows};
+use crate::{Key, Time};
+
+/// The name of a timer; short ones take no memory elsewhere.
+pub(crate) type Name = SmolStr;
+
+/// The bytes of a key; few take no memory elsewhere.
+type KeyBytes = SmallVec<[u8; 16]>;
 
 /// By which time a timer is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,7 +45,7 @@ pub enum Clock {
 /// What a computation asks for while it is applied.
 pub(crate) struct Request {
     pub(crate) clock: Clock,
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) change: Change,
 }
 
@@ -46,6 +56,11 @@ pub(crate) enum Change {
     /// It is set, unless it is set for no later time.
     SetBy(Time),
     Cancel,
+    /// It is set in a row of the computation's own (see [`OwnRows`]).
+    Moved {
+        from: Option<Time>,
+        to: Option<Time>,
+    },
 }
 
 /// By whom a timer is asked for.
@@ -70,6 +85,13 @@ fn check_again(again: u64, name: &str) {
              (`Time::END`)"
         );
     }
+}
+
+/// The bytes of `key`, made in `buffer`.
+fn key_bytes<K: Key>(key: &K, buffer: &mut Vec<u8>) -> KeyBytes {
+    buffer.clear();
+    key.append_bytes(buffer);
+    KeyBytes::from_slice(buffer)
 }
 
 /// A timer that is due; see [`Context::set_timer`](crate::Context::set_timer) and

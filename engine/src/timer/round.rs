@@ -3,7 +3,7 @@
 //! Invariant: origins of a round are in the order of firing, come after those of the epoch's records,
 //! and no two rounds share one; all workers make the same ones.
 
-use super::Clock;
+use super::{Clock, KeyBytes, Name};
 use crate::origin::Origin;
 use crate::{LANES_MAX, Time};
 
@@ -91,10 +91,10 @@ pub struct DueKey {
     pub(crate) partition: u32,
     pub(crate) time: Time,
     /// The bytes of the key.
-    pub(crate) key: Vec<u8>,
+    pub(super) key: KeyBytes,
     /// Which computation of its chain set it.
     pub(crate) level: usize,
-    pub(crate) name: String,
+    pub(crate) name: Name,
 }
 
 impl DueKey {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::{Alignment, LaneTime};
-use crate::pipeline::{Chain, timers_of_chain};
+use crate::pipeline::{Chain, of_chain};
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
 
@@ -228,5 +228,5 @@ impl<C: Chain, F: Fn(&C::Out, Time) -> Option<Time> + 'static> Chain for Timed<C
         self.chain.fire(clock, origin, next);
     }
 
-    timers_of_chain!();
+    of_chain!();
 }

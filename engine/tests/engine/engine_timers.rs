@@ -10,7 +10,7 @@ use anabranch::source::{Nature, Source};
 use anabranch::{Clock, Span, TestDriver, Timer, replay, run, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Lines, Memory, Sequence, bounded, uninterrupted, workers};
 
 const SEEN: Table<u8, u64> = Table::new("seen");
 const TOTALS: Table<u8, u64> = Table::new("totals");
@@ -284,24 +284,20 @@ pub(crate) fn inputs(seed: u64, nature: Nature, bytes: usize) -> [Memory<Order>;
     [of(0, 1), of(1, 2)]
 }
 
-fn uninterrupted(inputs: &[Memory<Order>; 2], count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.clone(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        run(&workers(count), move |app| two_groups(app, inputs.clone(), of.sink())).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &[Memory<Order>; 2], count: usize) -> Vec<String> {
+    let inputs = inputs.clone();
+    uninterrupted(count, move |app, out| two_groups(app, inputs.clone(), out))
 }
 
 /// Larger records make shorter epochs.
 #[test]
 fn they_are_the_same_on_any_number_of_workers_and_of_any_epochs() {
-    let one = uninterrupted(&inputs(1, Nature::Recorded, 8), 1);
+    let one = on_workers(&inputs(1, Nature::Recorded, 8), 1);
     assert!(one.len() > 10_000, "{}", one.len());
     let ids: BTreeSet<_> = one.iter().map(|line| line.split_once(' ').unwrap().0).collect();
     assert_eq!(ids.len(), one.len(), "names are used once");
     for (count, bytes) in [(2, 8), (3, 2_000), (4, 8), (1, 9_000), (2, 1_000)] {
-        let other = uninterrupted(&inputs(1, Nature::Recorded, bytes), count);
+        let other = on_workers(&inputs(1, Nature::Recorded, bytes), count);
         assert!(other == one, "{count} workers, {bytes} bytes");
     }
 }
@@ -309,7 +305,7 @@ fn they_are_the_same_on_any_number_of_workers_and_of_any_epochs() {
 #[test]
 fn they_go_on_where_they_were() {
     let inputs = inputs(2, Nature::Recorded, 2_000);
-    let wanted = uninterrupted(&inputs, 2);
+    let wanted = on_workers(&inputs, 2);
     let mut folder = Folder::new("engine-timers");
     folder.1 = "forever";
     let steps = [(1, 3_000), (3, 1), (2, 5_000), (4, 3_000), (1, 10), (2, usize::MAX)];

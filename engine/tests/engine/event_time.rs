@@ -9,7 +9,7 @@ use anabranch::source::Nature;
 use anabranch::{SideOutput, TestDriver, Watermarks, run, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Lines, Memory, Sequence, bounded, uninterrupted, workers};
 
 const NEVER: i64 = i64::MIN;
 const COUNTS: Table<u8, u64> = Table::new("counts");
@@ -186,35 +186,30 @@ fn observe(app: &App, inputs: &[Memory<u64>], released: impl Sink<Item = (u64, i
         .sink("released", released);
 }
 
-fn uninterrupted(inputs: &[Memory<u64>], count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.to_vec(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        let build = move |app: &App| {
-            observe(app, &inputs, of.sink());
-            Ok(())
-        };
-        run(&workers(count), build).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &[Memory<u64>], count: usize) -> Vec<String> {
+    let inputs = inputs.to_vec();
+    uninterrupted(count, move |app, out| {
+        observe(app, &inputs, out);
+        Ok(())
+    })
 }
 
 #[test]
 fn watermarks_are_the_same_on_any_number_of_workers() {
     let inputs = inputs(1, Nature::Recorded);
-    let one = uninterrupted(&inputs, 1);
+    let one = on_workers(&inputs, 1);
     let watermarks: std::collections::BTreeSet<_> =
         one.iter().map(|line| line.split(", ").nth(1).unwrap()).collect();
     assert!(watermarks.len() > 20, "{watermarks:?}");
     for count in [2, 3, 4] {
-        assert!(uninterrupted(&inputs, count) == one, "{count} workers");
+        assert!(on_workers(&inputs, count) == one, "{count} workers");
     }
 }
 
 #[test]
 fn watermarks_go_on_where_they_were() {
     let inputs = inputs(2, Nature::Recorded);
-    let wanted = uninterrupted(&inputs, 2);
+    let wanted = on_workers(&inputs, 2);
     let folder = Folder::new("event-time");
     let steps = [(1, 4_000), (3, 1), (2, 12_000), (4, 9_000), (1, 10), (2, usize::MAX)];
     let released = in_pieces_of(&folder, &steps, move |app, of: Released<(u64, i64, u64)>| {

@@ -11,7 +11,7 @@ use anabranch::window::ttl::Ttl;
 use anabranch::{Expiring, TestDriver, Watermarks, run, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Memory, Sequence, uninterrupted, workers};
 
 const LIFE: Duration = Duration::from_millis(20);
 
@@ -149,21 +149,17 @@ fn inputs(seed: u64) -> Memory<Order> {
     Memory { nature: Nature::Recorded, ..Memory::new(partitions.collect()) }
 }
 
-fn uninterrupted(inputs: &Memory<Order>, count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.clone(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        run(&workers(count), move |app| expiring(app, inputs.clone(), of.sink())).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &Memory<Order>, count: usize) -> Vec<String> {
+    let inputs = inputs.clone();
+    uninterrupted(count, move |app, out| expiring(app, inputs.clone(), out))
 }
 
 #[test]
 fn rows_expire_the_same_wherever_they_are() {
     let inputs = inputs(1);
-    let one = uninterrupted(&inputs, 1);
+    let one = on_workers(&inputs, 1);
     for count in [2, 3] {
-        assert!(uninterrupted(&inputs, count) == one, "{count} workers");
+        assert!(on_workers(&inputs, count) == one, "{count} workers");
     }
     let folder = Folder::new("expiring");
     let steps = [(1, 3_000), (3, 1), (2, 5_000), (1, 10), (2, usize::MAX)];

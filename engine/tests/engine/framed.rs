@@ -10,10 +10,10 @@ use anabranch::sink::Sink;
 use anabranch::source::{Nature, Source};
 use anabranch::window::frames::{Frame, FrameEvent, FrameState, frames, query};
 use anabranch::window::{FrameInput, Window};
-use anabranch::{TestDriver, Watermarks, run, sink, source};
+use anabranch::{TestDriver, Watermarks, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Memory, Sequence, uninterrupted};
 
 /// A key, milliseconds, and a number.
 type Item = (u8, i64, u32);
@@ -56,24 +56,20 @@ fn inputs(seed: u64) -> Memory<Item> {
     Memory { nature: Nature::Recorded, ..Memory::new(partitions.collect()) }
 }
 
-fn uninterrupted(inputs: &Memory<Item>, count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.clone(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        run(&workers(count), move |app| counts(app, inputs.clone(), of.sink())).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &Memory<Item>, count: usize) -> Vec<String> {
+    let inputs = inputs.clone();
+    uninterrupted(count, move |app, out| counts(app, inputs.clone(), out))
 }
 
 #[test]
 fn frames_are_the_same_wherever_they_are() {
     let inputs = inputs(1);
-    let one = uninterrupted(&inputs, 1);
+    let one = on_workers(&inputs, 1);
     for part in ["Calculated", "Late {", "Some((0, None))", "revision: 1"] {
         assert!(one.iter().any(|line| line.contains(part)), "{part}");
     }
     for count in [2, 3, 4] {
-        assert!(uninterrupted(&inputs, count) == one, "{count} workers");
+        assert!(on_workers(&inputs, count) == one, "{count} workers");
     }
     let folder = Folder::new("framed");
     let steps = [(1, 500), (3, 1), (2, 900), (4, 10), (1, 700), (2, usize::MAX)];

@@ -9,10 +9,10 @@ use anabranch::sink::Sink;
 use anabranch::source::Nature;
 use anabranch::window::join::{AsOf, CoGroup, IntervalJoin, Joined, Kind, Side, WindowJoin};
 use anabranch::window::tumbling;
-use anabranch::{SideOutput, TestDriver, Watermarks, run, sink, source};
+use anabranch::{SideOutput, TestDriver, Watermarks, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Memory, Sequence, uninterrupted};
 
 /// A key, milliseconds, and a number that no other record of its side has.
 type Event = (u8, i64, u32);
@@ -91,32 +91,28 @@ fn inputs(seed: u64) -> [Memory<Event>; 2] {
     })
 }
 
-fn uninterrupted(inputs: &[Memory<Event>; 2], count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.clone(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        run(&workers(count), move |app| all_joins(app, inputs.clone(), of.sink())).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &[Memory<Event>; 2], count: usize) -> Vec<String> {
+    let inputs = inputs.clone();
+    uninterrupted(count, move |app, out| all_joins(app, inputs.clone(), out))
 }
 
 #[test]
 fn joins_are_the_same_on_any_number_of_workers() {
     let inputs = inputs(1);
-    let one = uninterrupted(&inputs, 1);
+    let one = on_workers(&inputs, 1);
     for join in ["interval", "windowed", "as-of", "group"] {
         let count = one.iter().filter(|line| line.contains(&format!("\"{join}\""))).count();
         assert!(count > 500, "{count} {join}");
     }
     for count in [2, 3, 4] {
-        assert!(uninterrupted(&inputs, count) == one, "{count} workers");
+        assert!(on_workers(&inputs, count) == one, "{count} workers");
     }
 }
 
 #[test]
 fn joins_go_on_where_they_were() {
     let inputs = inputs(2);
-    let wanted = uninterrupted(&inputs, 2);
+    let wanted = on_workers(&inputs, 2);
     let folder = Folder::new("joins");
     let steps = [(1, 3_000), (3, 1), (2, 9_000), (4, 5_000), (1, 10), (2, usize::MAX)];
     let released = in_pieces_of(&folder, &steps, move |app, of: Released<(String, Pair)>| {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use anabranch::config::Config;
 use anabranch::sink::{Outgoing, Sink, Taken, Writer};
 use anabranch::source::{Intake, Nature, OpenContext, Progress, Reader, Source, Waker};
-use anabranch::{Record, Result, Time};
+use anabranch::{App, Record, Result, Time, run};
 
 /// How a program with that many workers is started.
 pub(crate) fn workers(workers: usize) -> Config {
@@ -119,12 +119,12 @@ impl Lines {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    pub(crate) fn sink<T: Record + std::fmt::Debug>(&self) -> impl Sink<Item = T> + use<T> {
+    pub(crate) fn sink<T>(&self) -> LinesSink<T> {
         LinesSink { lines: self.clone(), of: std::marker::PhantomData }
     }
 }
 
-struct LinesSink<T> {
+pub(crate) struct LinesSink<T> {
     lines: Lines,
     of: std::marker::PhantomData<fn(T)>,
 }
@@ -152,6 +152,17 @@ impl<T: Record + std::fmt::Debug> Writer<T> for LinesWriter {
         }
         Ok(Taken::All)
     }
+}
+
+/// What the application that `build` draws releases on so many workers, a line a record.
+pub(crate) fn uninterrupted<T: Record + std::fmt::Debug>(
+    count: usize,
+    build: impl Fn(&App, LinesSink<T>) -> Result<()> + Send + Sync + 'static,
+) -> Vec<String> {
+    let lines = Lines::default();
+    let of = lines.clone();
+    bounded(move || run(&workers(count), move |app| build(app, of.sink())).unwrap());
+    lines.take().lines().map(str::to_string).collect()
 }
 
 /// A sequence that is the same in every run (PCG's step; the high bits).

@@ -11,7 +11,7 @@ use anabranch::source::Nature;
 use anabranch::{Clock, Context, TestDriver, Timer, Watermarks, run, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Lines, Memory, Sequence, bounded, uninterrupted, workers};
 
 const SEEN: Table<u8, u64> = Table::new("seen");
 
@@ -326,29 +326,25 @@ fn inputs(seed: u64, nature: Nature) -> Memory<Order> {
     Memory { nature, ..Memory::new(partitions.collect()) }
 }
 
-fn uninterrupted(inputs: &Memory<Order>, count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.clone(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        run(&workers(count), move |app| timed(app, inputs.clone(), of.sink())).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &Memory<Order>, count: usize) -> Vec<String> {
+    let inputs = inputs.clone();
+    uninterrupted(count, move |app, out| timed(app, inputs.clone(), out))
 }
 
 #[test]
 fn timers_are_the_same_on_any_number_of_workers() {
     let inputs = inputs(1, Nature::Recorded);
-    let one = uninterrupted(&inputs, 1);
+    let one = on_workers(&inputs, 1);
     assert!(one.len() > 1_000, "{}", one.len());
     for count in [2, 3, 4] {
-        assert!(uninterrupted(&inputs, count) == one, "{count} workers");
+        assert!(on_workers(&inputs, count) == one, "{count} workers");
     }
 }
 
 #[test]
 fn timers_go_on_where_they_were() {
     let inputs = inputs(2, Nature::Recorded);
-    let wanted = uninterrupted(&inputs, 2);
+    let wanted = on_workers(&inputs, 2);
     let folder = Folder::new("timers");
     let steps = [(1, 300), (3, 1), (2, 500), (4, 300), (1, 10), (2, usize::MAX)];
     let released = in_pieces_of(&folder, &steps, move |app, of: Released<Fired>| {

@@ -16,7 +16,7 @@ use anabranch::window::{Rolling, session, sliding, tumbling};
 use anabranch::{SideOutput, TestDriver, Watermarks, run, sink, source};
 
 use crate::durability::{Folder, Released, in_pieces_of};
-use crate::support::{Lines, Memory, Sequence, bounded, workers};
+use crate::support::{Lines, Memory, Sequence, bounded, uninterrupted, workers};
 
 /// A key, milliseconds, and a number that no other record has.
 type Event = (u8, i64, u32);
@@ -117,32 +117,28 @@ fn inputs(seed: u64, nature: Nature) -> Memory<Event> {
     Memory { nature, ..Memory::new(partitions.collect()) }
 }
 
-fn uninterrupted(inputs: &Memory<Event>, count: usize) -> Vec<String> {
-    let (inputs, lines) = (inputs.clone(), Lines::default());
-    let of = lines.clone();
-    bounded(move || {
-        run(&workers(count), move |app| all_forms(app, inputs.clone(), of.sink())).unwrap();
-    });
-    lines.take().lines().map(str::to_string).collect()
+fn on_workers(inputs: &Memory<Event>, count: usize) -> Vec<String> {
+    let inputs = inputs.clone();
+    uninterrupted(count, move |app, out| all_forms(app, inputs.clone(), out))
 }
 
 #[test]
 fn windows_are_the_same_on_any_number_of_workers() {
     let inputs = inputs(1, Nature::Recorded);
-    let one = uninterrupted(&inputs, 1);
+    let one = on_workers(&inputs, 1);
     for form in ["tumbled", "too late", "session", "slid", "count", "relaxed", "rolled", "last"] {
         let count = one.iter().filter(|line| line.contains(&format!("\"{form} "))).count();
         assert!(count > 100, "{count} {form}");
     }
     for count in [2, 3, 4] {
-        assert!(uninterrupted(&inputs, count) == one, "{count} workers");
+        assert!(on_workers(&inputs, count) == one, "{count} workers");
     }
 }
 
 #[test]
 fn windows_go_on_where_they_were() {
     let inputs = inputs(2, Nature::Recorded);
-    let wanted = uninterrupted(&inputs, 2);
+    let wanted = on_workers(&inputs, 2);
     let folder = Folder::new("windows");
     let steps = [(1, 3_000), (3, 1), (2, 9_000), (4, 5_000), (1, 10), (3, 9_000), (2, usize::MAX)];
     let released = in_pieces_of(&folder, &steps, move |app, of: Released<String>| {

@@ -112,8 +112,7 @@ where
         let mut united: Option<Row<T, A, R>> = None;
         for old in &self.replaced {
             let Some(pane) = store.remove(old) else { continue };
-            let dues = self.dues(*old, &pane, None);
-            keep_timers(*old, dues, Dues::default(), store);
+            keep_timers(*old, self.dues_set(&pane), Dues::default(), store);
             if E::SUPERSEDES && pane.firings > 0 {
                 let value = self.aggregate.output(&pane.held.state);
                 let (count, index) = (pane.held.count, pane.firings);
@@ -148,9 +147,9 @@ where
     ) {
         if united.is_none() {
             let dues = store.update(&window, |pane| {
-                let before = self.dues(window, pane, None);
+                let before = self.dues_set(pane);
                 self.step_record(window, pane, record, at, out);
-                (before, self.dues(window, pane, None))
+                (before, self.set_dues(window, pane, None))
             });
             if let Some((before, after)) = dues {
                 keep_timers(window, before, after, store);
@@ -159,7 +158,7 @@ where
         }
         let mut pane = united.unwrap_or_else(|| self.open(window, 0, at));
         self.step_record(window, &mut pane, record, at, out);
-        let dues = self.dues(window, &pane, None);
+        let dues = self.set_dues(window, &mut pane, None);
         store.insert(window, pane);
         keep_timers(window, Dues::default(), dues, store);
     }
@@ -175,7 +174,7 @@ where
         // No record follows the end of the input, and so nothing that an empty window could precede.
         let over = at.watermark == Time::END;
         let stepped = store.update(&window, |pane| {
-            let mut before = self.dues(window, pane, None);
+            let mut before = self.dues_set(pane);
             match clock {
                 Clock::Event => before.event = None,
                 Clock::Engine => before.engine = None,
@@ -184,7 +183,7 @@ where
             let empty = if pane.is_empty() { pane.empty_before.saturating_add(1) } else { 0 };
             let closes =
                 over && pane.is_empty() || self.step_timer(window, pane, (clock, time), at, out);
-            let after = self.dues(window, pane, Some((clock, time)));
+            let after = self.set_dues(window, pane, Some((clock, time)));
             (before, after, closes, (!had_ended && pane.ended).then_some(empty))
         });
         let Some((before, after, closes, ends_after)) = stepped else { return };
@@ -192,7 +191,7 @@ where
             store.remove(&window);
         }
         keep_timers(window, before, if closes { Dues::default() } else { after }, store);
-        if let Some(empty) = ends_after.filter(|empty| *empty < self.empties && !over)
+        if let Some(empty) = ends_after.filter(|empty| u64::from(*empty) < self.empties && !over)
             && let Some(next) = self.assigner.next(window)
         {
             self.open_empty(next, empty, at, store);
@@ -212,7 +211,7 @@ where
     fn open_empty<S: Store<Window, Row<T, A, R>>>(
         &self,
         window: Window,
-        empty_before: u64,
+        empty_before: u32,
         at: Moment,
         store: &mut S,
     ) {
@@ -220,7 +219,7 @@ where
             let mut pane = self.open(window, empty_before, at);
             // It is told even if the watermark is past it.
             pane.ended = false;
-            let dues = self.dues(window, &pane, None);
+            let dues = self.set_dues(window, &mut pane, None);
             store.insert(window, pane);
             keep_timers(window, Dues::default(), dues, store);
         }
@@ -229,13 +228,14 @@ where
 
 /// Sets and cancels the timers of a row.
 fn keep_timers<R, S: Store<Window, R>>(window: Window, before: Dues, after: Dues, store: &mut S) {
-    let clocks =
-        [(Clock::Event, before.event, after.event), (Clock::Engine, before.engine, after.engine)];
-    for (clock, before, after) in clocks {
-        match after {
-            Some(at) if before != after => store.set_timer(clock, &window, at),
-            None if before.is_some() => store.cancel_timer(clock, &window),
-            _ => {}
+    if before.event != after.event {
+        store.move_timer(&window, before.event, after.event);
+    }
+    match after.engine {
+        Some(at) if before.engine != after.engine => {
+            store.set_timer(Clock::Engine, &window, at);
         }
+        None if before.engine.is_some() => store.cancel_timer(Clock::Engine, &window),
+        _ => {}
     }
 }

@@ -9,7 +9,7 @@ use crate::Time;
 use crate::aggregate::Aggregate;
 use crate::window::{Window, WindowAssigner};
 
-/// What is kept of one window of one key: the aggregate's state, the trigger's, and about 40 bytes.
+/// What is kept of one window of one key: the aggregate's state, the trigger's, and about 50 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pane<S, R> {
     pub(super) held: Contents<S>,
@@ -18,12 +18,20 @@ pub struct Pane<S, R> {
     /// How many times it was told.
     pub(super) firings: u64,
     pub(super) ended: bool,
-    /// How many windows side by side before this one were empty.
-    pub(super) empty_before: u64,
+    /// For when its timer of event time is set.
+    pub(super) due: Time,
+    /// How many windows side by side before this one were empty. So many that 32 bits do not count them are
+    /// without end.
+    pub(super) empty_before: u32,
     pub(super) trigger: R,
 }
 
 impl<S, R> Pane<S, R> {
+    /// For when its timer of event time is set.
+    pub(crate) fn due(&self) -> Time {
+        self.due
+    }
+
     /// Whether it was never anything.
     pub(super) fn is_empty(&self) -> bool {
         self.held.count == 0 && self.firings == 0 && self.fresh == 0
@@ -62,7 +70,7 @@ where
     E: Evictor<A::State>,
 {
     /// A pane without records.
-    pub(super) fn open(&self, window: Window, empty_before: u64, at: Moment) -> Row<T, A, R> {
+    pub(super) fn open(&self, window: Window, empty_before: u32, at: Moment) -> Row<T, A, R> {
         let view = View {
             window,
             count: 0,
@@ -77,18 +85,15 @@ where
             fresh: 0,
             firings: 0,
             ended: view.ended,
+            // It is set once the pane is kept.
+            due: Time::END,
             empty_before,
             trigger: self.trigger.open(&view),
         }
     }
 
     /// When the pane is to be woken. Times of its trigger up to `past` count no more.
-    pub(super) fn dues(
-        &self,
-        window: Window,
-        pane: &Row<T, A, R>,
-        past: Option<(Clock, Time)>,
-    ) -> Dues {
+    fn dues(&self, window: Window, pane: &Row<T, A, R>, past: Option<(Clock, Time)>) -> Dues {
         let wake = |clock| {
             let past = past.filter(|(of, _)| *of == clock).map(|(_, past)| past);
             self.trigger.wake(&pane.trigger, clock).filter(|wake| past.is_none_or(|p| *wake > p))
@@ -96,6 +101,23 @@ where
         let next = if pane.ended { self.lateness.close(window) } else { window.end };
         let event = wake(Clock::Event).map_or(next, |wake| wake.min(next));
         Dues { event: Some(event), engine: wake(Clock::Engine) }
+    }
+
+    /// For when the timers of a pane that is kept are set.
+    pub(super) fn dues_set(&self, pane: &Row<T, A, R>) -> Dues {
+        Dues { event: Some(pane.due), engine: self.trigger.wake(&pane.trigger, Clock::Engine) }
+    }
+
+    /// Makes the pane say when it is to be woken.
+    pub(super) fn set_dues(
+        &self,
+        window: Window,
+        pane: &mut Row<T, A, R>,
+        past: Option<(Clock, Time)>,
+    ) -> Dues {
+        let dues = self.dues(window, pane, past);
+        pane.due = dues.event.unwrap_or(Time::END);
+        dues
     }
 
     /// A record comes in.

@@ -62,6 +62,11 @@ impl<S> SlidingRow<S> {
         if let Self::Next(next) = self { Some(*next) } else { None }
     }
 
+    /// For when the timer is set, if this row says it.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.next()?.due
+    }
+
     pub(super) fn told(&self) -> Option<u64> {
         if let Self::Told(times) = self { Some(*times) } else { None }
     }

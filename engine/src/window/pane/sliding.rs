@@ -233,6 +233,8 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
         self.clean(time, &mut key);
         // The timer is gone.
         let row = Next { due: None, ..next };
+        // It has been due.
+        let row = Next { due: None, ..row };
         self.keep_next(Some(row), next, key.store);
     }
 

@@ -24,6 +24,9 @@ pub trait Store<K: Ord, R>: OrderedMut<K, R> {
 
     /// Cancels it.
     fn cancel_timer(&mut self, clock: Clock, name: &K);
+
+    /// The timer of event time of a row that says for when it is set: not for `from` any more, but for `to`.
+    fn move_timer(&mut self, name: &K, from: Option<Time>, to: Option<Time>);
 }
 
 /// The first row's name in a range.

@@ -81,6 +81,10 @@ impl<K: Ord + Copy, R> Store<K, R> for Memory<K, R> {
     fn cancel_timer(&mut self, clock: Clock, name: &K) {
         self.timers.remove(&(clock, *name));
     }
+    fn move_timer(&mut self, name: &K, from: Option<Time>, to: Option<Time>) {
+        assert_eq!(self.timers.remove(&(Clock::Event, *name)), from);
+        self.timers.extend(to.map(|to| ((Clock::Event, *name), to)));
+    }
 }
 
 impl<K: Ord + Copy + Serialize + DeserializeOwned, R: Serialize + DeserializeOwned> Memory<K, R> {

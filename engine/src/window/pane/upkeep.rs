@@ -5,7 +5,7 @@
 use super::slices::Next;
 use super::sliding::Key;
 use super::store::first_in;
-use super::{Clock, Sliding, SlidingKey, SlidingRow, Store};
+use super::{Sliding, SlidingKey, SlidingRow, Store};
 use crate::Time;
 use crate::aggregate::Aggregate;
 use crate::window::{Window, WindowAssigner as _};
@@ -41,11 +41,9 @@ impl<T: 'static, A: Aggregate<T>> Sliding<T, A> {
             let told = told.and_then(|(name, _)| self.last_of(*name));
             Some(self.lateness.close(slice.into_iter().chain(told).max()?))
         });
-        if next.due != row.and_then(|row| row.due) {
-            match next.due {
-                Some(due) => store.set_timer(Clock::Event, &SlidingKey::Next, due),
-                None => store.cancel_timer(Clock::Event, &SlidingKey::Next),
-            }
+        let due = row.and_then(|row| row.due);
+        if next.due != due {
+            store.move_timer(&SlidingKey::Next, due, next.due);
         }
         if next.due.is_none() {
             store.remove(&SlidingKey::Next);

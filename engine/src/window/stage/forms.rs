@@ -31,6 +31,16 @@ pub trait Windowing<T>: 'static {
     #[doc(hidden)]
     const ENGINE_TIMERS: bool;
 
+    /// Whether its rows say for when its timers of event time are set.
+    #[doc(hidden)]
+    const ROWS_SAY_DUES: bool;
+
+    /// For when the timer of event time of a row is set.
+    #[doc(hidden)]
+    fn due(_name: &Self::Name, _row: &Self::Row) -> Option<Time> {
+        None
+    }
+
     /// What is wrong with how it was made.
     ///
     /// # Errors
@@ -86,6 +96,11 @@ where
     type Told = Fired<A::Output>;
     const CACHES: bool = false;
     const ENGINE_TIMERS: bool = R::ENGINE_TIME;
+    const ROWS_SAY_DUES: bool = true;
+
+    fn due(_: &Self::Name, pane: &Self::Row) -> Option<Time> {
+        Some(pane.due())
+    }
 
     fn check(&self) -> Result<()> {
         Self::check(self)
@@ -127,6 +142,11 @@ impl<T: 'static, A: Aggregate<T>> Windowing<T> for Sliding<T, A> {
     type Told = Fired<A::Output>;
     const CACHES: bool = true;
     const ENGINE_TIMERS: bool = false;
+    const ROWS_SAY_DUES: bool = true;
+
+    fn due(_: &Self::Name, row: &Self::Row) -> Option<Time> {
+        row.due()
+    }
 
     fn check(&self) -> Result<()> {
         Self::check(self)
@@ -166,6 +186,7 @@ impl<T: 'static, A: Aggregate<T>> Windowing<T> for Counts<T, A> {
     type Told = Fired<A::Output, u64>;
     const CACHES: bool = true;
     const ENGINE_TIMERS: bool = true;
+    const ROWS_SAY_DUES: bool = false;
 
     fn check(&self) -> Result<()> {
         Self::check(self)

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use super::rows::{digits, of_digits};
+use super::rows::{of_time_name, time_name};
 use crate::state::{MapRow, Row};
 use crate::window::entries::{Ordered, OrderedMut, Plain, Stored};
 use crate::window::frames::{
     Frame, FrameEvent, FrameMethod, FrameStore, FrameTimer, Head, Place, Rework, Task, Turn,
 };
-use crate::{Clock, Computation, Context, Key, MapTable, Record, Table, Time, Timer, clock};
+use crate::{Clock, Computation, Context, Key, MapTable, Record, Table, Time, Timer, clock, timer};
 
 /// What a task of frames is told, for [`Keyed::frames_of`](crate::Keyed::frames_of).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -103,12 +103,12 @@ impl<T, M: FrameMethod<T>, O> FrameStore<M::Entry, M::Output> for Kept<'_, '_, '
 }
 
 /// Names of one clock; those of frames that are done again are in the order of their starts.
-fn timer_name(timer: FrameTimer) -> String {
+fn timer_name(timer: FrameTimer) -> timer::Name {
     match timer {
-        FrameTimer::Due => String::new(),
-        FrameTimer::Backfill => "backfill".to_string(),
-        FrameTimer::More => "more".to_string(),
-        FrameTimer::Rework(start) => digits(start),
+        FrameTimer::Due => timer::Name::default(),
+        FrameTimer::Backfill => timer::Name::new_static("backfill"),
+        FrameTimer::More => timer::Name::new_static("more"),
+        FrameTimer::Rework(start) => time_name(start),
     }
 }
 
@@ -117,7 +117,7 @@ fn of_timer_name(timer: Timer<'_>) -> Option<FrameTimer> {
         (Clock::Event, _) => Some(FrameTimer::Due),
         (Clock::Engine, "backfill") => Some(FrameTimer::Backfill),
         (Clock::Engine, "more") => Some(FrameTimer::More),
-        (Clock::Engine, start) => of_digits(start).map(FrameTimer::Rework),
+        (Clock::Engine, start) => of_time_name(start).map(FrameTimer::Rework),
     }
 }
 

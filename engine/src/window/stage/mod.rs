@@ -12,6 +12,7 @@ mod rolling;
 mod rows;
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 
@@ -24,11 +25,13 @@ pub(crate) use self::local::{Combining, check_local};
 pub use self::local::{Local, Partial};
 pub use self::rolling::Rolling;
 pub(crate) use self::rolling::Rolls;
+use self::rows::Name as _;
 pub(crate) use self::rows::Rows;
 use super::entries::Stored;
 use super::pane::{Moment, Outcome};
-use crate::state::{Hasher, MapRow};
-use crate::{Computation, Context, Key, MapTable, Record, SideOutput, Time, Timer};
+use crate::state::{Hasher, MapRow, MapStore};
+use crate::timer::OwnRows;
+use crate::{Computation, Context, Key, MapTable, Record, SideOutput, Time, Timer, timer};
 
 /// What is cached of keys; nothing iterates it.
 type Caches<K, C> = HashMap<K, C, Hasher>;
@@ -36,6 +39,28 @@ type Caches<K, C> = HashMap<K, C, Hasher>;
 /// The table of the windows of form `W`.
 pub(crate) type Panes<K, T, W> =
     MapTable<K, <W as Windowing<T>>::Name, Stored<<W as Windowing<T>>::Row>>;
+
+/// The rows of the windows of form `W`, which say for when their timers are set.
+pub(crate) struct PaneRows<K, T, W: Windowing<T>>(
+    pub(crate) Rc<MapStore<K, W::Name, Stored<W::Row>>>,
+);
+
+impl<K: Key, T, W: Windowing<T>> OwnRows<K> for PaneRows<K, T, W> {
+    fn each(&self, see: &mut dyn FnMut(&K, timer::Name, Time)) {
+        self.0.each_entry(|key, name, row| {
+            if let Some(due) = row.get().and_then(|row| W::due(name, row)) {
+                see(key, name.timer(), due);
+            }
+        });
+    }
+
+    fn is_set(&self, key: &K, name: &str, time: Time) -> bool {
+        let due = W::Name::of_timer(name).and_then(|name| {
+            self.0.see(key, &name, |row| row.get().and_then(|row| W::due(&name, row)))
+        });
+        due.flatten() == Some(time)
+    }
+}
 
 /// The computation of the windows of form `W`.
 pub(crate) struct Windowed<K, T, W: Windowing<T>, F> {

@@ -8,25 +8,40 @@ use crate::state::{MapRow, SubKey};
 use crate::window::Window;
 use crate::window::entries::{Ordered, OrderedMut, Stored};
 use crate::window::pane::{SlidingKey, Store};
-use crate::{Clock, Context, Record, Time};
+use crate::{Clock, Context, Record, Time, timer};
 
 /// What names a row, and its timers.
 pub trait Name: SubKey + Copy {
     /// The name of its timers.
-    fn timer(self) -> String;
+    fn timer(self) -> timer::Name;
 
     /// The row whose timers have that name; `None` if there can be none.
     fn of_timer(name: &str) -> Option<Self>;
 }
 
-/// Numbers, in their order, as sixteen hexadecimal digits each.
-fn hexadecimal<const N: usize>(numbers: [u64; N]) -> String {
-    let mut digits = String::with_capacity(16 * N);
-    for number in numbers {
-        let nibbles = (0..16).rev().map(|place| (number >> (4 * place)) as u32 & 15);
-        digits.extend(nibbles.filter_map(|nibble| char::from_digit(nibble, 16)));
+/// The digits of names, in the order of their values.
+const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+const DIGIT_BITS: u32 = 6;
+
+/// Numbers, in their order, in as many digits as `bits` take: few enough for a name of a timer to take no memory
+/// elsewhere.
+fn digits(number: u128, bits: u32) -> timer::Name {
+    let count = bits.div_ceil(DIGIT_BITS) as usize;
+    let mut digits = [b'-'; 22];
+    let mut rest = number;
+    for digit in digits.iter_mut().take(count).rev() {
+        *digit = DIGITS[(rest & 63) as usize];
+        rest >>= DIGIT_BITS;
     }
-    digits
+    str::from_utf8(&digits[..count]).unwrap_or_default().into()
+}
+
+/// The number of which these are the digits.
+fn of_digits(digits: &str) -> Option<u128> {
+    digits.bytes().try_fold(0_u128, |number, digit| {
+        let value = DIGITS.binary_search(&digit).ok()?;
+        Some(number << DIGIT_BITS | value as u128)
+    })
 }
 
 /// A number that is in the order of times.
@@ -34,31 +49,35 @@ fn ordered(time: Time) -> u64 {
     time.as_nanos() as u64 ^ 1 << 63
 }
 
-/// Times, in their order.
-pub(super) fn digits(time: Time) -> String {
-    hexadecimal([ordered(time)])
+fn of_ordered(number: u64) -> Time {
+    Time::from_nanos((number ^ 1 << 63) as i64)
 }
 
-pub(super) fn of_digits(digits: &str) -> Option<Time> {
-    let bits = u64::from_str_radix(digits, 16).ok()?;
-    Some(Time::from_nanos((bits ^ 1 << 63) as i64))
+/// A time as the name of a timer.
+pub(super) fn time_name(time: Time) -> timer::Name {
+    digits(ordered(time).into(), u64::BITS)
+}
+
+pub(super) fn of_time_name(name: &str) -> Option<Time> {
+    u64::try_from(of_digits(name)?).ok().map(of_ordered)
 }
 
 impl Name for Window {
-    fn timer(self) -> String {
-        hexadecimal([ordered(self.end), ordered(self.start)])
+    fn timer(self) -> timer::Name {
+        digits(u128::from(ordered(self.end)) << 64 | u128::from(ordered(self.start)), u128::BITS)
     }
 
     fn of_timer(name: &str) -> Option<Self> {
-        let (end, start) = name.split_at_checked(16)?;
-        Some(Self::new(of_digits(start)?, of_digits(end)?))
+        let number = of_digits(name)?;
+        let [end, start] = [number >> 64, number].map(|part| of_ordered(part as u64));
+        Some(Self::new(start, end))
     }
 }
 
 /// Has one timer.
 impl Name for SlidingKey {
-    fn timer(self) -> String {
-        String::new()
+    fn timer(self) -> timer::Name {
+        timer::Name::default()
     }
 
     fn of_timer(_: &str) -> Option<Self> {
@@ -67,12 +86,12 @@ impl Name for SlidingKey {
 }
 
 impl Name for u64 {
-    fn timer(self) -> String {
-        hexadecimal([self])
+    fn timer(self) -> timer::Name {
+        digits(self.into(), Self::BITS)
     }
 
     fn of_timer(name: &str) -> Option<Self> {
-        u64::from_str_radix(name, 16).ok()
+        Self::try_from(of_digits(name)?).ok()
     }
 }
 
@@ -132,6 +151,10 @@ impl<N: Name, R: Record, O> Store<N, R> for Rows<'_, '_, '_, N, R, O> {
             Clock::Event => self.out.cancel_timer(name.timer()),
             Clock::Engine => self.out.cancel_engine_timer(name.timer()),
         }
+    }
+
+    fn move_timer(&mut self, name: &N, from: Option<Time>, to: Option<Time>) {
+        self.out.move_timer(name.timer(), from, to);
     }
 }
 
