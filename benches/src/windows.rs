@@ -355,21 +355,27 @@ pub fn timers_engine(events: &Arc<[Vec<Event>]>) -> Outcome {
 }
 
 /// What [`memory`] can be asked for.
-pub const HELD: [&str; 3] =
-    ["a key with a pane", "a key with a timer", "a record of a rolling mean"];
+pub const HELD: [&str; 4] = [
+    "a key with a pane",
+    "each of four panes of a key",
+    "a key with a timer",
+    "a record of a rolling mean",
+];
 
 /// Bytes for one of [`HELD`]: of the process, with what its allocator holds. There are so many keys, and a
 /// rolling mean is over `per_key` records.
 pub fn memory(of: &str, keys: u32, per_key: usize) -> anabranch::Result<f64> {
     let time = |event: &Event| event.at();
-    let pane = move |app: &App| {
-        let day = Duration::from_secs(86_400);
-        app.source("events", source::empty::<Event>())
-            .event_time(Watermarks::monotonic(time))
-            .key_by(|event| event.key)
-            .window("counts", time, Windows::new(tumbling(day), count()))
-            .sink("out", sink::null());
-        Ok(())
+    let day = Duration::from_secs(86_400);
+    let panes = move |size| {
+        move |app: &App| {
+            app.source("events", source::empty::<Event>())
+                .event_time(Watermarks::bounded(day, time))
+                .key_by(|event| event.key)
+                .window("counts", time, Windows::new(tumbling(size), count()))
+                .sink("out", sink::null());
+            Ok(())
+        }
     };
     let timer = move |app: &App| {
         app.source("events", source::empty::<Event>())
@@ -390,9 +396,12 @@ pub fn memory(of: &str, keys: u32, per_key: usize) -> anabranch::Result<f64> {
             .sink("out", sink::null());
         Ok(())
     };
-    let [by_pane, by_timer, _] = HELD;
+    let [by_pane, by_panes, by_timer, _] = HELD;
     if of == by_pane {
-        held(TestDriver::new(pane).start()?, keys, keys as usize)
+        held(TestDriver::new(panes(day)).start()?, keys, keys as usize)
+    } else if of == by_panes {
+        let size = Duration::from_nanos(u64::from(keys));
+        held(TestDriver::new(panes(size)).start()?, keys, 4 * keys as usize)
     } else if of == by_timer {
         held(TestDriver::new(timer).start()?, keys, keys as usize)
     } else {
