@@ -4,14 +4,16 @@
 //! Invariant: all workers of all processes go on from the same boundary; what follows it comes from
 //! the journals (live input) or from the sources themselves (recorded input).
 
+mod remembered;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub(crate) use self::remembered::{Applied, Extra};
+use self::remembered::{applied, applied_of, at_boundary, is_recorded};
 use crate::aside::{self, Aside};
 use crate::checkpoint::{
     Checkpointer, Manifest, Restored, Retention, SourcePosition, Store, Writer, newest,
@@ -23,7 +25,6 @@ use crate::failpoint::hit;
 use crate::ingest::{Begin, Kept, Point};
 use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::metrics::{Counter, Counters};
-use crate::origin::Entry;
 use crate::pipeline::Placement;
 use crate::released::Released;
 use crate::scribe::{Desk, Scribe};
@@ -66,30 +67,6 @@ impl Span {
         match applied(manifest) {
             Some(applied) => applied.time < from,
             None => i64::try_from(manifest.epoch).is_ok_and(|epoch| epoch <= from.as_nanos()),
-        }
-    }
-}
-
-/// What checkpoints remember of a partition, beside its offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Applied {
-    /// Recorded: everything up to here was applied.
-    pub(crate) applied: Option<Entry>,
-}
-
-/// What checkpoints remember beside tables, sources and sinks.
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Extra {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) event_times: Option<EventTimes>,
-}
-
-impl Extra {
-    /// As it is in a manifest: nothing, if there is nothing to remember.
-    pub(crate) fn to_value(&self) -> serde_json::Value {
-        match &self.event_times {
-            Some(_) => serde_json::to_value(self).unwrap_or_default(),
-            None => serde_json::Value::Null,
         }
     }
 }
@@ -241,8 +218,7 @@ impl Durable {
     /// How far event time had come.
     pub(crate) fn event_times(&self) -> EventTimes {
         let extra = self.restored.as_ref().map(|restored| &restored.manifest.extra);
-        let extra = extra.and_then(|extra| Extra::deserialize(extra).ok());
-        extra.and_then(|extra| extra.event_times).unwrap_or_default()
+        extra.and_then(Extra::of).and_then(|extra| extra.event_times).unwrap_or_default()
     }
 
     pub(crate) fn interval(&self) -> Duration {
@@ -349,7 +325,7 @@ impl Durable {
         source: &str,
         partition: u32,
     ) -> Begin {
-        let applied = known.and_then(|known| Applied::deserialize(&known.resume).ok()?.applied);
+        let applied = known.and_then(applied_of);
         let of_this = |aside: &&Aside| aside.source == source && aside.partition == partition;
         let aside = self.aside.iter().filter(of_this);
         let aside = aside.map(|aside| (aside.offset, aside.reason.clone())).collect();
@@ -470,25 +446,6 @@ fn renamed(manifest: &Manifest, stores: &Stores) -> Result<Manifest> {
         }
     }
     Ok(manifest)
-}
-
-/// Where a partition was at the boundary of a checkpoint; its beginning, if the checkpoint has none.
-fn at_boundary(known: Option<&SourcePosition>) -> Point {
-    known.map_or_else(Point::default, |known| Point {
-        next: known.next_offset,
-        last_time: known.last_time,
-        position: known.state.clone(),
-    })
-}
-
-/// Where recorded input had come to at the boundary of a checkpoint; none of live input.
-fn applied(manifest: &Manifest) -> Option<Entry> {
-    let of = |source: &SourcePosition| Applied::deserialize(&source.resume).ok()?.applied;
-    manifest.sources.iter().find_map(of)
-}
-
-fn is_recorded(manifest: &Manifest) -> bool {
-    applied(manifest).is_some()
 }
 
 pub(crate) fn other_kind(source: &str, recorded: bool) -> Error {
