@@ -132,10 +132,16 @@ impl<K: Key, T: Record, A: Aggregate<T>> Rolls<K, T, A> {
     ) -> Option<A::State> {
         let Self { rolling: Rolling { over, aggregate, lateness }, caches, .. } = self;
         if let Over::All = over {
-            let mut value = Ordered::get(row, &0).cloned().unwrap_or_else(|| aggregate.initial());
-            aggregate.update(&mut value, record);
-            OrderedMut::insert(row, 0, value.clone());
-            return Some(value);
+            let update = |value: &mut A::State| {
+                aggregate.update(value, record);
+                value.clone()
+            };
+            return OrderedMut::update(row, &0, update).or_else(|| {
+                let mut first = aggregate.initial();
+                let value = update(&mut first);
+                OrderedMut::insert(row, 0, first);
+                Some(value)
+            });
         }
         let mut state = aggregate.initial();
         aggregate.update(&mut state, record);
