@@ -42,7 +42,8 @@ pub use self::assign::{Global, Session, WindowAssigner, global, session};
 pub use self::rolling::{RollingCount, RollingTime};
 pub use self::span::Window;
 pub(crate) use self::stage::{
-    Combining, Framed, Grouped, JoinedStreams, PaneRows, Panes, Rolls, Windowed, check_local,
+    Combining, Framed, Grouped, JoinedStreams, PaneRows, Panes, Rolls, SharedFrames, Windowed,
+    check_local,
 };
 pub use self::stage::{FrameInput, GroupRow, Joining, Local, Partial, Rolling, Windowing};
 pub use self::tree::{Combine, Iter, Tree, TreeKey};

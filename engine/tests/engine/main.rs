@@ -17,6 +17,7 @@ mod order;
 mod random;
 mod rows;
 mod seeds;
+mod shared_frames;
 mod steps;
 mod support;
 mod ticks;

@@ -141,4 +141,13 @@ impl<T, R> FrameEvent<T, R> {
             Self::Late { .. } => None,
         }
     }
+
+    /// As what it is counted.
+    pub(crate) fn counted(&self) -> &'static str {
+        match self {
+            Self::Calculated(_) => "calculated",
+            Self::Failed(_) => "failed",
+            Self::Late { .. } => "too_late",
+        }
+    }
 }

@@ -35,6 +35,7 @@ mod method;
 mod options;
 pub mod query;
 mod retention;
+mod shared;
 mod store;
 mod task;
 #[cfg(test)]
@@ -44,5 +45,6 @@ pub use self::frame::{Attempt, Frame, FrameEvent, FrameState};
 pub use self::method::{Aggregated, CleanedUp, FrameMethod, Items, insert_item};
 pub use self::options::{Frames, frames};
 pub use self::retention::least_cutoff;
+pub use self::shared::OfTask;
 pub use self::store::{FrameStore, FrameTimer, Head, Place, Rework};
 pub use self::task::{Placed, Task, Turn};

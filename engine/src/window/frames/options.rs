@@ -173,6 +173,11 @@ impl Frames {
         Ok(())
     }
 
+    /// Whether frames are made for history.
+    pub(crate) fn backfills(&self) -> bool {
+        self.backfill.is_some()
+    }
+
     /// How long to wait before the frame is tried again that has been tried so often; `None` if it has
     /// been often enough.
     pub(super) fn backoff(&self, attempts: u32) -> Option<Duration> {

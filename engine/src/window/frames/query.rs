@@ -5,10 +5,16 @@
 
 use std::time::Duration;
 
-use super::Frame;
+use super::{Frame, OfTask};
 use crate::Time;
 use crate::window::Window;
 use crate::window::entries::Ordered;
+
+/// The frames of one task among those of several
+/// ([`frames_shared`](crate::Keyed::frames_shared)), to be asked about as those of one.
+pub fn of_task<R: 'static, E: Ordered<(u32, Time), Frame<R>>>(frames: &E, task: u32) -> OfTask<&E> {
+    OfTask { entries: frames, task }
+}
 
 /// The frames that have some time of `window` in them, in order.
 ///

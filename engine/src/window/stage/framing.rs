@@ -103,7 +103,7 @@ impl<T, M: FrameMethod<T>, O> FrameStore<M::Entry, M::Output> for Kept<'_, '_, '
 }
 
 /// Names of one clock; those of frames that are done again are in the order of their starts.
-fn timer_name(timer: FrameTimer) -> timer::Name {
+pub(super) fn timer_name(timer: FrameTimer) -> timer::Name {
     match timer {
         FrameTimer::Due => timer::Name::default(),
         FrameTimer::Backfill => timer::Name::new_static("backfill"),
@@ -112,8 +112,8 @@ fn timer_name(timer: FrameTimer) -> timer::Name {
     }
 }
 
-fn of_timer_name(timer: Timer<'_>) -> Option<FrameTimer> {
-    match (timer.clock, timer.name) {
+pub(super) fn of_timer_name(clock: Clock, name: &str) -> Option<FrameTimer> {
+    match (clock, name) {
         (Clock::Event, _) => Some(FrameTimer::Due),
         (Clock::Engine, "backfill") => Some(FrameTimer::Backfill),
         (Clock::Engine, "more") => Some(FrameTimer::More),
@@ -151,11 +151,7 @@ impl<T: Record, M: FrameMethod<T>, F: 'static> Framed<T, M, F> {
         let (frames, rework) = (Plain(frames), Plain(rework));
         act(task, &mut Kept { head, frames, records, rework, out }, &mut turn);
         for event in events.drain(..) {
-            match &event {
-                FrameEvent::Calculated(_) => out.count("calculated", 1),
-                FrameEvent::Failed(_) => out.count("failed", 1),
-                FrameEvent::Late { .. } => out.count("too_late", 1),
-            }
+            out.count(event.counted(), 1);
             out.emit((key.clone(), event));
         }
     }
@@ -194,7 +190,7 @@ where
         rows: FrameRows<'_, T, M>,
         out: &mut Context<'_, Self::Output>,
     ) {
-        if let Some(timer) = of_timer_name(timer) {
+        if let Some(timer) = of_timer_name(timer.clock, timer.name) {
             self.turn(key, rows, out, |task, kept, turn| task.on_timer(kept, timer, turn));
         }
     }

@@ -10,6 +10,7 @@ mod joining;
 mod local;
 mod rolling;
 mod rows;
+mod sharing;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -27,6 +28,7 @@ pub use self::rolling::Rolling;
 pub(crate) use self::rolling::Rolls;
 use self::rows::Name as _;
 pub(crate) use self::rows::Rows;
+pub(crate) use self::sharing::SharedFrames;
 use super::entries::Stored;
 use super::pane::{Moment, Outcome};
 use crate::state::{Hasher, MapRow, MapStore};
