@@ -122,6 +122,42 @@ fn on_workers(inputs: &Memory<Event>, count: usize) -> Vec<String> {
     uninterrupted(count, move |app, out| all_forms(app, inputs.clone(), out))
 }
 
+/// So many keys that their rows are found ahead, and that what is told at one moment is handed on in parts.
+#[test]
+fn many_keys_are_counted_as_few_are() {
+    let mut sequence = Sequence(5);
+    let mut visit = |number: i64| (sequence.below(40_000) as u32, number / 600);
+    let visits: Vec<_> = (0..120_000).map(&mut visit).collect();
+    let mut counts = BTreeMap::<_, u64>::new();
+    for (key, at) in &visits {
+        *counts.entry((at - at % 50, *key)).or_default() += 1;
+    }
+    assert!(counts.len() > 4 * 20_000, "{}", counts.len());
+    let timed = visits.iter().map(|visit| (Some(visit.1 * 1_000_000), *visit));
+    let input = Memory::new(vec![timed.collect()]);
+    let told = |count: usize| {
+        let input = Memory { nature: Nature::Recorded, ..input.clone() };
+        uninterrupted(count, move |app: &App, out| {
+            let at = |visit: &(u32, i64)| Time::from_millis(visit.1);
+            app.source("visits", input.clone())
+                .event_time(Watermarks::monotonic(at))
+                .key_by(|visit| visit.0)
+                .window("counts", at, Windows::new(tumbling(ms(50)), anabranch::aggregate::count()))
+                .map(|(key, told)| (told.window.start.as_nanos() / 1_000_000, key, told.value))
+                .sink("told", out);
+            Ok(())
+        })
+    };
+    let one = told(1);
+    let expected: BTreeSet<_> =
+        counts.iter().map(|((at, key), count)| format!("{:?}", (at, key, count))).collect();
+    let found: BTreeSet<_> =
+        one.iter().map(|line| line.split_once(' ').unwrap().1.to_string()).collect();
+    assert!(found == expected);
+    assert_eq!(one.len(), counts.len());
+    assert!(told(3) == one);
+}
+
 #[test]
 fn windows_are_the_same_on_any_number_of_workers() {
     let inputs = inputs(1, Nature::Recorded);
