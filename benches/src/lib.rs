@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod durability;
+pub mod failure;
 pub mod forms;
 pub mod latency;
 pub mod report;

@@ -53,8 +53,8 @@ impl App {
         Stream::of_source(&self.plan, index, hub, node, name)
     }
 
-    /// Names the sink that receives dead letters: records that a decoder refused. Without it they
-    /// are only counted and logged.
+    /// Names the sink that receives dead letters: records that a decoder refused, or a computation that
+    /// [tries](crate::Keyed::try_compute). Without it they are only counted and logged.
     pub fn dead_letters(&self, sink: impl Sink<Item = DeadLetter>) {
         let mut plan = self.plan.borrow_mut();
         if std::mem::replace(&mut plan.dead_letters_named, true) {
@@ -63,6 +63,7 @@ impl App {
         let hub = Rc::clone(&plan.dead_letters);
         let chain = Identity::new();
         to_sink(&mut plan, &hub, Owner::Ingest, chain, "dead-letters", TypedSink::new(sink), None);
+        plan.dead_letters_sink = plan.sinks.len().checked_sub(1);
     }
 
     /// Chooses the order in which records are applied; deterministic if it is not called.

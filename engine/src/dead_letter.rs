@@ -1,4 +1,5 @@
-//! [`DeadLetter`]: a frame that a decoder or its transport refused, with the reason.
+//! [`DeadLetter`]: a frame that a decoder or its transport refused, or a record that a computation did, with the
+//! reason.
 //!
 //! Invariant: nothing that was accepted from outside is lost without a dead letter; the bytes are
 //! kept exactly, but for the end of a frame above the cap of its transport.
@@ -11,7 +12,7 @@ use crate::Time;
 /// A record that was refused, as the sink named by `app.dead_letters(sink)` receives it.
 ///
 /// As JSON: `{"source","partition","offset","time","reason","text"}`, or `"hex"` instead of
-/// `"text"` when the bytes are not UTF-8.
+/// `"text"` when the bytes are not UTF-8; with `"computation"` before the reason, if one refused it.
 ///
 /// ```
 /// let letter = anabranch::DeadLetter {
@@ -19,6 +20,7 @@ use crate::Time;
 ///     partition: 0,
 ///     offset: 3,
 ///     time: anabranch::Time::ZERO,
+///     computation: None,
 ///     reason: "not JSON".into(),
 ///     bytes: b"{".to_vec(),
 /// };
@@ -38,9 +40,12 @@ pub struct DeadLetter {
     pub offset: u64,
     /// The ingest time.
     pub time: Time,
+    /// The computation that refused it; none if a decoder did.
+    pub computation: Option<String>,
     /// Why it was refused.
     pub reason: String,
-    /// The frame, exactly; of one above the cap of its transport, the beginning.
+    /// The frame, exactly; of one above the cap of its transport, the beginning. Of what a computation refused,
+    /// its record as JSON.
     pub bytes: Vec<u8>,
 }
 
@@ -55,7 +60,7 @@ impl DeadLetter {
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let readable = serializer.is_human_readable();
-        let mut letter = serializer.serialize_struct("DeadLetter", 6)?;
+        let mut letter = serializer.serialize_struct("DeadLetter", 7)?;
         letter.serialize_field("source", &self.source)?;
         letter.serialize_field("partition", &self.partition)?;
         letter.serialize_field("offset", &self.offset)?;
@@ -63,6 +68,9 @@ impl Serialize for DeadLetter {
             letter.serialize_field("time", &self.time.to_string())?;
         } else {
             letter.serialize_field("time", &self.time)?;
+        }
+        if !readable || self.computation.is_some() {
+            letter.serialize_field("computation", &self.computation)?;
         }
         letter.serialize_field("reason", &self.reason)?;
         match self.text() {

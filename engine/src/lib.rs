@@ -151,6 +151,7 @@ mod test_driver;
 mod time;
 mod timer;
 mod trace;
+mod undo;
 mod watermark;
 pub mod window;
 mod worker;
@@ -158,7 +159,7 @@ mod worker;
 pub use crate::app::{App, Order};
 pub use crate::cluster::Drain;
 pub use crate::compare::{Difference, Verified};
-pub use crate::computation::{Computation, Context, Random};
+pub use crate::computation::{Computation, Context, Random, TryComputation};
 pub use crate::dead_letter::DeadLetter;
 pub use crate::durable::Span;
 pub use crate::error::{Error, Result};
@@ -176,6 +177,7 @@ pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};
 pub use crate::time::Time;
 pub use crate::timer::{Clock, Timer};
+pub use crate::undo::Undo;
 pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.

@@ -92,6 +92,9 @@ impl FormatTime for Clock {
     }
 }
 
+/// How many dead letters of a partition, or of a computation, are logged in a second; the others are counted.
+pub(crate) const DEAD_LETTER_LINES: u32 = 5;
+
 /// Lets one line in a program be logged a few times a second, and counts the others.
 ///
 /// ```

@@ -11,7 +11,7 @@ use crate::computation::SourceNames;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
 use crate::metrics::Counters;
-use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
+use crate::pipeline::{Edge, Hub, Identity, Outbox, Parcel, Placement, Tagged, ToWorker};
 use crate::state::{Port, Stores, TableUse};
 use crate::timer::Alarms;
 use crate::watermark::{Board, PortClock, SourceClock};
@@ -102,6 +102,12 @@ pub(crate) struct Plan {
     pub(crate) alarms: Option<Alarms>,
     pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
     pub(crate) dead_letters_named: bool,
+    /// The sink of dead letters, if it is named.
+    pub(crate) dead_letters_sink: Option<usize>,
+    /// The ports whose computations may refuse records, with where they hand on their dead letters.
+    refusing: BTreeMap<usize, Rc<Hub<DeadLetter>>>,
+    /// The names of these computations.
+    pub(crate) refusers: BTreeSet<String>,
     pub(crate) nodes: Vec<Node>,
     computations: BTreeSet<String>,
     first_error: Option<Error>,
@@ -125,6 +131,9 @@ impl Plan {
             alarms: None,
             dead_letters: Hub::new(),
             dead_letters_named: false,
+            dead_letters_sink: None,
+            refusing: BTreeMap::new(),
+            refusers: BTreeSet::new(),
             nodes: Vec::new(),
             computations: BTreeSet::new(),
             first_error: None,
@@ -297,6 +306,7 @@ impl Plan {
         let names = self.sources.iter().map(|source| source.name.clone()).collect();
         let _ = self.source_names.set(names);
         self.check_declarations();
+        self.collect_letters();
         if self.sources.is_empty() {
             self.mistake("it has no source; begin with `app.source(name, source)`");
         }
@@ -309,6 +319,23 @@ impl Plan {
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
+    }
+
+    /// A computation of that name and port may refuse records.
+    pub(crate) fn refuses(&mut self, name: &str, port: usize, letters: Rc<Hub<DeadLetter>>) {
+        self.refusing.insert(port, letters);
+        self.refusers.insert(name.to_string());
+    }
+
+    /// Leads the dead letters of computations to their sink.
+    fn collect_letters(&mut self) {
+        let Some(sink) = self.dead_letters_sink else { return };
+        for (port, hub) in std::mem::take(&mut self.refusing) {
+            let outbox = self.edge(Owner::Port(port), Target::Sink(sink));
+            let edge = Edge::new(&self.placement, outbox);
+            let worker = self.placement.sink_worker(sink);
+            hub.add(ToWorker { chain: Identity::new(), worker, edge });
+        }
     }
 
     /// Prepares what depends on whether all input is `recorded`: time passes by itself only if not.

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use crate::pipeline::{Hub, Tagged};
-use crate::{Origin, Record};
+use crate::{DeadLetter, Origin, Record};
 
 /// A named second output of a computation.
 ///
@@ -46,6 +46,7 @@ impl<T> Copy for SideOutput<T> {}
 #[derive(Default)]
 pub(crate) struct Sides {
     sides: RefCell<Vec<(&'static str, Box<dyn Side>)>>,
+    letters: RefCell<Option<Waiting<DeadLetter>>>,
 }
 
 impl Sides {
@@ -75,10 +76,25 @@ impl Sides {
         }
     }
 
+    /// Where dead letters of the chain are handed on.
+    pub(crate) fn letters(&self) -> Rc<Hub<DeadLetter>> {
+        Rc::clone(&self.letters.borrow_mut().get_or_insert_with(Waiting::new).hub)
+    }
+
+    /// The record of that origin is a dead letter.
+    pub(crate) fn refuse(&self, origin: Origin, letter: DeadLetter) {
+        if let Some(letters) = &mut *self.letters.borrow_mut() {
+            letters.push(origin, letter);
+        }
+    }
+
     /// Hands what was emitted to the uses of the side outputs.
     pub(crate) fn dispatch(&self) {
         for (_, side) in self.sides.borrow_mut().iter_mut() {
             side.dispatch();
+        }
+        if let Some(letters) = &mut *self.letters.borrow_mut() {
+            letters.dispatch();
         }
     }
 }

@@ -80,7 +80,7 @@ pub use failure::{Cause, Failures};
 pub use link::Links;
 pub use member::{Member, Progress};
 pub use mesh::{ClusterConfig, Limits, Mesh};
-pub(crate) use panics::{Caught, catch_all};
+pub(crate) use panics::{Caught, catch_all, catch_within};
 pub use panics::{catch, install_panic_hook};
 pub use restarts::Restarts;
 pub(crate) use run::allocators_within;

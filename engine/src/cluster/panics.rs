@@ -4,6 +4,7 @@
 //! that never reaches standard error. A panic inside [`catch`] is the caller's business alone.
 //! Every other panic is a cause: the process ends with it instead of leaving workers that wait.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 
@@ -67,15 +68,24 @@ pub(crate) struct Caught {
 /// As [`catch`], with whether the panic is an echo.
 pub(crate) fn catch_all<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
     let outer = CATCHING.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(f));
+    let result = catch_within(f);
     CATCHING.set(outer);
-    result.map_err(|payload| {
-        // Without our hook, as in tests, only the message is known.
-        CAUGHT.take().unwrap_or_else(|| {
-            let message = payload.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
-            Caught { text: message.unwrap_or("a value that is no text").to_owned(), echo: false }
-        })
+    result
+}
+
+/// The same for code that is within what [`catch_all`] runs: for a record, it costs nothing if there is no panic.
+#[inline(always)]
+pub(crate) fn catch_within<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| caught(&*payload))
+}
+
+#[cold]
+fn caught(payload: &(dyn Any + Send)) -> Caught {
+    // Without our hook, as in tests, only the message is known.
+    CAUGHT.take().unwrap_or_else(|| {
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
+        Caught { text: message.unwrap_or("a value that is no text").to_owned(), echo: false }
     })
 }
 

@@ -1,15 +1,18 @@
 //! [`Compute`]: a computation as the last step of a chain, with its tables and timers.
 //!
+//! Invariant: of a record that a computation refuses nothing is left but a dead letter.
+//!
 //! Invariant: what a computation emits goes on after it has returned, and what it asks of timers is done
 //! then, before the next record.
 
 use std::cell::Cell;
 
 use super::{Computation, Context, Surroundings};
+use crate::cluster::catch_within;
 use crate::pipeline::Chain;
 use crate::state::{AHEAD, Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
-use crate::{Clock, Key, Origin, Time, Timer};
+use crate::{Clock, Key, Origin, Record, Time, Timer, Undo};
 
 /// A chain followed by a computation on tables.
 pub(crate) struct Compute<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<C::Key, C::Out, S>>
@@ -32,7 +35,7 @@ pub(crate) struct Applied<C: Chain<Key: Key>, S: Tables<C::Key>, P: Computation<
 
 impl<C, S, P> Applied<C, S, P>
 where
-    C: Chain<Key: Key>,
+    C: Chain<Key: Key, Out: Record>,
     S: Tables<C::Key>,
     P: Computation<C::Key, C::Out, S>,
 {
@@ -53,13 +56,57 @@ where
             S::enter(&mut guard, key, &mut Touch { now, watermark, requests });
             let rows = S::rows(&mut guard, key);
             let sequences = Cell::new(0);
-            let mut context = Context { origin, nth, sequences, outputs, requests, surroundings };
+            let held = None;
+            let mut context =
+                Context { origin, nth, sequences, outputs, requests, surroundings, held };
             call(computation, rows, &mut context);
             S::leave(&mut guard, key, &mut Touch { now, watermark, requests });
             S::settle(&mut guard, key);
         }
         if (P::TIMERS || P::ENGINE_TIMERS || S::EXPIRES) && !requests.is_empty() {
             self.take_requests(key, Asking { now: origin.time(), by_timer });
+        }
+    }
+
+    /// Calls the computation with the rows of `key`, and undoes what it did if it says so, or panics.
+    #[inline(always)]
+    fn attempt(&mut self, origin: Origin, nth: u32, by_timer: bool, key: &C::Key, record: &C::Out) {
+        let Self { bound, computation, surroundings, outputs, requests, .. } = self;
+        let mut held = Vec::new();
+        let undo = {
+            let mut guard = S::lock(bound);
+            let (now, watermark) = (origin.time(), surroundings.watermark.get());
+            S::enter(&mut guard, key, &mut Touch { now, watermark, requests });
+            let asked = requests.len();
+            S::attempt(&mut guard);
+            let tried = catch_within(|| {
+                let (rows, sequences) = (S::rows(&mut guard, key), Cell::new(0));
+                let held = Some(&mut held);
+                let requests = &mut *requests;
+                let outputs = &mut *outputs;
+                let mut context =
+                    Context { origin, nth, sequences, outputs, requests, surroundings, held };
+                computation.attempt(key, record, rows, &mut context)
+            });
+            let undo = tried.unwrap_or_else(|panic| Err(Undo::Fail(panic.text))).err();
+            if undo.is_some() {
+                S::undo(&mut guard, key);
+                outputs.clear();
+                requests.truncate(asked);
+                held.clear();
+            } else {
+                S::keep(&mut guard);
+                S::leave(&mut guard, key, &mut Touch { now, watermark, requests });
+            }
+            S::settle(&mut guard, key);
+            undo
+        };
+        held.into_iter().for_each(|emit| emit(&surroundings.sides));
+        if !requests.is_empty() {
+            self.take_requests(key, Asking { now: origin.time(), by_timer });
+        }
+        if let Some(undo) = undo {
+            self.surroundings.undone(undo, origin, record);
         }
     }
 
@@ -108,7 +155,7 @@ where
 
 impl<C, S, P> Chain for Compute<C, S, P>
 where
-    C: Chain<Key: Key>,
+    C: Chain<Key: Key, Out: Record>,
     S: Tables<C::Key>,
     P: Computation<C::Key, C::Out, S>,
 {
@@ -129,9 +176,13 @@ where
         let Self { chain, then } = self;
         let mut nth = 0;
         chain.feed(origin, key, record, &mut |record| {
-            then.call(origin, nth, false, key, |computation, rows, out| {
-                computation.apply(key, record, rows, out);
-            });
+            if P::TRIES {
+                then.attempt(origin, nth, false, key, &record);
+            } else {
+                then.call(origin, nth, false, key, |computation, rows, out| {
+                    computation.apply(key, record, rows, out);
+                });
+            }
             nth += 1;
             if !then.outputs.is_empty() {
                 for output in then.outputs.drain(..) {
@@ -183,9 +234,13 @@ where
         }
         let mut nth = 0;
         chain.fire(clock, origin, &mut |key, record| {
-            then.call(origin, nth, true, key, |computation, rows, out| {
-                computation.apply(key, record, rows, out);
-            });
+            if P::TRIES {
+                then.attempt(origin, nth, true, key, &record);
+            } else {
+                then.call(origin, nth, true, key, |computation, rows, out| {
+                    computation.apply(key, record, rows, out);
+                });
+            }
             nth += 1;
             then.outputs.drain(..).for_each(|output| next(key, output));
         });

@@ -21,7 +21,7 @@ impl Graph {
             }
             ids.push(id);
         }
-        graph.add_refusals();
+        graph.add_refusals(plan);
         for table in plan.stores.tables() {
             let (key, value) = (table.key.clone(), table.value.clone());
             graph.add(NodeKind::Table { name: table.name.to_owned(), key, value });
@@ -38,15 +38,19 @@ impl Graph {
         graph
     }
 
-    /// Every source can refuse a record.
-    fn add_refusals(&mut self) {
-        let of = |is: fn(&NodeKind) -> bool| -> Vec<NodeId> {
+    /// Every source can refuse a record, and every computation that tries.
+    fn add_refusals(&mut self, plan: &Plan) {
+        let of = |is: &dyn Fn(&NodeKind) -> bool| -> Vec<NodeId> {
             self.nodes.iter().filter(|node| is(&node.kind)).map(|node| node.id).collect()
         };
-        let sources = of(|kind| matches!(kind, NodeKind::Source { .. }));
-        for letters in of(|kind| matches!(kind, NodeKind::DeadLetters { .. })) {
-            for source in &sources {
-                self.connect_as("refused", *source, letters);
+        let refuse = of(&|kind| match kind {
+            NodeKind::Source { .. } => true,
+            NodeKind::Computation { name, .. } => plan.refusers.contains(name),
+            _ => false,
+        });
+        for letters in of(&|kind| matches!(kind, NodeKind::DeadLetters { .. })) {
+            for refusing in &refuse {
+                self.connect_as("refused", *refusing, letters);
             }
         }
     }
@@ -104,12 +108,13 @@ mod tests {
                 out.emit(price);
             })
             .sink("notifications", sink::null());
-        app.source("trades", source::empty::<String>()).key_by(|trade| trade.clone()).compute(
+        app.source("trades", source::empty::<String>()).key_by(|trade| trade.clone()).try_compute(
             "add-up",
             TOTALS,
             |trade, mut total, out| {
                 *total += 1;
-                out.emit(trade);
+                out.emit(trade.clone());
+                Ok(())
             },
         );
         app.dead_letters(sink::null());
@@ -137,6 +142,6 @@ mod tests {
             assert!(squeezed.iter().any(|l| l == line), "`{line}` is not in:\n{text}");
         }
         let refusals = graph.edges().iter().filter(|edge| edge.label.as_deref() == Some("refused"));
-        assert_eq!(refusals.count(), 2);
+        assert_eq!(refusals.count(), 3, "both sources, and what tries");
     }
 }

@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use super::{AnySource, Brought, Filled, Kept, Lane, LaneContext, Past, Point, Volume};
 use crate::frame_log::{self, FrameLog, Logged};
-use crate::log::Limited;
+use crate::log::{DEAD_LETTER_LINES, Limited};
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
 use crate::pipeline::{Hub, Tagged};
@@ -21,8 +21,6 @@ use crate::{DeadLetter, Error, Origin, Record, Result, Time};
 const CHUNK_RECORDS: usize = 1024;
 /// The bytes of a chunk of recorded input.
 const CHUNK_BYTES: usize = 1 << 18;
-/// How many dead letters of a partition are logged in a second; the others are counted.
-const DEAD_LETTER_LINES: u32 = 5;
 
 pub(crate) struct TypedSource<S: Source> {
     source: S,
@@ -271,7 +269,8 @@ impl<T: Record> TypedLane<T> {
         self.log
             .warn(format_args!("dead letter {source}-{partition}-{offset}: {reason}: {start:?}"));
         let time = origin.time();
-        let record = DeadLetter { source, partition, offset, time, reason, bytes };
+        let computation = None;
+        let record = DeadLetter { source, partition, offset, time, computation, reason, bytes };
         self.letters.push(Tagged { origin, record });
     }
 

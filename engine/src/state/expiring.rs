@@ -301,6 +301,15 @@ impl<K: Key, T: Expires<K>> Tables<K> for Expiring<T> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         T::settle(&mut guard.0, key);
     }
+    fn attempt(guard: &mut Self::Guard<'_>) {
+        T::attempt(&mut guard.0);
+    }
+    fn keep(guard: &mut Self::Guard<'_>) {
+        T::keep(&mut guard.0);
+    }
+    fn undo(guard: &mut Self::Guard<'_>, key: &K) {
+        T::undo(&mut guard.0, key);
+    }
     fn is_large(bound: &Self::Bound) -> bool {
         T::is_large(&bound.0)
     }
@@ -348,6 +357,9 @@ impl<K: Key, T: Expires<K>> Tables<K> for Read<Expiring<T>> {
         guard.1.touched(key, exists, false, touch);
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+    fn attempt(_: &mut Self::Guard<'_>) {}
+    fn keep(_: &mut Self::Guard<'_>) {}
+    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
     fn is_large(bound: &Self::Bound) -> bool {
         Expiring::<T>::is_large(bound)
     }

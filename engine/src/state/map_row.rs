@@ -130,6 +130,10 @@ pub(super) struct Notes<S, V> {
     pub(super) empty: bool,
     /// Whether it was changed.
     pub(super) written: bool,
+    /// Whether what is done may be undone.
+    pub(super) trying: bool,
+    /// What entries were before they changed, if it may be.
+    pub(super) undo: Vec<(S, Option<V>)>,
     /// Entries that changed for the first time in this interval.
     pub(super) changed: Vec<S>,
     /// Entries of the frozen list that were encoded, without the row's key.
@@ -205,6 +209,9 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     pub fn update<R>(&mut self, key: &S, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         let kept = self.entries.live.get_mut(key)?;
         self.notes.written = true;
+        if self.notes.trying {
+            self.notes.undo.push((key.clone(), Some(kept.value.clone())));
+        }
         if self.notes.interval.is_on() {
             kept.slot = self.notes.changing(key, Some(&kept.value), kept.slot);
         }
@@ -239,7 +246,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
 
     /// Removes all entries.
     pub fn clear(&mut self) {
-        if self.notes.interval.is_on() {
+        if self.notes.interval.is_on() || self.notes.trying {
             while self.pop_first().is_some() {}
         } else {
             self.entries.live.clear();
@@ -250,6 +257,10 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
     fn note(&mut self, key: &S) -> Slot {
         self.notes.written = true;
+        if self.notes.trying {
+            let before = self.entries.live.get(key).map(|kept| kept.value.clone());
+            self.notes.undo.push((key.clone(), before));
+        }
         if self.notes.interval.is_on() { self.note_change(key) } else { Slot::default() }
     }
 
@@ -272,6 +283,9 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
     fn removed(&mut self, key: S, kept: Kept<V>) -> (S, V) {
         self.notes.written = true;
+        if self.notes.trying {
+            self.notes.undo.push((key.clone(), Some(kept.value.clone())));
+        }
         if self.notes.interval.is_on() {
             let slot = self.notes.changing(&key, Some(&kept.value), kept.slot).gone();
             self.entries.gone.get_or_insert_default().insert(key.clone(), slot);

@@ -46,6 +46,8 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
             interval: Interval::default(),
             empty: false,
             written: false,
+            trying: false,
+            undo: Vec::new(),
             changed: Vec::new(),
             early: Rows::default(),
             failed: None,
@@ -130,6 +132,36 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
             EntryRef::Vacant(entry) => entry.insert(Entries::default()),
         };
         MapRow::new(entries, notes)
+    }
+
+    /// What is done from here on may be undone.
+    #[inline]
+    pub(super) fn attempt(&mut self) {
+        self.shelf.notes.trying = true;
+    }
+
+    /// What was done stays.
+    #[inline]
+    pub(super) fn keep(&mut self) {
+        let notes = &mut self.shelf.notes;
+        notes.trying = false;
+        notes.undo.clear();
+    }
+
+    /// Undoes what was done to the row that was handed out last, entry by entry.
+    pub(super) fn undo(&mut self, key: &K) {
+        let notes = &mut self.shelf.notes;
+        notes.trying = false;
+        let mut done = std::mem::take(&mut notes.undo);
+        let mut row = self.row(key);
+        for (sub_key, before) in done.drain(..).rev() {
+            match before {
+                Some(before) => drop(row.insert(sub_key, before)),
+                None => drop(row.remove(&sub_key)),
+            }
+        }
+        drop(row);
+        self.shelf.notes.undo = done;
     }
 
     /// Whether the row that was handed out last exists now, and whether it was written.

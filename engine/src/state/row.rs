@@ -14,6 +14,8 @@ use super::Value;
 pub struct Row<'a, V> {
     value: &'a mut V,
     mark: &'a mut Mark,
+    /// What it was before it was written, if that may be undone.
+    saved: Option<&'a mut Option<V>>,
 }
 
 /// What happened to a row in one invocation.
@@ -54,6 +56,12 @@ impl Mark {
         self.vanishes() || self.written && !self.known
     }
 
+    /// What was done to the row is undone.
+    #[inline]
+    pub(super) fn undo(&mut self) {
+        (self.written, self.removed) = (false, false);
+    }
+
     /// Whether what stands in the row's place must go.
     #[inline]
     pub(super) fn vanishes(self) -> bool {
@@ -63,8 +71,12 @@ impl Mark {
 
 impl<'a, V: Value> Row<'a, V> {
     #[inline]
-    pub(super) fn new(value: &'a mut V, mark: &'a mut Mark) -> Self {
-        Self { value, mark }
+    pub(super) fn new(
+        value: &'a mut V,
+        mark: &'a mut Mark,
+        saved: Option<&'a mut Option<V>>,
+    ) -> Self {
+        Self { value, mark, saved }
     }
 
     /// Whether the row was written before or in this invocation, and not removed since.
@@ -73,10 +85,23 @@ impl<'a, V: Value> Row<'a, V> {
     }
 
     /// Deletes the row; gives what it was, if it existed.
-    pub fn remove(self) -> Option<V> {
+    pub fn remove(mut self) -> Option<V> {
         let existed = self.exists();
+        self.save();
         self.mark.removed = true;
         existed.then(|| std::mem::take(self.value))
+    }
+}
+
+impl<V: Clone> Row<'_, V> {
+    /// It is about to be written, or removed.
+    #[inline(always)]
+    fn save(&mut self) {
+        if let Some(saved) = &mut self.saved
+            && saved.is_none()
+        {
+            **saved = Some(self.value.clone());
+        }
     }
 }
 
@@ -89,9 +114,10 @@ impl<V> Deref for Row<'_, V> {
     }
 }
 
-impl<V> DerefMut for Row<'_, V> {
+impl<V: Clone> DerefMut for Row<'_, V> {
     #[inline]
     fn deref_mut(&mut self) -> &mut V {
+        self.save();
         self.mark.written = true;
         self.value
     }

@@ -120,17 +120,21 @@ impl<K: Key, V: Value> Shelf<K, V> {
 pub struct Locked<'a, K, V> {
     shelf: RefMut<'a, Shelf<K, V>>,
     mark: Mark,
+    /// Whether what is done may be undone, and what the row was before it was written.
+    trying: bool,
+    saved: Option<V>,
 }
 
 impl<'a, K: Key, V: Value> Locked<'a, K, V> {
     #[inline(always)]
     pub(super) fn new(store: &'a Store<K, V>) -> Self {
-        Self { shelf: store.shelf.borrow_mut(), mark: Mark::default() }
+        let (shelf, mark) = (store.shelf.borrow_mut(), Mark::default());
+        Self { shelf, mark, trying: false, saved: None }
     }
 
     #[inline(always)]
     pub(super) fn row(&mut self, key: &K) -> Row<'_, V> {
-        let Self { shelf, mark } = self;
+        let Self { shelf, mark, trying, saved } = self;
         let Shelf { rows, changes, about, .. } = &mut **shelf;
         let (kept, fresh) = match rows.entry_ref(key) {
             EntryRef::Occupied(entry) => (entry.into_mut(), false),
@@ -140,7 +144,23 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         if changes.interval.is_on() {
             *mark = about.tracked(changes, key, kept, fresh);
         }
-        Row::new(&mut kept.value, mark)
+        Row::new(&mut kept.value, mark, trying.then_some(saved))
+    }
+
+    /// What is done from here on may be undone.
+    #[inline]
+    pub(super) fn attempt(&mut self) {
+        self.trying = true;
+    }
+
+    /// Undoes what was done to the row that was handed out last.
+    pub(super) fn undo(&mut self, key: &K) {
+        if let Some(before) = self.saved.take()
+            && let Some(kept) = self.shelf.rows.get_mut(key)
+        {
+            kept.value = before;
+        }
+        self.mark.undo();
     }
 
     /// Whether the row that was handed out last exists now, and whether it was written.

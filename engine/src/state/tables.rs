@@ -43,6 +43,16 @@ pub trait Tables<K: Key>: Copy + 'static {
     #[doc(hidden)]
     fn settle(guard: &mut Self::Guard<'_>, key: &K);
 
+    /// What is done to rows from here on may be undone.
+    #[doc(hidden)]
+    fn attempt(guard: &mut Self::Guard<'_>);
+    /// What was done to the rows of `key` since stays.
+    #[doc(hidden)]
+    fn keep(guard: &mut Self::Guard<'_>);
+    /// What was done to the rows of `key` since is undone.
+    #[doc(hidden)]
+    fn undo(guard: &mut Self::Guard<'_>, key: &K);
+
     /// Whether the rows of some table are too many for the processor's caches.
     #[doc(hidden)]
     fn is_large(bound: &Self::Bound) -> bool;
@@ -107,6 +117,15 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
+    #[inline]
+    fn attempt(guard: &mut Self::Guard<'_>) {
+        guard.attempt();
+    }
+    #[inline]
+    fn keep(_: &mut Self::Guard<'_>) {}
+    fn undo(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.undo(key);
+    }
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }
@@ -136,6 +155,9 @@ impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
         ReadRow::new(guard.get(key))
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+    fn attempt(_: &mut Self::Guard<'_>) {}
+    fn keep(_: &mut Self::Guard<'_>) {}
+    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }
@@ -168,6 +190,17 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
+    #[inline]
+    fn attempt(guard: &mut Self::Guard<'_>) {
+        guard.attempt();
+    }
+    #[inline]
+    fn keep(guard: &mut Self::Guard<'_>) {
+        guard.keep();
+    }
+    fn undo(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.undo(key);
+    }
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }
@@ -197,6 +230,9 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
         ReadRow::new(guard.get(key))
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
+    fn attempt(_: &mut Self::Guard<'_>) {}
+    fn keep(_: &mut Self::Guard<'_>) {}
+    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }
@@ -234,6 +270,15 @@ macro_rules! tuples {
                 $($name::settle(&mut _guard.$index, _key);)*
             }
 
+            fn attempt(_guard: &mut Self::Guard<'_>) {
+                $($name::attempt(&mut _guard.$index);)*
+            }
+            fn keep(_guard: &mut Self::Guard<'_>) {
+                $($name::keep(&mut _guard.$index);)*
+            }
+            fn undo(_guard: &mut Self::Guard<'_>, _key: &Key_) {
+                $($name::undo(&mut _guard.$index, _key);)*
+            }
             fn is_large(_bound: &Self::Bound) -> bool {
                 false $(|| $name::is_large(&_bound.$index))*
             }

@@ -23,5 +23,6 @@ mod support;
 mod ticks;
 mod time;
 mod timers;
+mod undo;
 mod verification;
 mod windows;
