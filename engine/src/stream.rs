@@ -6,6 +6,7 @@
 mod framed;
 mod joins;
 mod keyed;
+mod trying;
 mod windows;
 
 use std::cell::RefCell;

@@ -126,6 +126,9 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     /// Sets the value of `key`; gives what it was.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if let Self::Many(many) = self {
+            return many.insert(key, value);
+        }
         if let Some(there) = self.get_mut(&key) {
             return Some(mem::replace(there, value));
         }
@@ -140,12 +143,15 @@ impl<K: Ord, V> SmallMap<K, V> {
         K: Clone,
         V: Default,
     {
-        if self.contains_key(&key) {
-            return self.get_mut(&key).expect("it is there");
+        match self {
+            Self::Many(many) => many.entry(key).or_default(),
+            _ if self.contains_key(&key) => self.get_mut(&key).expect("it is there"),
+            _ => {
+                let put = key.clone();
+                self.put(key, V::default());
+                self.get_mut(&put).expect("it was put in")
+            }
         }
-        let put = key.clone();
-        self.put(key, V::default());
-        self.get_mut(&put).expect("it was put in")
     }
 
     /// Puts in an entry whose key is not there.

@@ -1,0 +1,166 @@
+//! Computations that may fail, and what becomes of a record on which one does.
+//!
+//! Invariant: a record that is refused is counted, and a dead letter unless it was to be ignored.
+
+use std::marker::PhantomData;
+
+use serde::Serialize;
+
+use super::{Computation, Context, Surroundings};
+use crate::log::Limited;
+use crate::state::Tables;
+use crate::{DeadLetter, Key, Origin, Record, Timer, Undo};
+
+/// User code that is applied to one record and the rows of its key, and may fail: then all that it did for
+/// the record is undone. A closure given to [`try_compute`](crate::Keyed::try_compute), which says more, does
+/// for most; a type of its own can set timers.
+pub trait TryComputation<K: Key, I, S: Tables<K>>: 'static {
+    /// What it emits.
+    type Output: Record;
+
+    /// As [`Computation::TIMERS`].
+    const TIMERS: bool = false;
+
+    /// As [`Computation::ENGINE_TIMERS`].
+    const ENGINE_TIMERS: bool = false;
+
+    /// Applies it to one record of `key`.
+    ///
+    /// # Errors
+    /// Why all that it did is to be undone.
+    fn try_apply(
+        &mut self,
+        key: &K,
+        record: &I,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, Self::Output>,
+    ) -> Result<(), Undo>;
+
+    /// As [`Computation::on_timer`].
+    fn on_timer(
+        &mut self,
+        key: &K,
+        timer: Timer<'_>,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, Self::Output>,
+    ) {
+        let _ = (key, timer, rows, out);
+    }
+}
+
+/// A closure as a computation that may fail; made by [`try_compute`](crate::Keyed::try_compute).
+pub(crate) struct TryClosure<F, O> {
+    apply: F,
+    of: PhantomData<fn() -> O>,
+}
+
+impl<F, O> TryClosure<F, O> {
+    pub(crate) fn new(apply: F) -> Self {
+        Self { apply, of: PhantomData }
+    }
+}
+
+impl<K, I, S, O, F> TryComputation<K, I, S> for TryClosure<F, O>
+where
+    K: Key,
+    S: Tables<K>,
+    O: Record,
+    F: for<'a> FnMut(&I, S::Rows<'a>, &mut Context<'_, O>) -> Result<(), Undo> + 'static,
+{
+    type Output = O;
+
+    #[inline(always)]
+    fn try_apply(
+        &mut self,
+        _: &K,
+        record: &I,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, O>,
+    ) -> Result<(), Undo> {
+        (self.apply)(record, rows, out)
+    }
+}
+
+/// A computation that may fail, as one that is tried.
+pub(crate) struct Trying<P>(pub(crate) P);
+
+impl<K, I, S, P> Computation<K, I, S> for Trying<P>
+where
+    K: Key,
+    S: Tables<K>,
+    P: TryComputation<K, I, S>,
+{
+    type Output = P::Output;
+    const TIMERS: bool = P::TIMERS;
+    const ENGINE_TIMERS: bool = P::ENGINE_TIMERS;
+    const TRIES: bool = true;
+
+    /// It is tried instead.
+    fn apply(&mut self, _: &K, _: I, _: S::Rows<'_>, _: &mut Context<'_, P::Output>) {}
+
+    #[inline(always)]
+    fn attempt(
+        &mut self,
+        key: &K,
+        record: &I,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, P::Output>,
+    ) -> Result<(), Undo> {
+        self.0.try_apply(key, record, rows, out)
+    }
+
+    fn on_timer(
+        &mut self,
+        key: &K,
+        timer: Timer<'_>,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, P::Output>,
+    ) {
+        self.0.on_timer(key, timer, rows, out);
+    }
+}
+
+/// How a computation refuses records.
+pub(crate) struct Refusals {
+    pub(crate) computation: String,
+    /// The index of its port, by which letters of one record are told apart.
+    pub(crate) port: u32,
+    /// Few lines of the log for many letters.
+    pub(crate) log: Limited,
+}
+
+impl Drop for Refusals {
+    fn drop(&mut self) {
+        self.log.finish();
+    }
+}
+
+impl Surroundings {
+    /// What a record did was undone: it is counted, and if it failed it is a dead letter.
+    #[cold]
+    pub(crate) fn undone(&self, undo: Undo, origin: Origin, record: &impl Serialize) {
+        let Some(Refusals { computation, port, log }) = &self.refusals else { return };
+        let reason = match undo {
+            Undo::Ignore => return self.counters.counter("ignored").add(1),
+            Undo::Fail(reason) => reason,
+        };
+        self.counters.counter("dead_letters").add(1);
+        let names = self.sources.get();
+        let source = names.and_then(|names| names.get(origin.source())).cloned();
+        let letter = DeadLetter {
+            source: source.unwrap_or_default(),
+            partition: origin.partition(),
+            offset: origin.offset(),
+            time: origin.time(),
+            computation: Some(computation.clone()),
+            reason,
+            bytes: serde_json::to_vec(record).unwrap_or_default(),
+        };
+        let DeadLetter { source, partition, offset, reason, bytes, .. } = &letter;
+        let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
+        log.warn(format_args!(
+            "dead letter {source}-{partition}-{offset} of `{computation}`: {reason}: {start:?}"
+        ));
+        self.sides.refuse(origin.child(*port), letter);
+    }
+}
