@@ -8,6 +8,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Time;
+use crate::log::Limited;
 
 /// A record that was refused, as the sink named by `app.dead_letters(sink)` receives it.
 ///
@@ -53,6 +54,16 @@ impl DeadLetter {
     /// The bytes as text, where they are UTF-8.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// Tells `log` of it, with how it begins.
+    pub(crate) fn warn(&self, log: &Limited) {
+        let Self { source, partition, offset, computation, reason, bytes, .. } = self;
+        let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
+        let of = computation.as_ref().map(|name| format!(" of `{name}`")).unwrap_or_default();
+        log.warn(format_args!(
+            "dead letter {source}-{partition}-{offset}{of}: {reason}: {start:?}"
+        ));
     }
 }
 

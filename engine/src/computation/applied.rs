@@ -39,6 +39,17 @@ where
     S: Tables<C::Key>,
     P: Computation<C::Key, C::Out, S>,
 {
+    /// Applies the computation to a record of `key`; `by_timer` if one was fired.
+    #[inline(always)]
+    fn apply(&mut self, origin: Origin, nth: u32, by_timer: bool, key: &C::Key, record: C::Out) {
+        if P::TRIES {
+            return self.attempt(origin, nth, by_timer, key, &record);
+        }
+        self.call(origin, nth, by_timer, key, |computation, rows, out| {
+            computation.apply(key, record, rows, out);
+        });
+    }
+
     /// Calls the computation with the rows of `key`; `by_timer` if one was fired.
     #[inline(always)]
     fn call(
@@ -176,13 +187,7 @@ where
         let Self { chain, then } = self;
         let mut nth = 0;
         chain.feed(origin, key, record, &mut |record| {
-            if P::TRIES {
-                then.attempt(origin, nth, false, key, &record);
-            } else {
-                then.call(origin, nth, false, key, |computation, rows, out| {
-                    computation.apply(key, record, rows, out);
-                });
-            }
+            then.apply(origin, nth, false, key, record);
             nth += 1;
             if !then.outputs.is_empty() {
                 for output in then.outputs.drain(..) {
@@ -234,13 +239,7 @@ where
         }
         let mut nth = 0;
         chain.fire(clock, origin, &mut |key, record| {
-            if P::TRIES {
-                then.attempt(origin, nth, true, key, &record);
-            } else {
-                then.call(origin, nth, true, key, |computation, rows, out| {
-                    computation.apply(key, record, rows, out);
-                });
-            }
+            then.apply(origin, nth, true, key, record);
             nth += 1;
             then.outputs.drain(..).for_each(|output| next(key, output));
         });

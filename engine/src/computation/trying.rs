@@ -156,11 +156,7 @@ impl Surroundings {
             reason,
             bytes: serde_json::to_vec(record).unwrap_or_default(),
         };
-        let DeadLetter { source, partition, offset, reason, bytes, .. } = &letter;
-        let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
-        log.warn(format_args!(
-            "dead letter {source}-{partition}-{offset} of `{computation}`: {reason}: {start:?}"
-        ));
+        letter.warn(log);
         self.sides.refuse(origin.child(*port), letter);
     }
 }

@@ -264,13 +264,10 @@ impl<T: Record> TypedLane<T> {
         let source = self.context.open.name.to_string();
         let (partition, offset) = (origin.partition(), origin.offset());
         self.counts.dead_letters.add(1);
-        let start = String::from_utf8_lossy(bytes.get(..80).unwrap_or(&bytes));
         self.holds_back = true;
-        self.log
-            .warn(format_args!("dead letter {source}-{partition}-{offset}: {reason}: {start:?}"));
-        let time = origin.time();
-        let computation = None;
+        let (time, computation) = (origin.time(), None);
         let record = DeadLetter { source, partition, offset, time, computation, reason, bytes };
+        record.warn(&self.log);
         self.letters.push(Tagged { origin, record });
     }
 

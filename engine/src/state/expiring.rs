@@ -357,9 +357,6 @@ impl<K: Key, T: Expires<K>> Tables<K> for Read<Expiring<T>> {
         guard.1.touched(key, exists, false, touch);
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
-    fn attempt(_: &mut Self::Guard<'_>) {}
-    fn keep(_: &mut Self::Guard<'_>) {}
-    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
     fn is_large(bound: &Self::Bound) -> bool {
         Expiring::<T>::is_large(bound)
     }

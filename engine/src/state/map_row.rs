@@ -147,6 +147,14 @@ pub(super) struct Notes<S, V> {
 }
 
 impl<S: SubKey, V: Value> Notes<S, V> {
+    /// Notes what an entry is before it changes, if that may be undone.
+    #[inline]
+    fn remember(&mut self, key: &S, before: Option<&V>) {
+        if self.trying {
+            self.undo.push((key.clone(), before.cloned()));
+        }
+    }
+
     /// An entry as bytes, without its value if it is gone.
     pub(super) fn encode(
         &mut self,
@@ -209,9 +217,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     pub fn update<R>(&mut self, key: &S, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         let kept = self.entries.live.get_mut(key)?;
         self.notes.written = true;
-        if self.notes.trying {
-            self.notes.undo.push((key.clone(), Some(kept.value.clone())));
-        }
+        self.notes.remember(key, Some(&kept.value));
         if self.notes.interval.is_on() {
             kept.slot = self.notes.changing(key, Some(&kept.value), kept.slot);
         }
@@ -258,8 +264,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     fn note(&mut self, key: &S) -> Slot {
         self.notes.written = true;
         if self.notes.trying {
-            let before = self.entries.live.get(key).map(|kept| kept.value.clone());
-            self.notes.undo.push((key.clone(), before));
+            self.notes.remember(key, self.entries.get(key));
         }
         if self.notes.interval.is_on() { self.note_change(key) } else { Slot::default() }
     }
@@ -283,9 +288,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
     fn removed(&mut self, key: S, kept: Kept<V>) -> (S, V) {
         self.notes.written = true;
-        if self.notes.trying {
-            self.notes.undo.push((key.clone(), Some(kept.value.clone())));
-        }
+        self.notes.remember(&key, Some(&kept.value));
         if self.notes.interval.is_on() {
             let slot = self.notes.changing(&key, Some(&kept.value), kept.slot).gone();
             self.entries.gone.get_or_insert_default().insert(key.clone(), slot);

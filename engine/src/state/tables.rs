@@ -43,15 +43,16 @@ pub trait Tables<K: Key>: Copy + 'static {
     #[doc(hidden)]
     fn settle(guard: &mut Self::Guard<'_>, key: &K);
 
-    /// What is done to rows from here on may be undone.
+    /// What is done to rows from here on may be undone: nothing, if they are only read.
     #[doc(hidden)]
-    fn attempt(guard: &mut Self::Guard<'_>);
+    fn attempt(_: &mut Self::Guard<'_>) {}
     /// What was done to the rows of `key` since stays.
     #[doc(hidden)]
-    fn keep(guard: &mut Self::Guard<'_>);
+    #[inline]
+    fn keep(_: &mut Self::Guard<'_>) {}
     /// What was done to the rows of `key` since is undone.
     #[doc(hidden)]
-    fn undo(guard: &mut Self::Guard<'_>, key: &K);
+    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
 
     /// Whether the rows of some table are too many for the processor's caches.
     #[doc(hidden)]
@@ -121,8 +122,6 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn attempt(guard: &mut Self::Guard<'_>) {
         guard.attempt();
     }
-    #[inline]
-    fn keep(_: &mut Self::Guard<'_>) {}
     fn undo(guard: &mut Self::Guard<'_>, key: &K) {
         guard.undo(key);
     }
@@ -155,9 +154,6 @@ impl<K: Key, V: Value> Tables<K> for Read<Table<K, V>> {
         ReadRow::new(guard.get(key))
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
-    fn attempt(_: &mut Self::Guard<'_>) {}
-    fn keep(_: &mut Self::Guard<'_>) {}
-    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }
@@ -230,9 +226,6 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for Read<MapTable<K, S, V>> {
         ReadRow::new(guard.get(key))
     }
     fn settle(_: &mut Self::Guard<'_>, _: &K) {}
-    fn attempt(_: &mut Self::Guard<'_>) {}
-    fn keep(_: &mut Self::Guard<'_>) {}
-    fn undo(_: &mut Self::Guard<'_>, _: &K) {}
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }

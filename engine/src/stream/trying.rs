@@ -52,11 +52,12 @@ where
     D: Chain<Key: Key, In = C::Out, Out: Record>,
     F: Fn(&C::Out) -> D::Key + 'static,
 {
-    /// Applies `compute`, which may fail, to each record, with the rows of the same key in `tables`: if it gives
-    /// an error, or panics, all that it did for this record is undone (rows, entries of rows, what it emitted, timers), and the pipeline goes on with the next. What
-    /// failed is a [dead letter](crate::App::dead_letters), for the reason that the error says; what gave
-    /// [`Undo::Ignore`](crate::Undo::Ignore) is only counted. A row is copied when it is first written, entries of a
-    /// [`MapRow`](crate::MapRow) one by one.
+    /// Applies `compute`, which may fail, to each record, with the rows of the same key in `tables`: if it
+    /// gives an error, or panics, all that it did for this record is undone (rows, entries of rows, what it
+    /// emitted, timers), and the pipeline goes on with the next. What failed is a
+    /// [dead letter](crate::App::dead_letters), for the reason that the error says; what gave
+    /// [`Undo::Ignore`](crate::Undo::Ignore) is only counted. A row is copied when it is first written,
+    /// entries of a [`MapRow`](crate::MapRow) one by one.
     ///
     /// ```
     /// use anabranch::prelude::*;
