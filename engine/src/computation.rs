@@ -4,6 +4,8 @@
 //! on after it has returned. It learns time and randomness from its [`Context`] alone.
 
 mod applied;
+mod stage;
+mod tried;
 mod trying;
 
 use std::cell::{Cell, OnceCell};
@@ -11,7 +13,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub(crate) use self::applied::{Applied, Compute};
+pub(crate) use self::applied::Applied;
+pub(crate) use self::stage::{Compute, Desk};
 pub use self::trying::TryComputation;
 pub(crate) use self::trying::{Refusals, TryClosure, Trying};
 use crate::metrics::Counters;
@@ -118,6 +121,19 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     #[doc(hidden)]
     const TRIES: bool = false;
 
+    /// As `on_timer`, or says why all that it did is to be undone.
+    #[doc(hidden)]
+    fn attempt_timer(
+        &mut self,
+        key: &K,
+        timer: Timer<'_>,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, Self::Output>,
+    ) -> Result<(), Undo> {
+        self.on_timer(key, timer, rows, out);
+        Ok(())
+    }
+
     /// Applies it to one record of `key`, or says why all that it did is to be undone.
     #[doc(hidden)]
     #[inline(always)]
@@ -168,6 +184,8 @@ pub struct Context<'a, O> {
     origin: Origin,
     /// Which of the records this is that the computation gets from one entering record.
     nth: u32,
+    /// Which item this is of a batch.
+    item: u32,
     /// How many sequences of random numbers were asked for.
     sequences: Cell<u32>,
     outputs: &'a mut Vec<O>,
@@ -374,7 +392,8 @@ impl<O> Context<'_, O> {
         let sequence = self.sequences.get();
         self.sequences.set(sequence.wrapping_add(1));
         let call = u64::from(self.nth).rotate_left(32) | u64::from(sequence);
-        Random(self.origin.seed() ^ self.surroundings.salt ^ call)
+        let item = u64::from(self.item).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Random(self.origin.seed() ^ self.surroundings.salt ^ call ^ item)
     }
 }
 

@@ -177,7 +177,7 @@ pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};
 pub use crate::time::Time;
 pub use crate::timer::{Clock, Timer};
-pub use crate::undo::Undo;
+pub use crate::undo::{Failure, Undo};
 pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.

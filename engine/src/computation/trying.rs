@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Computation, Context, Surroundings};
 use crate::log::Limited;
 use crate::state::Tables;
-use crate::{DeadLetter, Key, Origin, Record, Timer, Undo};
+use crate::{DeadLetter, Failure, Key, Origin, Record, Timer, Undo};
 
 /// User code that is applied to one record and the rows of its key, and may fail: then all that it did for
 /// the record is undone. A closure given to [`try_compute`](crate::Keyed::try_compute), which says more, does
@@ -37,14 +37,19 @@ pub trait TryComputation<K: Key, I, S: Tables<K>>: 'static {
     ) -> Result<(), Undo>;
 
     /// As [`Computation::on_timer`].
+    ///
+    /// # Errors
+    /// Why all that it did is to be undone. The timer was fired nevertheless, and its dead letter is
+    /// `{"key", "timer", "time"}`.
     fn on_timer(
         &mut self,
         key: &K,
         timer: Timer<'_>,
         rows: S::Rows<'_>,
         out: &mut Context<'_, Self::Output>,
-    ) {
+    ) -> Result<(), Undo> {
         let _ = (key, timer, rows, out);
+        Ok(())
     }
 }
 
@@ -109,19 +114,21 @@ where
         self.0.try_apply(key, record, rows, out)
     }
 
-    fn on_timer(
+    fn attempt_timer(
         &mut self,
         key: &K,
         timer: Timer<'_>,
         rows: S::Rows<'_>,
         out: &mut Context<'_, P::Output>,
-    ) {
-        self.0.on_timer(key, timer, rows, out);
+    ) -> Result<(), Undo> {
+        self.0.on_timer(key, timer, rows, out)
     }
 }
 
 /// How a computation refuses records.
 pub(crate) struct Refusals {
+    /// What comes before the computation.
+    pub(crate) pipeline: String,
     pub(crate) computation: String,
     /// The index of its port, by which letters of one record are told apart.
     pub(crate) port: u32,
@@ -139,24 +146,42 @@ impl Surroundings {
     /// What a record did was undone: it is counted, and if it failed it is a dead letter.
     #[cold]
     pub(crate) fn undone(&self, undo: Undo, origin: Origin, record: &impl Serialize) {
-        let Some(Refusals { computation, port, log }) = &self.refusals else { return };
-        let reason = match undo {
-            Undo::Ignore => return self.counters.counter("ignored").add(1),
-            Undo::Fail(reason) => reason,
-        };
+        match undo {
+            Undo::Ignore | Undo::Break => self.counters.counter("ignored").add(1),
+            Undo::Fail(failure) | Undo::Abort(failure) => self.refuse(*failure, origin, record),
+        }
+    }
+
+    fn refuse(&self, failure: Failure, origin: Origin, record: &impl Serialize) {
+        let Some(Refusals { pipeline, computation, port, log }) = &self.refusals else { return };
         self.counters.counter("dead_letters").add(1);
         let names = self.sources.get();
         let source = names.and_then(|names| names.get(origin.source())).cloned();
         let letter = DeadLetter {
-            source: source.unwrap_or_default(),
+            source: source.unwrap_or_else(|| "timers".to_string()),
             partition: origin.partition(),
             offset: origin.offset(),
             time: origin.time(),
+            pipeline: pipeline.clone(),
             computation: Some(computation.clone()),
-            reason,
+            failure,
             bytes: serde_json::to_vec(record).unwrap_or_default(),
         };
         letter.warn(log);
         self.sides.refuse(origin.child(*port), letter);
+    }
+}
+
+/// What a dead letter holds of a timer.
+#[derive(Serialize)]
+pub(super) struct FiredTimer<'a, K> {
+    key: &'a K,
+    timer: &'a str,
+    time: String,
+}
+
+impl<'a, K> FiredTimer<'a, K> {
+    pub(super) fn new(key: &'a K, timer: Timer<'a>) -> Self {
+        Self { key, timer: timer.name, time: timer.time.to_string() }
     }
 }

@@ -15,7 +15,7 @@ use crate::origin::Entry;
 use crate::pipeline::{Hub, Tagged};
 use crate::source::{Frame, Intake, Nature, Progress, Reader, Refusal, Source};
 use crate::test_driver::Feed;
-use crate::{DeadLetter, Error, Origin, Record, Result, Time};
+use crate::{DeadLetter, Error, Failure, Origin, Record, Result, Time};
 
 /// The records of a chunk of recorded input: a fence follows it.
 const CHUNK_RECORDS: usize = 1024;
@@ -151,7 +151,7 @@ impl<T: Record> TypedLane<T> {
             log.record(origin.offset(), record)?;
         }
         for (origin, refusal) in &self.intake.refused {
-            log.refused(origin.offset(), &refusal.reason, &refusal.bytes);
+            log.refused(origin.offset(), &refusal.failure.reason(), &refusal.bytes);
         }
         Ok(())
     }
@@ -253,20 +253,28 @@ impl<T: Record> TypedLane<T> {
         self.intake.records.retain(|Tagged { origin, record }| {
             let Some(reason) = aside.get(&origin.offset()) else { return true };
             let bytes = serde_json::to_vec(record).unwrap_or_default();
-            refused.push((*origin, Refusal { reason: reason.clone(), bytes }));
+            refused.push((*origin, Refusal { failure: Failure::panic(reason.clone()), bytes }));
             false
         });
         refused.sort_by_key(|(origin, _)| *origin);
     }
 
     fn refuse(&mut self, origin: Origin, refusal: Refusal) {
-        let Refusal { reason, bytes } = refusal;
+        let Refusal { failure, bytes } = refusal;
         let source = self.context.open.name.to_string();
         let (partition, offset) = (origin.partition(), origin.offset());
         self.counts.dead_letters.add(1);
         self.holds_back = true;
-        let (time, computation) = (origin.time(), None);
-        let record = DeadLetter { source, partition, offset, time, computation, reason, bytes };
+        let record = DeadLetter {
+            pipeline: source.clone(),
+            source,
+            partition,
+            offset,
+            time: origin.time(),
+            computation: None,
+            failure,
+            bytes,
+        };
         record.warn(&self.log);
         self.letters.push(Tagged { origin, record });
     }

@@ -6,7 +6,7 @@
 use super::{Decoded, Decoder, Frame};
 use crate::frame_log::FrameLog;
 use crate::pipeline::Tagged;
-use crate::{Origin, Result, Time};
+use crate::{Failure, Origin, Result, Time};
 
 /// What a reader reads into: frames, each with an offset, and the records found in them.
 ///
@@ -50,7 +50,7 @@ const UNKNOWN: Time = Time::from_nanos(i64::MIN);
 /// Why a frame was not decoded, and the frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
-    pub(crate) reason: String,
+    pub(crate) failure: Failure,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -190,7 +190,7 @@ impl<T> Intake<T> {
         if self.dropping {
             return;
         }
-        let refusal = Refusal { reason: reason.into(), bytes: bytes.to_vec() };
+        let refusal = Refusal { failure: Failure::refused(reason.into()), bytes: bytes.to_vec() };
         self.refused.push((self.frame, refusal));
     }
 
@@ -238,7 +238,7 @@ impl<T> Intake<T> {
         let mut items: Vec<_> =
             self.records.drain(..).map(|tagged| (tagged.origin, Ok(tagged.record))).collect();
         for (origin, refusal) in self.refused.drain(..) {
-            items.push((origin, Err((refusal.reason, refusal.bytes))));
+            items.push((origin, Err((refusal.failure.reason(), refusal.bytes))));
         }
         items.sort_by_key(|(origin, _)| *origin);
         items.into_iter().map(|(_, item)| item).collect()

@@ -7,7 +7,7 @@ use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use super::{Place, Shared, Stream};
-use crate::computation::{Applied, Closure, Compute, Refusals, Surroundings};
+use crate::computation::{Applied, Closure, Compute, Desk, Refusals, Surroundings};
 use crate::log::{DEAD_LETTER_LINES, Limited};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target};
@@ -234,7 +234,8 @@ where
     {
         let drawing = self.checked(name, tables.check()).take();
         let KeyedDrawing { mut place, hub, chain, key, then, port, mut uses } = drawing;
-        place.trail = format!("{} -> {name}", place.trail);
+        let pipeline = place.trail.clone();
+        place.trail = format!("{pipeline} -> {name}");
         let mut clocks = Vec::new();
         tables.clocks(&mut clocks);
         let event_timers = P::TIMERS || clocks.contains(&Clock::Event);
@@ -254,7 +255,7 @@ where
                 // A letter is named by the record, its port, and a count.
                 plan.check_depth(place.depth + usize::from(C::FANS_OUT) + 2, &place.trail);
                 let (computation, port) = (name.to_string(), port as u32);
-                Refusals { computation, port, log: Limited::new(DEAD_LETTER_LINES) }
+                Refusals { pipeline, computation, port, log: Limited::new(DEAD_LETTER_LINES) }
             });
             surroundings = Surroundings {
                 sources: Rc::clone(&plan.source_names),
@@ -284,11 +285,9 @@ where
         uses.tables.extend(used);
         uses.timers |= event_timers || engine_timers;
         uses.computations.push(name.to_string());
-        let (outputs, requests) = (Vec::new(), Vec::new());
-        let (timers, engine_timers) = timers;
-        let applied =
-            Applied { bound, computation, surroundings, outputs, requests, timers, engine_timers };
-        let then = Compute { chain: then, then: applied };
+        let (requests, (timers, engine_timers)) = (Vec::new(), timers);
+        let desk = Desk { bound, surroundings, requests, timers, engine_timers };
+        let then = Compute { chain: then, then: Applied::new(desk, computation) };
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
     }
 

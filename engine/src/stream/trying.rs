@@ -90,7 +90,7 @@ where
     /// let letters = driver.dead_letters();
     /// assert_eq!(letters.len(), 1);
     /// assert_eq!(letters[0].text(), Some(r#"["here","five"]"#));
-    /// assert_eq!(letters[0].reason, "invalid digit found in string");
+    /// assert_eq!(letters[0].reason(), "invalid digit found in string");
     /// # Ok::<(), anabranch::Error>(())
     /// ```
     pub fn try_compute<S, O>(

@@ -31,7 +31,11 @@ fn time(order: &Order) -> Time {
 }
 
 /// Does this and that, as the record's seed says; and half-way, or at the end, what the record says.
-struct AtRandom;
+///
+/// Some timers fail; `fails` says whether they do something first.
+struct AtRandom {
+    fails: bool,
+}
 
 type Tables = (Table<u8, u64>, MapTable<u8, u64, String>, Table<u8, u64>);
 
@@ -91,9 +95,18 @@ impl TryComputation<u8, Order, Tables> for AtRandom {
         timer: Timer,
         (mut sum, parts, _): (Row<u64>, MapRow<u64, String>, Row<u64>),
         out: &mut Context<(u8, u64)>,
-    ) {
+    ) -> std::result::Result<(), Undo> {
+        let ends = (timer.time.as_nanos() / 1_000_000).rem_euclid(5);
+        if !self.fails && ends < 2 {
+            return Ok(());
+        }
         *sum += timer.name.len() as u64;
         out.emit((2, parts.values_text().len() as u64 + *sum));
+        match ends {
+            0 => Err(Undo::fail("this timer fails")),
+            1 => panic!("this timer fails at once"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -120,7 +133,7 @@ fn draw(
         .event_time(Watermarks::monotonic(time))
         .filter(move |order| all || order.3 == OK)
         .key_by(|order| order.0)
-        .try_computation("random", (SUMS, PARTS, SEEN), AtRandom)
+        .try_computation("random", (SUMS, PARTS, SEEN), AtRandom { fails: all })
         .compute("tell", PARTS.read(), |told, parts, out| {
             let text: String = parts.iter().map(|(part, text)| format!("{part}{text}")).collect();
             out.emit(format!("{told:?} {text}"));
@@ -187,6 +200,13 @@ fn what_fails_was_never_there() {
         assert!(ran.told.len() > 200, "{}", ran.told.len());
         assert_eq!(ran, without, "seed {seed}");
         assert!(none.is_empty());
+        let (timers, letters): (Vec<_>, Vec<_>) =
+            letters.into_iter().partition(|letter| letter.source == "timers");
+        assert!(timers.len() > 10, "{}", timers.len());
+        for letter in &timers {
+            assert!(letter.reason().starts_with("this timer fails"), "{}", letter.reason());
+            assert!(letter.text().unwrap().starts_with(r#"{"key":"#), "{letter:?}");
+        }
         let of = |ends: u8| orders.iter().filter(move |order| order.3 == ends);
         assert_eq!(ignored, of(IGNORED).count() as u64);
         assert_eq!(letters.len(), of(FAILED).count() + of(PANICKED).count());
@@ -196,9 +216,14 @@ fn what_fails_was_never_there() {
             assert_eq!(letter.offset, offset);
             assert_eq!(letter.computation.as_deref(), Some("random"));
             assert_eq!(letter.text(), Some(&*serde_json::to_string(order).unwrap()));
-            let reason =
-                if order.3 == FAILED { "it was asked to" } else { "it was asked to, at once" };
-            assert!(letter.reason.starts_with(reason), "{}", letter.reason);
+            let (kind, reason) = match order.3 {
+                FAILED => ("failed", "it was asked to"),
+                _ => ("panic", "it was asked to, at once"),
+            };
+            assert_eq!((&*letter.failure.kind, &*letter.pipeline), (kind, "orders"));
+            assert!(letter.reason().starts_with(reason), "{}", letter.reason());
+            let place = letter.failure.place.as_deref().unwrap_or(file!());
+            assert!(place.starts_with(file!()), "{place}");
         }
     }
 }
