@@ -4,17 +4,24 @@
 //! on after it has returned. It learns time and randomness from its [`Context`] alone.
 
 mod applied;
+mod batch;
+mod scoped;
 mod stage;
 mod tried;
 mod trying;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefMut};
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub(crate) use self::applied::Applied;
-pub(crate) use self::stage::{Compute, Desk};
+pub use self::batch::{BATCH_ITEMS_MAX, OnFailure, TryBatch};
+pub(crate) use self::batch::{BatchClosure, Batched, Onward, Results};
+use self::scoped::Moment;
+pub use self::scoped::Scoped;
+pub(crate) use self::scoped::Values;
+pub(crate) use self::stage::{Compute, Desk, Stage};
 pub use self::trying::TryComputation;
 pub(crate) use self::trying::{Refusals, TryClosure, Trying};
 use crate::metrics::Counters;
@@ -213,6 +220,10 @@ pub(crate) struct Surroundings {
     pub(crate) engine_timers: bool,
     /// What there is to refuse records with, if it may.
     pub(crate) refusals: Option<Refusals>,
+    /// Of all computations of the chain.
+    pub(crate) values: Rc<Values>,
+    /// Which computation of the chain it is.
+    pub(crate) level: u32,
 }
 
 impl<O> Context<'_, O> {
@@ -372,6 +383,17 @@ impl<O> Context<'_, O> {
     /// something; [`Time::END`] when all have ended.
     pub fn watermark(&self) -> Time {
         self.surroundings.watermark.get()
+    }
+
+    /// A value that lives as long as `scoped` says, the default at first; what is done to it is undone with the
+    /// rest.
+    ///
+    /// # Panics
+    /// When it is asked for while it is held, or when a value of another type has its name.
+    pub fn scoped<T: Clone + Default + 'static>(&self, scoped: Scoped<T>) -> RefMut<'_, T> {
+        let Self { origin, nth, item, surroundings, .. } = self;
+        let moment = Moment { origin: *origin, level: surroundings.level, nth: *nth, item: *item };
+        surroundings.values.get(scoped, moment, self.held.is_some())
     }
 
     /// Where the record came from.

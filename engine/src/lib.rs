@@ -159,7 +159,9 @@ mod worker;
 pub use crate::app::{App, Order};
 pub use crate::cluster::Drain;
 pub use crate::compare::{Difference, Verified};
-pub use crate::computation::{Computation, Context, Random, TryComputation};
+pub use crate::computation::{
+    BATCH_ITEMS_MAX, Computation, Context, OnFailure, Random, Scoped, TryBatch, TryComputation,
+};
 pub use crate::dead_letter::DeadLetter;
 pub use crate::durable::Span;
 pub use crate::error::{Error, Result};

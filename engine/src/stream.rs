@@ -3,6 +3,7 @@
 //! Invariant: a step only adds to the type of its chain; operators come into being where a stream
 //! is split, merged, keyed or written. A stream that is dropped unused still runs its steps.
 
+mod batches;
 mod framed;
 mod joins;
 mod keyed;

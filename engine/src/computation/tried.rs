@@ -41,6 +41,7 @@ impl<O> Invocation<'_, O> {
         let Done { outputs, requests, held } = done;
         let before = (outputs.len(), requests.len(), held.len());
         S::attempt(guard);
+        surroundings.values.attempt();
         let tried = catch_within(|| {
             let (rows, sequences) = (S::rows(guard, key), Cell::new(0));
             let (origin, nth, item) = (*origin, *nth, *item);
@@ -64,8 +65,10 @@ impl<O> Invocation<'_, O> {
             outputs.truncate(before.0);
             requests.truncate(before.1);
             held.truncate(before.2);
+            surroundings.values.undo();
         } else {
             S::keep(guard);
+            surroundings.values.keep();
         }
         S::settle(guard, key);
         undo

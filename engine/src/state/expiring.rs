@@ -310,6 +310,15 @@ impl<K: Key, T: Expires<K>> Tables<K> for Expiring<T> {
     fn undo(guard: &mut Self::Guard<'_>, key: &K) {
         T::undo(&mut guard.0, key);
     }
+    fn hold(guard: &mut Self::Guard<'_>) {
+        T::hold(&mut guard.0);
+    }
+    fn undo_held(guard: &mut Self::Guard<'_>, key: &K) {
+        T::undo_held(&mut guard.0, key);
+    }
+    fn let_go(guard: &mut Self::Guard<'_>) {
+        T::let_go(&mut guard.0);
+    }
     fn is_large(bound: &Self::Bound) -> bool {
         T::is_large(&bound.0)
     }

@@ -134,6 +134,10 @@ pub(super) struct Notes<S, V> {
     pub(super) trying: bool,
     /// What entries were before they changed, if it may be.
     pub(super) undo: Vec<(S, Option<V>)>,
+    /// How many of these are of calls before this one, which stay but may be undone with it.
+    pub(super) undo_from: usize,
+    /// If so, whether one of these calls has changed the row.
+    pub(super) held: Option<bool>,
     /// Entries that changed for the first time in this interval.
     pub(super) changed: Vec<S>,
     /// Entries of the frozen list that were encoded, without the row's key.

@@ -48,6 +48,8 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
             written: false,
             trying: false,
             undo: Vec::new(),
+            undo_from: 0,
+            held: None,
             changed: Vec::new(),
             early: Rows::default(),
             failed: None,
@@ -137,7 +139,9 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     /// What is done from here on may be undone.
     #[inline]
     pub(super) fn attempt(&mut self) {
-        self.shelf.notes.trying = true;
+        let notes = &mut self.shelf.notes;
+        notes.trying = true;
+        notes.undo_from = notes.undo.len();
     }
 
     /// What was done stays.
@@ -145,6 +149,30 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     pub(super) fn keep(&mut self) {
         let notes = &mut self.shelf.notes;
         notes.trying = false;
+        match &mut notes.held {
+            None => notes.undo.clear(),
+            Some(written) => *written |= notes.written,
+        }
+    }
+
+    /// What stays from here on may be undone at once.
+    pub(super) fn hold(&mut self) {
+        let notes = &mut self.shelf.notes;
+        notes.undo.clear();
+        notes.held = Some(false);
+    }
+
+    /// Undoes what was done since.
+    pub(super) fn undo_held(&mut self, key: &K) {
+        self.shelf.notes.undo_from = 0;
+        self.undo(key);
+        self.settle(key);
+    }
+
+    /// It stays for good.
+    pub(super) fn let_go(&mut self) {
+        let notes = &mut self.shelf.notes;
+        notes.held = None;
         notes.undo.clear();
     }
 
@@ -153,8 +181,9 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
         let notes = &mut self.shelf.notes;
         notes.trying = false;
         let mut done = std::mem::take(&mut notes.undo);
+        let from = notes.undo_from.min(done.len());
         let mut row = self.row(key);
-        for (sub_key, before) in done.drain(..).rev() {
+        for (sub_key, before) in done.drain(from..).rev() {
             match before {
                 Some(before) => drop(row.insert(sub_key, before)),
                 None => drop(row.remove(&sub_key)),
@@ -167,7 +196,7 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     /// Whether the row that was handed out last exists now, and whether it was written.
     pub(super) fn left(&self) -> (bool, bool) {
         let notes = &self.shelf.notes;
-        (!notes.empty, notes.written)
+        (!notes.empty, notes.held.unwrap_or(notes.written))
     }
 
     /// The row of `key`, if it exists.

@@ -123,18 +123,29 @@ pub struct Locked<'a, K, V> {
     /// Whether what is done may be undone, and what the row was before it was written.
     trying: bool,
     saved: Option<V>,
+    held: Held<V>,
+}
+
+/// What the row was before the first of several calls that may be undone at once.
+enum Held<V> {
+    /// They are not.
+    No,
+    /// As it is: none has written it.
+    Same,
+    /// This, if it existed.
+    Was(Option<V>),
 }
 
 impl<'a, K: Key, V: Value> Locked<'a, K, V> {
     #[inline(always)]
     pub(super) fn new(store: &'a Store<K, V>) -> Self {
         let (shelf, mark) = (store.shelf.borrow_mut(), Mark::default());
-        Self { shelf, mark, trying: false, saved: None }
+        Self { shelf, mark, trying: false, saved: None, held: Held::No }
     }
 
     #[inline(always)]
     pub(super) fn row(&mut self, key: &K) -> Row<'_, V> {
-        let Self { shelf, mark, trying, saved } = self;
+        let Self { shelf, mark, trying, saved, .. } = self;
         let Shelf { rows, changes, about, .. } = &mut **shelf;
         let (kept, fresh) = match rows.entry_ref(key) {
             EntryRef::Occupied(entry) => (entry.into_mut(), false),
@@ -153,6 +164,34 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         self.trying = true;
     }
 
+    /// What was done to the row that was handed out last stays.
+    #[inline]
+    pub(super) fn keep(&mut self) {
+        if !matches!(self.held, Held::No)
+            && let Some(before) = self.saved.take()
+            && matches!(self.held, Held::Same)
+        {
+            self.held = Held::Was((!self.mark.is_fresh()).then_some(before));
+        }
+    }
+
+    /// What stays from here on may be undone at once.
+    pub(super) fn hold(&mut self) {
+        self.held = Held::Same;
+    }
+
+    /// Undoes what was done since.
+    pub(super) fn undo_held(&mut self, key: &K) {
+        let Held::Was(before) = std::mem::replace(&mut self.held, Held::No) else { return };
+        self.trying = false;
+        let mut row = self.row(key);
+        match before {
+            Some(before) => *row = before,
+            None => drop(row.remove()),
+        }
+        self.settle(key);
+    }
+
     /// Undoes what was done to the row that was handed out last.
     pub(super) fn undo(&mut self, key: &K) {
         if let Some(before) = self.saved.take()
@@ -165,7 +204,8 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
 
     /// Whether the row that was handed out last exists now, and whether it was written.
     pub(super) fn left(&self) -> (bool, bool) {
-        (!self.mark.vanishes(), self.mark.is_written())
+        let written = self.mark.is_written() || matches!(self.held, Held::Was(_));
+        (!self.mark.vanishes(), written)
     }
 
     /// The row of `key`, if it exists.

@@ -53,6 +53,15 @@ pub trait Tables<K: Key>: Copy + 'static {
     /// What was done to the rows of `key` since is undone.
     #[doc(hidden)]
     fn undo(_: &mut Self::Guard<'_>, _: &K) {}
+    /// All that stays from here on may be undone yet, at once.
+    #[doc(hidden)]
+    fn hold(_: &mut Self::Guard<'_>) {}
+    /// All that was done to the rows of `key` since `hold` is undone.
+    #[doc(hidden)]
+    fn undo_held(_: &mut Self::Guard<'_>, _: &K) {}
+    /// It stays for good.
+    #[doc(hidden)]
+    fn let_go(_: &mut Self::Guard<'_>) {}
 
     /// Whether the rows of some table are too many for the processor's caches.
     #[doc(hidden)]
@@ -122,8 +131,18 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn attempt(guard: &mut Self::Guard<'_>) {
         guard.attempt();
     }
+    #[inline]
+    fn keep(guard: &mut Self::Guard<'_>) {
+        guard.keep();
+    }
     fn undo(guard: &mut Self::Guard<'_>, key: &K) {
         guard.undo(key);
+    }
+    fn hold(guard: &mut Self::Guard<'_>) {
+        guard.hold();
+    }
+    fn undo_held(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.undo_held(key);
     }
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
@@ -196,6 +215,15 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     }
     fn undo(guard: &mut Self::Guard<'_>, key: &K) {
         guard.undo(key);
+    }
+    fn hold(guard: &mut Self::Guard<'_>) {
+        guard.hold();
+    }
+    fn undo_held(guard: &mut Self::Guard<'_>, key: &K) {
+        guard.undo_held(key);
+    }
+    fn let_go(guard: &mut Self::Guard<'_>) {
+        guard.let_go();
     }
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
@@ -271,6 +299,15 @@ macro_rules! tuples {
             }
             fn undo(_guard: &mut Self::Guard<'_>, _key: &Key_) {
                 $($name::undo(&mut _guard.$index, _key);)*
+            }
+            fn hold(_guard: &mut Self::Guard<'_>) {
+                $($name::hold(&mut _guard.$index);)*
+            }
+            fn undo_held(_guard: &mut Self::Guard<'_>, _key: &Key_) {
+                $($name::undo_held(&mut _guard.$index, _key);)*
+            }
+            fn let_go(_guard: &mut Self::Guard<'_>) {
+                $($name::let_go(&mut _guard.$index);)*
             }
             fn is_large(_bound: &Self::Bound) -> bool {
                 false $(|| $name::is_large(&_bound.$index))*

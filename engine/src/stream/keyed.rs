@@ -7,7 +7,7 @@ use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use super::{Place, Shared, Stream};
-use crate::computation::{Applied, Closure, Compute, Desk, Refusals, Surroundings};
+use crate::computation::{Applied, Closure, Compute, Desk, Refusals, Stage, Surroundings, Values};
 use crate::log::{DEAD_LETTER_LINES, Limited};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target};
@@ -37,7 +37,8 @@ where
         let Self { place, hub, chain, key } = self;
         let clock = PortClock::new(Rc::clone(&place.clocks));
         let (tables, computations, sides) = (Vec::new(), Vec::new(), Rc::default());
-        let uses = Uses { tables, computations, sides, clock, timers: false };
+        let values = Rc::default();
+        let uses = Uses { tables, computations, sides, clock, timers: false, values };
         let port = place.plan.borrow_mut().reserve_port();
         let then = Identity::new();
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
@@ -87,6 +88,47 @@ struct Uses {
     clock: PortClock,
     /// Whether one of the computations sets timers.
     timers: bool,
+    values: Rc<Values>,
+}
+
+/// What a computation asks for beside its tables.
+pub(super) struct Asks<K> {
+    /// Whether it sets timers of event time,
+    pub(super) timers: bool,
+    /// and of engine time.
+    pub(super) engine_timers: bool,
+    /// Whether it may refuse records.
+    pub(super) tries: bool,
+    /// Whether it asks for event time.
+    pub(super) timed: bool,
+    /// Finds those of its rows that say for when its timers of event time are set, if they do.
+    pub(super) own_rows: Option<FindOwnRows<K>>,
+}
+
+impl Uses {
+    /// What the next computation can learn while it is applied.
+    fn surroundings<K>(
+        &self,
+        plan: &Plan,
+        name: &str,
+        asks: &Asks<K>,
+        refusals: Option<Refusals>,
+    ) -> Surroundings {
+        let mut salt = xxhash_rust::xxh3::Xxh3::new();
+        salt.write(name.as_bytes());
+        Surroundings {
+            sources: Rc::clone(&plan.source_names),
+            salt: salt.finish(),
+            sides: Rc::clone(&self.sides),
+            watermark: Rc::clone(&self.clock.watermark),
+            counters: plan.counters.scoped(name),
+            timers: asks.timers,
+            engine_timers: asks.engine_timers,
+            refusals,
+            values: Rc::clone(&self.values),
+            level: self.computations.len() as u32,
+        }
+    }
 }
 
 /// A stream keyed by `K`, with its computations so far; `C` and `D` are chains of steps, which
@@ -232,41 +274,49 @@ where
         S: Tables<D::Key>,
         P: Computation<D::Key, D::Out, S>,
     {
+        let (timers, engine_timers, tries) = (P::TIMERS, P::ENGINE_TIMERS, P::TRIES);
+        let asks = Asks { timers, engine_timers, tries, timed, own_rows };
+        self.stage(name, tables, asks, |desk| Applied::new(desk, computation))
+    }
+
+    /// Adds a computation, which `make` makes with its desk.
+    pub(super) fn stage<S, T>(
+        self,
+        name: &str,
+        tables: S,
+        asks: Asks<D::Key>,
+        make: impl FnOnce(Desk<D::Key, S>) -> T,
+    ) -> Keyed<C, F, impl Chain<Key = D::Key, In = C::Out, Out = T::Out>>
+    where
+        S: Tables<D::Key>,
+        T: Stage<Key = D::Key, In = D::Out, Tables = S>,
+    {
         let drawing = self.checked(name, tables.check()).take();
         let KeyedDrawing { mut place, hub, chain, key, then, port, mut uses } = drawing;
         let pipeline = place.trail.clone();
         place.trail = format!("{pipeline} -> {name}");
         let mut clocks = Vec::new();
         tables.clocks(&mut clocks);
-        let event_timers = P::TIMERS || clocks.contains(&Clock::Event);
-        let engine_timers = P::ENGINE_TIMERS || clocks.contains(&Clock::Engine);
-        let timed = timed || clocks.contains(&Clock::Event);
+        let event_timers = asks.timers || clocks.contains(&Clock::Event);
+        let engine_timers = asks.engine_timers || clocks.contains(&Clock::Engine);
+        let timed = asks.timed || clocks.contains(&Clock::Event);
         let mut used = Vec::new();
         tables.uses(&mut used);
-        let (bound, surroundings, timers);
-        {
+        let level = uses.computations.len();
+        let desk = {
             let mut plan = place.plan.borrow_mut();
             plan.add_computation(name, &used, &place.trail);
-            bound = tables.bind(&mut plan.stores);
-            let mut salt = xxhash_rust::xxh3::Xxh3::new();
-            salt.write(name.as_bytes());
-            let refusals = P::TRIES.then(|| {
+            let bound = tables.bind(&mut plan.stores);
+            let refusals = asks.tries.then(|| {
                 plan.refuses(name, port, uses.sides.letters());
-                // A letter is named by the record, its port, and a count.
-                plan.check_depth(place.depth + usize::from(C::FANS_OUT) + 2, &place.trail);
+                // A letter is named by the record, or a timer, its port, and a count.
+                let of_timer = usize::from(uses.timers || event_timers || engine_timers);
+                let depth = place.depth + usize::from(C::FANS_OUT) + of_timer + 2;
+                plan.check_depth(depth, &place.trail);
                 let (computation, port) = (name.to_string(), port as u32);
                 Refusals { pipeline, computation, port, log: Limited::new(DEAD_LETTER_LINES) }
             });
-            surroundings = Surroundings {
-                sources: Rc::clone(&plan.source_names),
-                salt: salt.finish(),
-                sides: Rc::clone(&uses.sides),
-                watermark: Rc::clone(&uses.clock.watermark),
-                counters: plan.counters.scoped(name),
-                timers: P::TIMERS,
-                engine_timers: P::ENGINE_TIMERS,
-                refusals,
-            };
+            let surroundings = uses.surroundings(&plan, name, &asks, refusals);
             let kind = NodeKind::Computation(used.clone());
             place.node = plan.node(kind, name, vec![place.node]);
             if timed && place.clocks.is_empty() {
@@ -276,18 +326,16 @@ where
                     place.trail
                 ));
             }
-            let level = uses.computations.len();
-            let own_rows = own_rows.map(|find| find(&mut plan.stores));
+            let own_rows = asks.own_rows.map(|find| find(&mut plan.stores));
             let asked = (event_timers, engine_timers, own_rows);
-            timers = timers_of(&mut plan, (name, level), asked, &mut used);
+            let (timers, engine_timers) = timers_of(&mut plan, (name, level), asked, &mut used);
             plan.check_tables(name, &place.trail);
-        }
+            Desk { bound, surroundings, requests: Vec::new(), timers, engine_timers }
+        };
         uses.tables.extend(used);
         uses.timers |= event_timers || engine_timers;
         uses.computations.push(name.to_string());
-        let (requests, (timers, engine_timers)) = (Vec::new(), timers);
-        let desk = Desk { bound, surroundings, requests, timers, engine_timers };
-        let then = Compute { chain: then, then: Applied::new(desk, computation) };
+        let then = Compute { chain: then, then: make(desk) };
         Keyed { drawing: Some(KeyedDrawing { place, hub, chain, key, then, port, uses }) }
     }
 
