@@ -132,6 +132,9 @@ pub(crate) fn draw(
 ) -> Result<App> {
     let app = App::new(placement, counters);
     build(&app)?;
+    // The streams that they are look at the plan when they go.
+    let named = app.plan.borrow_mut().named.take();
+    drop(named);
     app.plan.borrow_mut().finish()?;
     crate::dataflow::Topology::of(&app.plan.borrow())?;
     Ok(app)

@@ -226,6 +226,19 @@ pub(crate) struct Surroundings {
     pub(crate) level: u32,
 }
 
+impl<'a, O> Context<'a, O> {
+    /// A value that lives as long as `scoped` says, the default at first; what is done to it is undone with the
+    /// rest.
+    ///
+    /// # Panics
+    /// When it is asked for while it is held, or when a value of another type has its name.
+    pub fn scoped<T: Clone + Default + 'static>(&self, scoped: Scoped<T>) -> RefMut<'a, T> {
+        let Self { origin, nth, item, surroundings, .. } = self;
+        let moment = Moment { origin: *origin, level: surroundings.level, nth: *nth, item: *item };
+        surroundings.values.get(scoped, moment, self.held.is_some())
+    }
+}
+
 impl<O> Context<'_, O> {
     /// Emits a record.
     #[inline]
@@ -383,17 +396,6 @@ impl<O> Context<'_, O> {
     /// something; [`Time::END`] when all have ended.
     pub fn watermark(&self) -> Time {
         self.surroundings.watermark.get()
-    }
-
-    /// A value that lives as long as `scoped` says, the default at first; what is done to it is undone with the
-    /// rest.
-    ///
-    /// # Panics
-    /// When it is asked for while it is held, or when a value of another type has its name.
-    pub fn scoped<T: Clone + Default + 'static>(&self, scoped: Scoped<T>) -> RefMut<'_, T> {
-        let Self { origin, nth, item, surroundings, .. } = self;
-        let moment = Moment { origin: *origin, level: surroundings.level, nth: *nth, item: *item };
-        surroundings.values.get(scoped, moment, self.held.is_some())
     }
 
     /// Where the record came from.

@@ -13,6 +13,7 @@ use crate::ingest::AnySource;
 use crate::metrics::Counters;
 use crate::pipeline::{Edge, Hub, Identity, Outbox, Parcel, Placement, Tagged, ToWorker};
 use crate::state::{Port, Stores, TableUse};
+use crate::stream::Named;
 use crate::timer::Alarms;
 use crate::watermark::{Board, PortClock, SourceClock};
 use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
@@ -110,6 +111,7 @@ pub(crate) struct Plan {
     pub(crate) refusers: BTreeSet<String>,
     pub(crate) nodes: Vec<Node>,
     computations: BTreeSet<String>,
+    pub(crate) named: Named,
     first_error: Option<Error>,
 }
 
@@ -136,6 +138,7 @@ impl Plan {
             refusers: BTreeSet::new(),
             nodes: Vec::new(),
             computations: BTreeSet::new(),
+            named: Named::default(),
             first_error: None,
         }
     }

@@ -169,6 +169,18 @@ impl Decoder<String> for Text {
     }
 }
 
+/// Each frame as one JSON document, by the record's `Deserialize`: an array is one record, a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+impl<T: serde::de::DeserializeOwned> Decoder<T> for Json {
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Decoded<'_, T>) -> Result<()> {
+        let record = serde_json::from_slice(frame.bytes);
+        out.emit(record.map_err(|e| crate::Error::Decode(format!("not the JSON asked for: {e}")))?);
+        Ok(())
+    }
+}
+
 /// Where a decoder puts what it found.
 pub struct Decoded<'a, T> {
     intake: &'a mut Intake<T>,

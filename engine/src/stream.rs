@@ -7,6 +7,7 @@ mod batches;
 mod framed;
 mod joins;
 mod keyed;
+mod named;
 mod trying;
 mod windows;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 pub use self::keyed::{Keyed, ToBeKeyed};
+pub(crate) use self::named::Named;
 use crate::delivery::TypedSink;
 use crate::pipeline::{
     Branch, Chain, Discard, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToHub, ToWorker,

@@ -228,6 +228,21 @@ impl TestDriver {
             .collect()
     }
 
+    /// Sends one record to a source, runs, and gives what a sink receives of it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send) and [`run`](Self::run).
+    pub fn eval<I: Record, O: Record>(
+        &mut self,
+        source: &str,
+        record: I,
+        sink: &str,
+    ) -> Result<Vec<O>> {
+        self.send(source, record)?;
+        self.run()?;
+        Ok(self.outputs(sink))
+    }
+
     /// What a sink has received since the last call, as the text that its encoder makes.
     pub fn lines(&mut self, sink: &str) -> Vec<String> {
         let lines = self.harness.take(sink).into_iter();

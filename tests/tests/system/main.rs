@@ -22,6 +22,7 @@ mod cluster_port;
 mod comparing;
 mod configuration;
 mod crashes;
+mod datapipe;
 mod dead_letters;
 mod disk_errors;
 mod disk_full;
