@@ -62,8 +62,8 @@ impl TryBatch<u8, Item, Tables> for AtRandom {
         let seed = items.first().map_or(0, |item| item.1);
         *sum += 1;
         *out.scoped(OF_BATCH) += 1;
-        items.retain(|item| item.1 % 11 != 0);
-        if seed % 17 == 0 { Err(Undo::fail("it is not prepared")) } else { Ok(()) }
+        items.retain(|item| !item.1.is_multiple_of(11));
+        if seed.is_multiple_of(17) { Err(Undo::fail("it is not prepared")) } else { Ok(()) }
     }
 
     fn try_apply(
@@ -212,13 +212,13 @@ impl Loop {
         let model = rows.entry(key).or_default();
         let letter = |items: &[Item]| serde_json::to_string(items).unwrap();
         let before = (model.clone(), letters.len());
-        if batch[0].1 % 17 == 0 {
+        if batch[0].1.is_multiple_of(17) {
             letters.push(letter(batch));
             return;
         }
         model.sum = Some(model.sum.unwrap_or(0) + 1);
         let (mut of_batch, mut out, mut kept) = (1, Vec::new(), 0);
-        for item in batch.iter().filter(|item| item.1 % 11 != 0) {
+        for item in batch.iter().filter(|item| !item.1.is_multiple_of(11)) {
             let saved = (model.clone(), of_batch, out.len());
             let mut of_record = 0;
             let mut seed = Sequence(item.1);

@@ -6,7 +6,7 @@ use crate::support::Folder;
 /// What a program says of numbers, a batch a line, on that many workers.
 fn said(name: &str, batches: &str, workers: &str) -> String {
     let folder = Folder::new();
-    let url = format!("file:{}", folder.write("numbers", batches).display());
+    let url = format!("file:{}", folder.write("numbers", batches));
     let said = ended(&mut program(name, ["--numbers", &url, "-w", workers]));
     assert_eq!(said.code, Some(0), "{}", said.errors);
     said.output
@@ -57,7 +57,7 @@ fn dp_06_a_computation_that_sees_the_whole_batch_first() {
 fn mbf_9_bad_json_is_a_dead_letter_and_the_source_goes_on() {
     let folder = Folder::new();
     let lines = "[1]\n{\"no\": \"batch\"}\n[2\n[0,0]\n[3]\n";
-    let url = format!("file:{}", folder.write("numbers", lines).display());
+    let url = format!("file:{}", folder.write("numbers", lines));
     let said = ended(&mut program("depends", ["--numbers", &url]));
     assert_eq!((said.code, &*said.output), (Some(0), "[1.0]\n[1.0]\n"), "{}", said.errors);
     for letter in
