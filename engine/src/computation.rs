@@ -5,11 +5,13 @@
 
 mod applied;
 mod batch;
+mod identified;
 mod scoped;
 mod stage;
 mod tried;
 mod trying;
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefMut};
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -18,6 +20,8 @@ use std::sync::Arc;
 pub(crate) use self::applied::Applied;
 pub use self::batch::{BATCH_ITEMS_MAX, OnFailure, TryBatch};
 pub(crate) use self::batch::{BatchClosure, Batched, Onward, Results};
+pub use self::identified::{Correction, OnIgnore, ResultKey};
+pub(crate) use self::identified::{IdentifiedBatch, IdentifiedClosure, Identity};
 use self::scoped::Moment;
 pub use self::scoped::Scoped;
 pub(crate) use self::scoped::Values;
@@ -124,6 +128,22 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
         let _ = (key, timer, rows, out);
     }
 
+    /// Whether it is told that a record was ignored.
+    #[doc(hidden)]
+    const CORRECTS: bool = false;
+
+    /// The record was ignored; what this does is not undone.
+    #[doc(hidden)]
+    fn has_ignored(
+        &mut self,
+        key: &K,
+        record: &I,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, Self::Output>,
+    ) {
+        let _ = (key, record, rows, out);
+    }
+
     /// Whether [`attempt`](Self::attempt) is called in place of `apply`.
     #[doc(hidden)]
     const TRIES: bool = false;
@@ -200,6 +220,8 @@ pub struct Context<'a, O> {
     surroundings: &'a Surroundings,
     /// What is emitted to side outputs, if it may be undone.
     held: Option<&'a mut Vec<Held>>,
+    /// What it emitted for the record when that came the last time, if that is known.
+    former: Option<&'a dyn Any>,
 }
 
 /// The names of the sources in declared order, known once the application is drawn.
@@ -227,6 +249,30 @@ pub(crate) struct Surroundings {
 }
 
 impl<'a, O> Context<'a, O> {
+    /// What it emits for a record that has come again is as `outputs`, of another type, and it sees the `former` ones.
+    fn with_outputs<T: 'static, R>(
+        &mut self,
+        outputs: &mut Vec<T>,
+        former: &dyn Any,
+        call: impl FnOnce(&mut Context<'_, T>) -> R,
+    ) -> R {
+        let Self { origin, nth, item, sequences, requests, surroundings, held, .. } = self;
+        let mut context = Context {
+            origin: *origin,
+            nth: *nth,
+            item: *item,
+            sequences: Cell::new(sequences.get()),
+            outputs,
+            requests,
+            surroundings,
+            held: held.as_deref_mut(),
+            former: Some(former),
+        };
+        let result = call(&mut context);
+        sequences.set(context.sequences.get());
+        result
+    }
+
     /// A value that lives as long as `scoped` says, the default at first; what is done to it is undone with the
     /// rest.
     ///
@@ -250,6 +296,16 @@ impl<O> Context<'_, O> {
     #[inline]
     pub fn emit_all(&mut self, records: impl IntoIterator<Item = O>) {
         self.outputs.extend(records);
+    }
+
+    /// What was emitted for this record when it came the last time, if the stream is
+    /// [identified](crate::Keyed::identified_by); nothing if it had not come. For what rows are made of several
+    /// records: what this one has contributed to them can be taken back.
+    pub fn former(&self) -> &[O]
+    where
+        O: 'static,
+    {
+        self.former.and_then(|former| former.downcast_ref::<Vec<O>>()).map_or(&[], Vec::as_slice)
     }
 
     /// Emits a record to a side output; see [`Keyed::side`](crate::Keyed::side). It is dropped if

@@ -152,6 +152,7 @@ mod time;
 mod timer;
 mod trace;
 mod undo;
+mod upsert;
 mod watermark;
 pub mod window;
 mod worker;
@@ -160,7 +161,8 @@ pub use crate::app::{App, Order};
 pub use crate::cluster::Drain;
 pub use crate::compare::{Difference, Verified};
 pub use crate::computation::{
-    BATCH_ITEMS_MAX, Computation, Context, OnFailure, Random, Scoped, TryBatch, TryComputation,
+    BATCH_ITEMS_MAX, Computation, Context, Correction, OnFailure, OnIgnore, Random, ResultKey,
+    Scoped, TryBatch, TryComputation,
 };
 pub use crate::dead_letter::DeadLetter;
 pub use crate::durable::Span;
@@ -175,11 +177,12 @@ pub use crate::state::{
     AnyTable, Entries, Expiring, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table,
     TableUse, Tables, Value,
 };
-pub use crate::stream::{Keyed, Shared, Stream, ToBeKeyed};
+pub use crate::stream::{Identified, Keyed, Shared, Stream, ToBeKeyed};
 pub use crate::test_driver::{TestDriver, TestDriverBuilder};
 pub use crate::time::Time;
 pub use crate::timer::{Clock, Timer};
 pub use crate::undo::{Failure, Undo};
+pub use crate::upsert::{Op, Upsert};
 pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.

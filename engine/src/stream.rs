@@ -4,6 +4,7 @@
 //! is split, merged, keyed or written. A stream that is dropped unused still runs its steps.
 
 mod batches;
+mod corrections;
 mod framed;
 mod joins;
 mod keyed;
@@ -15,6 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+pub use self::corrections::Identified;
 pub use self::keyed::{Keyed, ToBeKeyed};
 pub(crate) use self::named::Named;
 use crate::delivery::TypedSink;

@@ -43,9 +43,18 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Applied<K, I, S, 
             let (now, watermark) = (origin.time(), surroundings.watermark.get());
             S::enter(&mut guard, key, &mut Touch { now, watermark, requests });
             let rows = S::rows(&mut guard, key);
-            let (sequences, item, held) = (Cell::new(0), 0, None);
-            let mut context =
-                Context { origin, nth, item, sequences, outputs, requests, surroundings, held };
+            let (sequences, item, held, former) = (Cell::new(0), 0, None, None);
+            let mut context = Context {
+                origin,
+                nth,
+                item,
+                sequences,
+                outputs,
+                requests,
+                surroundings,
+                held,
+                former,
+            };
             call(computation, rows, &mut context);
             S::leave(&mut guard, key, &mut Touch { now, watermark, requests });
             S::settle(&mut guard, key);
@@ -116,6 +125,11 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Stage for Applied
             computation.attempt(key, &record, rows, out)
         });
         if let Some(undo) = undo {
+            if P::CORRECTS && matches!(undo, Undo::Ignore | Undo::Break) {
+                self.call(origin, nth, by_timer, key, |computation, rows, out| {
+                    computation.has_ignored(key, &record, rows, out);
+                });
+            }
             self.desk.surroundings.undone(undo, origin, &record);
         }
     }

@@ -50,6 +50,22 @@ pub trait TryBatch<K: Key, I: Record, S: Tables<K>>: 'static {
         out: &mut Context<'_, Self::Output>,
     ) -> Result<(), Undo>;
 
+    /// Whether it is told that an item was ignored.
+    #[doc(hidden)]
+    const CORRECTS: bool = false;
+
+    /// The item was ignored.
+    #[doc(hidden)]
+    fn has_ignored(
+        &mut self,
+        key: &K,
+        item: &I,
+        rows: S::Rows<'_>,
+        out: &mut Context<'_, Self::Output>,
+    ) {
+        let _ = (key, item, rows, out);
+    }
+
     /// Looks at the items that were applied and not undone, after the last.
     ///
     /// # Errors
@@ -207,6 +223,12 @@ where
                     return ended;
                 }
                 Some(undo) => {
+                    if P::CORRECTS && matches!(undo, Undo::Ignore | Undo::Break) {
+                        invocation.attempt::<K, S>(guard, key, |rows, out| {
+                            computation.has_ignored(key, item, rows, out);
+                            Ok(())
+                        });
+                    }
                     let is_last = undo == Undo::Break;
                     ended.undone.push((item, undo));
                     if is_last {

@@ -54,6 +54,7 @@ impl<O> Invocation<'_, O> {
                 requests,
                 surroundings,
                 held: Some(held),
+                former: None,
             };
             call(rows, &mut context)
         });

@@ -105,7 +105,7 @@ where
     /// }
     ///
     /// let mut driver = TestDriver::new(transfers).start()?;
-    /// for amounts in [[5, -3], [7, -20], [1, -1]] {
+    /// for amounts in [[5_i64, -3], [7, -20], [1, -1]] {
     ///     driver.send("transfers", amounts.map(|amount| ("ours".to_string(), amount)).to_vec())?;
     /// }
     /// driver.run()?;
@@ -171,8 +171,6 @@ where
         P: TryBatch<D::Key, I, S>,
         R: Onward<I, P::Output>,
     {
-        let asks =
-            Asks { timers: false, engine_timers: false, tries: true, timed: false, own_rows: None };
-        self.stage(name, tables, asks, |desk| Batched::new(desk, computation, onward))
+        self.stage(name, tables, Asks::of_batches(), |desk| Batched::new(desk, computation, onward))
     }
 }

@@ -105,6 +105,13 @@ pub(super) struct Asks<K> {
     pub(super) own_rows: Option<FindOwnRows<K>>,
 }
 
+impl<K> Asks<K> {
+    /// What a computation on batches asks for.
+    pub(super) fn of_batches() -> Self {
+        Self { timers: false, engine_timers: false, tries: true, timed: false, own_rows: None }
+    }
+}
+
 impl Uses {
     /// What the next computation can learn while it is applied.
     fn surroundings<K>(

@@ -6,6 +6,7 @@
 mod arrival;
 mod batches;
 mod compile_fail;
+mod corrections;
 mod datapipe;
 mod durability;
 mod engine_timers;
