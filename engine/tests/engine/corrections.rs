@@ -71,9 +71,12 @@ fn items(seed: u64, count: usize) -> Vec<Item> {
     (0..count).map(&mut item).collect()
 }
 
-/// What was told, by a loop that keeps the results of all items.
-fn expected(items: &[Item], on_ignore: OnIgnore) -> (BTreeMap<(u8, u32), Vec<u64>>, Vec<Told>) {
-    let mut all: BTreeMap<(u8, u32), Vec<u64>> = BTreeMap::new();
+/// The results of items, by key and identity.
+type Left = BTreeMap<(u8, u32), Vec<u64>>;
+
+/// What is left and what was told, by a loop that keeps the results of all items.
+fn expected(items: &[Item], on_ignore: OnIgnore) -> (Left, Vec<Told>) {
+    let mut all = Left::new();
     let mut told = Vec::new();
     for (key, id, seed, ends) in items {
         let now = match *ends {
