@@ -285,6 +285,7 @@ fn file_source(rest: &str) -> Result<Box<dyn Inlet>> {
         ("lines", Format::Lines),
         ("recording", Format::Recording),
         ("csv", Format::Csv),
+        ("whole", Format::Whole),
     ];
     let source = FileSource {
         patterns: path.split(',').map(str::to_owned).collect(),

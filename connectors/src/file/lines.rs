@@ -24,6 +24,8 @@ pub(super) struct Lines {
     skipping: bool,
     /// Where the line begins that was given last.
     given: Mark,
+    /// All that is read is one line.
+    whole: bool,
 }
 
 /// A place where a line (or row) begins.
@@ -48,12 +50,17 @@ pub(super) struct Line<'a> {
 impl Lines {
     pub(super) fn new(input: Input, bytes_max: usize) -> Self {
         let given = Mark::default();
-        Self { input, bytes_max, index: 0, searched: 0, skipping: false, given }
+        Self { input, bytes_max, index: 0, searched: 0, skipping: false, given, whole: false }
     }
 
     /// The lines of an input that begins with the line at this index.
     pub(super) fn beginning_at(self, index: u64) -> Self {
         Self { index, ..self }
+    }
+
+    /// The same, with all that is read as one line.
+    pub(super) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Where to go on after the line that was given last. In the middle of one that was cut, that
@@ -78,7 +85,8 @@ impl Lines {
         loop {
             // The consumed length and how much of it belongs to the line.
             let unsearched = self.input.window().get(self.searched..).unwrap_or_default();
-            let (consumed, length) = match memchr::memchr(b'\n', unsearched) {
+            let end = if self.whole { None } else { memchr::memchr(b'\n', unsearched) };
+            let (consumed, length) = match end {
                 Some(at) => (self.searched + at + 1, self.searched + at),
                 None if self.input.is_over() => {
                     self.input.finish()?;

@@ -33,6 +33,8 @@ pub(crate) enum Format {
     Recording,
     /// Each row is a frame, the first names the columns.
     Csv,
+    /// Each file is a frame.
+    Whole,
 }
 
 /// Files to read.
@@ -151,6 +153,7 @@ impl FileReader {
         let content = match source.format {
             Format::Lines => Content::Lines(lines(input)),
             Format::Recording => Content::Recording(lines(input)),
+            Format::Whole => Content::Lines(lines(input).whole()),
             Format::Auto if !is_csv(path) => {
                 let mut lines = lines(input);
                 let within = recording::DETECTED_WITHIN_BYTES;

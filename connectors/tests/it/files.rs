@@ -182,6 +182,18 @@ fn a_line_above_the_cap_is_refused_counted_and_does_not_shift_the_others() {
     assert_eq!((frames[1].text(), &frames[1].refusal), ("2,3", &None));
 }
 
+#[test]
+fn a_file_may_be_one_frame() {
+    let folder = Folder::new();
+    let whole = |name, text: String| folder.file(name, text) + "?format=whole&line_max=100KiB";
+    let frames = Source::open(&whole("a.json", "[1,\n\n 2]\n".to_owned())).read_all();
+    assert_eq!(frames.iter().map(|got| got.text()).collect::<Vec<_>>(), ["[1,\n\n 2]\n"]);
+    assert!(Source::open(&whole("b.json", "\n \n".to_owned())).read_all().is_empty());
+    let frames = Source::open(&whole("c.json", "[\n1]".repeat(1 << 17))).read_all();
+    assert_eq!(frames.len(), 1);
+    assert!(frames[0].refusal.as_ref().unwrap().contains("102400 bytes"));
+}
+
 /// The beginning of a long line is a text like any other; no decoder is asked about it.
 #[test]
 fn a_decoder_that_takes_any_text_does_not_get_a_part_of_a_line() {
