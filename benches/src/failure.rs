@@ -1,5 +1,7 @@
 //! Computations that may fail beside those that cannot, on one row a key and on entries of a row.
 
+pub mod large;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

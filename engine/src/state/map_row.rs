@@ -213,8 +213,9 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
 
     /// Sets the value of `key`; gives what it was.
     pub fn insert(&mut self, key: S, value: V) -> Option<V> {
-        let slot = self.note(&key);
-        self.entries.live.insert(key, Kept { value, slot }).map(|kept| kept.value)
+        let (there, fresh) = self.written(key);
+        let before = std::mem::replace(there, value);
+        (!fresh).then_some(before)
     }
 
     /// Changes the value of `key`, if there is one, and gives what `change` gives.
@@ -230,10 +231,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
 
     /// The value of `key` to change, which is the default if there was none.
     pub fn entry(&mut self, key: S) -> &mut V {
-        let slot = self.note(&key);
-        let kept = self.entries.live.get_or_default(key);
-        kept.slot = slot;
-        &mut kept.value
+        self.written(key).0
     }
 
     /// Removes the entry of `key`; gives what it was.
@@ -263,29 +261,37 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
         }
     }
 
-    /// The entry of `key` is about to be written, whether it is there or not. Gives its slot.
+    /// The value of `key`, which is about to be written, and whether there was none: then it is the default.
     #[inline]
-    fn note(&mut self, key: &S) -> Slot {
+    fn written(&mut self, key: S) -> (&mut V, bool) {
         self.notes.written = true;
-        if self.notes.trying {
-            self.notes.remember(key, self.entries.get(key));
+        if self.notes.trying || self.notes.interval.is_on() {
+            return self.noted(key);
         }
-        if self.notes.interval.is_on() { self.note_change(key) } else { Slot::default() }
+        let (kept, fresh) = self.entries.live.get_or_default(key);
+        (&mut kept.value, fresh)
     }
 
+    /// The same, with what the entry is noted before it changes.
     #[inline(never)]
-    fn note_change(&mut self, key: &S) -> Slot {
+    fn noted(&mut self, key: S) -> (&mut V, bool) {
         let Self { entries, notes } = self;
-        if let Some(kept) = entries.live.get(key) {
-            return notes.changing(key, Some(&kept.value), kept.slot);
+        let gone = if notes.interval.is_on() { entries.take_gone(&key) } else { None };
+        let (kept, fresh) = entries.live.get_or_default(key.clone());
+        if notes.interval.is_on() {
+            kept.slot = match gone {
+                Some(slot) => notes.changing(&key, None, slot).back(),
+                None if fresh => {
+                    notes.changed.push(key.clone());
+                    Slot::born(notes.interval)
+                }
+                None => notes.changing(&key, Some(&kept.value), kept.slot),
+            };
         }
-        match entries.take_gone(key) {
-            Some(slot) => notes.changing(key, None, slot).back(),
-            None => {
-                notes.changed.push(key.clone());
-                Slot::born(notes.interval)
-            }
+        if notes.trying {
+            notes.undo.push((key, (!fresh).then(|| kept.value.clone())));
         }
+        (&mut kept.value, fresh)
     }
 
     /// The entry was taken out.

@@ -4,7 +4,7 @@
 //! Invariant: what it answers does not depend on its form. One entry is where the map is, a few are one sorted
 //! piece of memory, more are a tree.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::btree_map::{self, BTreeMap, Entry};
 use std::mem;
 use std::ops::{Bound, RangeBounds};
 use std::slice;
@@ -136,20 +136,31 @@ impl<K: Ord, V> SmallMap<K, V> {
         None
     }
 
-    /// The value of `key` to change, which is the default if there was none.
+    /// The value of `key` to change, and whether there was none: then it is the default.
     #[allow(clippy::expect_used)]
-    pub(super) fn get_or_default(&mut self, key: K) -> &mut V
+    pub(super) fn get_or_default(&mut self, key: K) -> (&mut V, bool)
     where
         K: Clone,
         V: Default,
     {
-        match self {
-            Self::Many(many) => many.entry(key).or_default(),
-            _ if self.contains_key(&key) => self.get_mut(&key).expect("it is there"),
-            _ => {
+        if let Self::Many(many) = self {
+            return match many.entry(key) {
+                Entry::Occupied(entry) => (entry.into_mut(), false),
+                Entry::Vacant(entry) => (entry.insert(V::default()), true),
+            };
+        }
+        let found = match &*self {
+            Self::Few(few) => place(few, &key).ok(),
+            Self::One((there, _)) if *there == key => Some(0),
+            _ => None,
+        };
+        match (self, found) {
+            (Self::Few(few), Some(at)) => (&mut few.get_mut(at).expect("it is there").1, false),
+            (Self::One((_, value)), Some(_)) => (value, false),
+            (new, _) => {
                 let put = key.clone();
-                self.put(key, V::default());
-                self.get_mut(&put).expect("it was put in")
+                new.put(key, V::default());
+                (new.get_mut(&put).expect("it was put in"), true)
             }
         }
     }
@@ -291,7 +302,7 @@ mod tests {
                         prop_assert_eq!(map.insert(key, value), model.insert(key, value));
                     }
                     Do::Default(key) => {
-                        *map.get_or_default(key) += 1;
+                        *map.get_or_default(key).0 += 1;
                         *model.entry(key).or_default() += 1;
                     }
                     Do::Remove(key) => {
