@@ -16,6 +16,7 @@ use crate::plan::{NodeKind, Owner, Plan};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::stream::{Stream, to_sink};
+use crate::view::Views;
 use crate::{AnyTable, DeadLetter, Error, Result};
 
 /// In which order records are applied to state.
@@ -35,11 +36,13 @@ pub enum Order {
 pub struct App {
     pub(crate) plan: Rc<RefCell<Plan>>,
     pub(crate) counters: Counters,
+    pub(crate) views: Views,
 }
 
 impl App {
-    pub(crate) fn new(placement: Placement, counters: Counters) -> Self {
-        Self { plan: Rc::new(RefCell::new(Plan::new(placement, counters.clone()))), counters }
+    pub(crate) fn new(placement: Placement, counters: Counters, views: Views) -> Self {
+        let plan = Rc::new(RefCell::new(Plan::new(placement, counters.clone())));
+        Self { plan, counters, views }
     }
 
     /// Adds a source. Pipelines are applied in the order in which their sources are declared,
@@ -122,15 +125,21 @@ impl App {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    /// The rows of views, by name, for live displays.
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
 }
 
 /// Draws an application by `build` and reports the first mistake.
 pub(crate) fn draw(
     placement: Placement,
     counters: Counters,
+    views: Views,
     build: impl FnOnce(&App) -> Result<()>,
 ) -> Result<App> {
-    let app = App::new(placement, counters);
+    let app = App::new(placement, counters, views);
     build(&app)?;
     // The streams that they are look at the plan when they go.
     let named = app.plan.borrow_mut().named.take();

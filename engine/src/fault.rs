@@ -67,7 +67,7 @@ impl Panic {
         let id = RecordId { source: source.map_or("", String::as_str), origin };
         let error = self.at(&format!("computation {computations}, at record {id},"));
         let Error::Panic(what) = error else { return error };
-        if timer::is_timed(origin) {
+        if timer::is_timed(origin) || origin.is_of_view() {
             // There is no record of which it could be said.
             return Error::Panic(what);
         }

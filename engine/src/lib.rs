@@ -153,6 +153,7 @@ mod timer;
 mod trace;
 mod undo;
 mod upsert;
+mod view;
 mod watermark;
 pub mod window;
 mod worker;
@@ -183,6 +184,10 @@ pub use crate::time::Time;
 pub use crate::timer::{Clock, Timer};
 pub use crate::undo::{Failure, Undo};
 pub use crate::upsert::{Op, Upsert};
+pub use crate::view::{
+    Arrange, Arranged, Change, Collection, Page, Round, Selected, Tick, View, ViewData, ViewTables,
+    Viewed, Views,
+};
 pub use crate::watermark::Watermarks;
 
 /// What a program needs: `use anabranch::prelude::*;`.

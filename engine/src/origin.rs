@@ -17,6 +17,10 @@ const PLACE_MASK: u64 = (1 << (OFFSET_BITS + PARTITION_BITS)) - 1;
 /// The most sources an application can declare, and the most partitions of one source.
 pub const LANES_MAX: usize = 1 << PARTITION_BITS;
 
+/// The source number of what views tell: behind all that can be declared, since it follows from their
+/// records, and before those of timers.
+const VIEW_SOURCE: usize = LANES_MAX - 3;
+
 /// The origin of a record: the total order inside an epoch.
 ///
 /// ```
@@ -54,6 +58,17 @@ impl Origin {
     pub(crate) fn of_timers(time: Time, source: usize, place: u64) -> Self {
         let position = (source as u64) << (OFFSET_BITS + PARTITION_BITS) | place & PLACE_MASK;
         Self { time, position, path: Path::ROOT }
+    }
+
+    /// The origin of what a view tells of an epoch of that logical time; `number` tells it from others of
+    /// the same time.
+    pub(crate) fn of_view(time: Time, view: usize, number: u64, place: u32) -> Self {
+        Self::new(time, VIEW_SOURCE, view, number & ((1 << OFFSET_BITS) - 1)).child(place)
+    }
+
+    /// Whether a view has told it.
+    pub(crate) fn is_of_view(&self) -> bool {
+        self.source() == VIEW_SOURCE
     }
 
     /// The place of what timers emit.
@@ -202,7 +217,9 @@ impl Path {
 /// The name of a record to the outside: `<source>-<partition>-<offset>`, then `.<place>` for each
 /// place other than the first. What a timer emits is called `timer-<time>-<number>` instead: by the
 /// time of the epoch after which it was due, and its place among what was due then; of engine time
-/// `engine-timer-<time>-<number>`, by when it was due, and where its key and its pipeline are.
+/// `engine-timer-<time>-<number>`, by when it was due, and where its key and its pipeline are. What a view
+/// tells is called `view-<view>-<time>-<epoch>`, by the index of the view, the logical time of the epoch and,
+/// if input is recorded, its number, else 0.
 ///
 /// It is stable over replays and worker counts, so a receiver can drop repeats by it.
 #[derive(Clone, Copy)]
@@ -231,6 +248,9 @@ impl fmt::Display for RecordId<'_> {
         } else if timer::is_timed(self.origin) {
             let (round, place) = timer::name(self.origin);
             write!(f, "timer-{round}-{place}")?;
+        } else if self.origin.is_of_view() {
+            let (view, epoch) = (self.origin.partition(), self.origin.offset());
+            write!(f, "view-{view}-{}-{epoch}", self.origin.time().as_nanos())?;
         } else {
             let (partition, offset) = (self.origin.partition(), self.origin.offset());
             write!(f, "{}-{partition}-{offset}", self.source)?;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::computation::SourceNames;
+use crate::dataflow::Building;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
 use crate::metrics::Counters;
@@ -15,6 +16,7 @@ use crate::pipeline::{Edge, Hub, Identity, Outbox, Parcel, Placement, Tagged, To
 use crate::state::{Port, Stores, TableUse};
 use crate::stream::Named;
 use crate::timer::Alarms;
+use crate::view::Taps;
 use crate::watermark::{Board, PortClock, SourceClock};
 use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
 
@@ -27,6 +29,8 @@ pub(crate) enum Owner {
     Port(usize),
     /// The operator of a merge.
     Relay(usize),
+    /// The operator that gathers a view.
+    View(usize),
 }
 
 /// Where an edge ends.
@@ -63,6 +67,19 @@ pub(crate) struct SinkPlan {
     pub(crate) sink: Box<dyn AnySink>,
 }
 
+/// Views that are drawn together.
+pub(crate) struct ViewPlan {
+    /// The tables that they look at.
+    pub(crate) tables: Vec<&'static str>,
+    /// Their indices.
+    pub(crate) views: Vec<usize>,
+    /// Builds their operators; taken when it does.
+    pub(crate) draw: Option<DrawViews>,
+}
+
+/// Builds the operators of views.
+pub(crate) type DrawViews = Box<dyn FnOnce(&mut Building<'_, '_>)>;
+
 /// What a merge does with a parcel from its leg of that index.
 pub(crate) type Relay = Box<dyn FnMut(usize, Parcel)>;
 
@@ -79,6 +96,7 @@ pub(crate) enum NodeKind {
     Source(usize),
     Step,
     Computation(Vec<TableUse>),
+    View(Vec<TableUse>),
     Sink(usize),
 }
 
@@ -95,6 +113,11 @@ pub(crate) struct Plan {
     pub(crate) relays: Vec<Relay>,
     pub(crate) sinks: Vec<SinkPlan>,
     pub(crate) stores: Stores,
+    /// The names of views.
+    pub(crate) views: Vec<String>,
+    pub(crate) drawings: Vec<ViewPlan>,
+    /// The tables that views look at.
+    pub(crate) taps: Taps,
     /// What the sources that are read here have to tell of event times.
     pub(crate) board: Board,
     /// Whether a computation sets timers that are due by engine time.
@@ -128,6 +151,9 @@ impl Plan {
             relays: Vec::new(),
             sinks: Vec::new(),
             stores: Stores::default(),
+            views: Vec::new(),
+            drawings: Vec::new(),
+            taps: Taps::default(),
             board: Board::default(),
             engine_timers: false,
             alarms: None,
@@ -237,6 +263,52 @@ impl Plan {
         }
     }
 
+    /// Gives the index of the view of that name.
+    pub(crate) fn add_view(&mut self, name: &str) -> usize {
+        self.check_name("view", name);
+        if self.views.iter().any(|known| known == name) {
+            self.mistake(format!("two views are named `{name}`; give one another name"));
+        }
+        self.views.push(name.to_string());
+        self.views.len() - 1
+    }
+
+    /// What is wrong with the views, given the tables that computations use.
+    fn check_views(&mut self) {
+        let mut used = BTreeSet::new();
+        self.ports().for_each(|(_, port)| used.extend(port.uses.iter().map(|used| used.name)));
+        let names = |drawing: &ViewPlan| -> Vec<&str> {
+            let names = drawing.views.iter().filter_map(|view| self.views.get(*view));
+            names.map(String::as_str).collect()
+        };
+        let mut unused = self.drawings.iter().flat_map(|drawing| {
+            drawing
+                .tables
+                .iter()
+                .filter(|table| !used.contains(**table))
+                .map(move |it| (drawing, it))
+        });
+        let mistake = unused.next().map(|(drawing, table)| {
+            format!(
+                "view `{}` looks at table `{table}`, which no computation uses; write it in one, or \
+                 collect a stream into it by `collect_into`",
+                names(drawing).join("`, `")
+            )
+        });
+        if let Some(mistake) = mistake {
+            self.mistake(mistake);
+        }
+        if !self.views.is_empty() && self.order == Order::Arrival {
+            self.mistake(
+                "views need the order of records, and the application asks for that of their arrival; \
+                 leave `Order::Arrival` out, or the views",
+            );
+        }
+        if self.views.len() > LANES_MAX {
+            self.mistake(format!("it has more than {LANES_MAX} views; leave some out"));
+        }
+    }
+
     /// The index of a port whose chain is still being drawn.
     pub(crate) fn reserve_port(&mut self) -> usize {
         self.ports.push(None);
@@ -309,6 +381,7 @@ impl Plan {
         let names = self.sources.iter().map(|source| source.name.clone()).collect();
         let _ = self.source_names.set(names);
         self.check_declarations();
+        self.check_views();
         self.collect_letters();
         if self.sources.is_empty() {
             self.mistake("it has no source; begin with `app.source(name, source)`");
@@ -316,9 +389,9 @@ impl Plan {
         if self.ports.iter().any(Option::is_none) {
             self.mistake("a keyed stream outlives the builder function; let it go there");
         }
-        // The last two numbers are those of timers.
-        if self.sources.len() > LANES_MAX - 2 {
-            let most = LANES_MAX - 2;
+        // The last three numbers are those of views and timers.
+        if self.sources.len() > LANES_MAX - 3 {
+            let most = LANES_MAX - 3;
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
@@ -347,6 +420,8 @@ impl Plan {
         let ticks = !recorded && (self.engine_timers || idles);
         self.alarms = ticks.then(Alarms::default);
         self.board.tells_all.set(self.engine_timers || ticks);
+        // An epoch of live input is a time.
+        self.board.tells_times.set(recorded && !self.views.is_empty());
     }
 
     /// Whether a source brings its own times.

@@ -4,6 +4,7 @@
 //! is split, merged, keyed or written. A stream that is dropped unused still runs its steps.
 
 mod batches;
+mod collecting;
 mod corrections;
 mod framed;
 mod joins;
@@ -90,6 +91,20 @@ impl<T: Record> Shared<T> {
             source: Some(index),
             clocks: Rc::default(),
         };
+        Self::here(place, hub)
+    }
+
+    /// What the view of that name tells.
+    pub(crate) fn of_view(
+        plan: &Rc<RefCell<Plan>>,
+        owner: Owner,
+        hub: Rc<Hub<T>>,
+        node: usize,
+        name: &str,
+    ) -> Self {
+        let (plan, trail) = (Rc::clone(plan), name.to_string());
+        let place =
+            Place { plan, owner, node, trail, depth: 1, source: None, clocks: Rc::default() };
         Self::here(place, hub)
     }
 

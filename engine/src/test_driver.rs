@@ -22,7 +22,7 @@ use crate::epoch::FlowLimits;
 use crate::metrics::Counters;
 use crate::state::{MapTable, Stores, SubKey, Table, Value};
 use crate::worker::{Control, Setup, run};
-use crate::{App, DeadLetter, Error, Key, Record, Result, Time};
+use crate::{App, DeadLetter, Error, Key, Record, Result, Time, ViewData, Views};
 
 /// Runs an application in memory: send records, advance time, read outputs and tables.
 ///
@@ -57,6 +57,7 @@ pub struct TestDriver {
     baton: Arc<Baton>,
     time: Time,
     counters: Counters,
+    views: Views,
     control: Arc<Control>,
     process: Option<JoinHandle<Result<()>>>,
 }
@@ -108,7 +109,7 @@ impl TestDriverBuilder {
         crate::program::check(&build, self.workers, self.partitions)?;
         let harness = Harness::default();
         let baton = Arc::new(Baton::new(self.seed, self.workers));
-        let counters = Counters::default();
+        let (counters, views) = (Counters::default(), Views::default());
         let control = Arc::new(Control::default());
         let setup = Setup {
             build,
@@ -117,6 +118,7 @@ impl TestDriverBuilder {
             epoch_max: Duration::from_millis(1),
             limits: FlowLimits { records: 1 << 16, bytes: 1 << 26, epochs: 64 },
             counters: counters.clone(),
+            views: views.clone(),
             durable: None,
             trace: None,
             control: Arc::clone(&control),
@@ -128,6 +130,7 @@ impl TestDriverBuilder {
             baton,
             time: self.time,
             counters,
+            views,
             control,
             process: Some(process),
         };
@@ -284,6 +287,19 @@ impl TestDriver {
         let key = key.clone();
         let row = self.ask(move |stores| stores.entries(table, &key))?.unwrap_or_default();
         Ok(row.iter().map(|(sub_key, value)| (sub_key.clone(), value.clone())).collect())
+    }
+
+    /// The rows of the view of that name, in order, each with how often it is there.
+    ///
+    /// # Errors
+    /// When there is no such view, or its records are of another type.
+    pub fn view<D: ViewData>(&self, name: &str) -> Result<Vec<(D, i64)>> {
+        self.views.rows(name)
+    }
+
+    /// The rows of all views, as an application shows them.
+    pub fn views(&self) -> &Views {
+        &self.views
     }
 
     /// What the first worker that knows an answer says.

@@ -32,7 +32,7 @@ use crate::state::Stores;
 use crate::test_driver::{Baton, Harness};
 use crate::timer::Alarms;
 use crate::trace::Trace;
-use crate::{Error, Order, Result};
+use crate::{Error, Order, Result, Views};
 
 /// The builder function: draws the application on an [`App`].
 pub(crate) type Build = Arc<dyn Fn(&App) -> Result<()> + Send + Sync>;
@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) epoch_max: Duration,
     pub(crate) limits: FlowLimits,
     pub(crate) counters: Counters,
+    /// The rows of the views that workers of this process gather.
+    pub(crate) views: Views,
     pub(crate) control: Arc<Control>,
     /// With a data directory.
     pub(crate) durable: Option<Arc<Durable>>,
@@ -165,7 +167,8 @@ impl Running {
     pub(crate) fn start(worker: &mut Worker, setup: &Setup) -> Result<Self> {
         let (index, peers) = (worker.index(), worker.peers());
         let placement = Placement::new(setup.partitions, peers, index, local(index, setup));
-        let app = draw(placement.clone(), setup.counters.clone(), |app| (setup.build)(app))?;
+        let (counters, views) = (setup.counters.clone(), setup.views.clone());
+        let app = draw(placement.clone(), counters, views, |app| (setup.build)(app))?;
         let mut plan = app.into_plan()?;
         let topology = Topology::of(&plan)?;
         let harness = setup.test.as_ref().map(|(harness, _)| harness.clone());

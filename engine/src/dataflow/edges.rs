@@ -16,7 +16,7 @@ use timely::progress::frontier::MutableAntichain;
 
 use super::topology::{Operator, Topology};
 use crate::pipeline::{Outbox, Parcel};
-use crate::plan::Plan;
+use crate::plan::{EdgePlan, Plan};
 use crate::snapshots::Snapshots;
 
 pub(super) type Parcels = CapacityContainerBuilder<Vec<Parcel>>;
@@ -63,10 +63,21 @@ impl Outputs {
         topology: &Topology,
         plan: &Plan,
     ) -> (Self, Vec<(usize, ParcelStream<'s>)>) {
+        Self::leaving(builder, plan, |index, _| {
+            topology.edges.get(index).is_some_and(|(from, _)| *from == operator)
+        })
+    }
+
+    /// Adds the outputs for those edges, by index, for which `leaves` holds.
+    pub(super) fn leaving<'s>(
+        builder: &mut OperatorBuilder<'s, u64>,
+        plan: &Plan,
+        leaves: impl Fn(usize, &EdgePlan) -> bool,
+    ) -> (Self, Vec<(usize, ParcelStream<'s>)>) {
         let mut outputs = Vec::new();
         let mut streams = Vec::new();
-        for (index, (edge, (from, _))) in plan.edges.iter().zip(&topology.edges).enumerate() {
-            if *from == operator {
+        for (index, edge) in plan.edges.iter().enumerate() {
+            if leaves(index, edge) {
                 let (output, stream) = builder.new_output::<Vec<Parcel>>();
                 outputs.push((Rc::clone(&edge.outbox), OutputBuilder::from(output)));
                 streams.push((index, stream));

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
@@ -21,6 +23,7 @@ use crate::plan::Plan;
 use crate::state::{Port, apply_in_time, apply_open, apply_rest, fire_due};
 use crate::timer::DueKey;
 use crate::trace::TableTrace;
+use crate::view::Tap;
 use crate::watermark::{Clocks, Note, PortTime};
 use crate::{Clock, Order, Time};
 
@@ -54,7 +57,18 @@ pub(super) fn clocks(
 pub(super) struct After<'s> {
     pub(super) durability: Option<Durability<'s>>,
     pub(super) watched: Option<TableTrace>,
+    /// The tables of the group that views look at.
+    pub(super) taps: Vec<Rc<dyn Tap>>,
     pub(super) clocks: Option<(Clocks, StreamVec<'s, u64, Note>)>,
+}
+
+/// The streams that leave a group.
+pub(super) struct Grouped<'s> {
+    pub(super) end: ParcelStream<'s>,
+    /// By edge.
+    pub(super) streams: Vec<(usize, ParcelStream<'s>)>,
+    /// Says which epochs have changed tables that views look at.
+    pub(super) told: Option<StreamVec<'s, u64, ()>>,
 }
 
 /// The operator of a group of tables.
@@ -66,8 +80,8 @@ pub(super) fn group<'s>(
     plan: &mut Plan,
     after: After<'s>,
     fault: &Fault,
-) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
-    let After { durability, watched, clocks } = after;
+) -> Grouped<'s> {
+    let After { durability, watched, taps, clocks } = after;
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -82,6 +96,13 @@ pub(super) fn group<'s>(
     });
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
+    let (mut tells, told) = match taps.is_empty() {
+        true => (None, None),
+        false => {
+            let (tells, told) = builder.new_output::<Vec<()>>();
+            (Some(OutputBuilder::<_, CapacityContainerBuilder<Vec<()>>>::from(tells)), Some(told))
+        }
+    };
     let members = topology.groups.get(index).into_iter().flatten();
     let mut computations = Vec::new();
     let mut ports: Vec<Box<dyn Port>> = Vec::new();
@@ -95,7 +116,7 @@ pub(super) fn group<'s>(
     let alarms = plan.alarms.clone();
     let has_engine_timers = ports.iter().any(|port| port.has_engine_timers());
     let at_once = plan.order == Order::Arrival;
-    let count = 1 + outputs.outputs.len();
+    let count = 1 + outputs.outputs.len() + usize::from(tells.is_some());
     let names = Rc::clone(&plan.source_names);
     let fault = fault.clone();
     builder.build(move |initial| {
@@ -164,7 +185,14 @@ pub(super) fn group<'s>(
                 {
                     return fault.report(error);
                 }
+                // All of them: what is taken of one is not taken of another.
+                let changes = taps.iter().filter(|tap| tap.seal(epoch)).count();
                 if let Some(capabilities) = held.epochs.remove(&epoch) {
+                    if let (Some(tells), Some(capability)) = (&mut tells, capabilities.last())
+                        && changes > 0
+                    {
+                        tells.activate().session(capability).give(());
+                    }
                     outputs.ship(&capabilities, 1);
                 }
             }
@@ -173,7 +201,7 @@ pub(super) fn group<'s>(
             }
         }
     });
-    (end, streams)
+    Grouped { end, streams, told }
 }
 
 /// Takes up engine time where an earlier run has left it; the rows were restored.

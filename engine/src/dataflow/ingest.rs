@@ -13,6 +13,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use super::edges::{Outputs, ParcelStream};
 use super::topology::{Operator, Topology};
+use crate::Time;
 use crate::fault::Fault;
 use crate::opener::Opener;
 use crate::plan::Plan;
@@ -27,6 +28,8 @@ pub(super) struct Read<'s> {
     pub(super) marks: StreamVec<'s, u64, usize>,
     /// How far event time has come by the end of each epoch, for each worker.
     pub(super) notes: StreamVec<'s, u64, Note>,
+    /// The logical time of each epoch, for each worker, if views are to be told it.
+    pub(super) times: StreamVec<'s, u64, (usize, Time)>,
 }
 
 /// The operator that reads the sources; [`Reading`] decides what and when.
@@ -40,6 +43,8 @@ pub(super) fn ingest<'s>(
 ) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
+    let (times, times_stream) = builder.new_output::<Vec<(usize, Time)>>();
+    let mut times = OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Time)>>>::from(times);
     let (notes, notes_stream) = builder.new_output::<Vec<Note>>();
     let mut notes = OutputBuilder::<_, CapacityContainerBuilder<Vec<Note>>>::from(notes);
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
@@ -71,7 +76,16 @@ pub(super) fn ingest<'s>(
                             capability.downgrade(&epoch);
                         }
                         outputs.ship(held, 0);
-                        // That of the notes is the last.
+                        // That of the notes is the last, and that of times the one before.
+                        if let [.., capability, _] = held.as_slice() {
+                            let told = board.times(workers);
+                            if !told.is_empty() {
+                                times
+                                    .activate()
+                                    .session(capability)
+                                    .give_iterator(told.into_iter());
+                            }
+                        }
                         if let Some(capability) = held.last() {
                             let told = board.notes(workers);
                             if !told.is_empty() {
@@ -117,5 +131,11 @@ pub(super) fn ingest<'s>(
             }
         }
     });
-    Read { streams, durable: durable_stream, marks: marks_stream, notes: notes_stream }
+    Read {
+        streams,
+        durable: durable_stream,
+        marks: marks_stream,
+        notes: notes_stream,
+        times: times_stream,
+    }
 }

@@ -1,5 +1,5 @@
 //! From a plan to timely operators: one for the sources, one a merge, one a group of tables, one a
-//! sink.
+//! sink; and those of views.
 //!
 //! Invariant: every worker builds the same operators in the same order. All edges carry the same
 //! type, parcels, so an operator is compiled once whatever the application's records are.
@@ -10,6 +10,8 @@ mod ingest;
 mod operators;
 mod sink;
 mod topology;
+mod view;
 
 pub(crate) use operators::{Assembly, assemble};
 pub(crate) use topology::Topology;
+pub(crate) use view::Building;

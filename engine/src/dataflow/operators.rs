@@ -3,7 +3,7 @@
 //! Invariant: an operator is built after those whose streams it takes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use timely::dataflow::channels::pact::Pipeline;
@@ -12,10 +12,11 @@ use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{ProbeHandle, Scope};
 
 use super::edges::{Durability, Outputs, ParcelStream};
-use super::group::{After, clocks, group};
+use super::group::{After, Grouped, clocks, group};
 use super::ingest::{Read, ingest};
 use super::sink::sink_operator;
 use super::topology::{Operator, Topology};
+use super::view::Building;
 use crate::fault::Fault;
 use crate::opener::Opener;
 use crate::plan::{Plan, Relay, SinkPlan};
@@ -41,7 +42,8 @@ pub(crate) struct Assembly {
 pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     let Assembly { mut plan, topology, reading, finished, fault, opener, snapshots, tables } =
         assembly;
-    let (mut durability, mut told) = (None, None);
+    let (mut durability, mut told, mut times) = (None, None, None);
+    let mut changed = BTreeMap::new();
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
     let mut ends = Vec::new();
     let order = topology.order.clone();
@@ -52,11 +54,12 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
         let outputs = match operator {
             Operator::Ingest => {
-                let Read { streams, durable, marks, notes } =
+                let Read { streams, durable, marks, notes, times: told_times } =
                     ingest(scope, &topology, &plan, &reading, &opener, &fault);
                 durability =
                     snapshots.clone().map(|snapshots| Durability { snapshots, durable, marks });
                 told = Some(notes);
+                times = plan.board.tells_times.get().then_some(told_times);
                 streams
             }
             Operator::Relay(index) => {
@@ -66,12 +69,36 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             Operator::Group(index) => {
                 let clocks = clocks(&plan, &topology, index, &opener);
                 let clocks = clocks.and_then(|clocks| Some((clocks, told.clone()?)));
-                let after =
-                    After { durability: durability.clone(), watched: tables.clone(), clocks };
-                let (end, outputs) =
+                let viewed = viewed(&plan, &topology, index);
+                let taps = viewed.iter().filter_map(|table| plan.taps.get(table)).collect();
+                let (durability, watched) = (durability.clone(), tables.clone());
+                let after = After { durability, watched, taps, clocks };
+                let Grouped { end, streams, told } =
                     group(scope, inputs, index, &topology, &mut plan, after, &fault);
                 ends.push(end);
-                outputs
+                changed.extend(viewed.into_iter().filter_map(|table| Some((table, told.clone()?))));
+                streams
+            }
+            Operator::View(index) => {
+                let Some(draw) = plan.drawings.get_mut(index).and_then(|it| it.draw.take()) else {
+                    continue;
+                };
+                let (told, times) = (changed.clone(), times.clone());
+                let from = opener.durable.as_ref().map_or(0, |durable| durable.from());
+                let (plan, fault) = (&plan, &fault);
+                let mut building = Building {
+                    scope,
+                    told,
+                    times,
+                    from,
+                    plan,
+                    fault,
+                    ends: Vec::new(),
+                    streams: Vec::new(),
+                };
+                draw(&mut building);
+                ends.append(&mut building.ends);
+                building.streams
             }
             Operator::Sink(index) => {
                 if let Some(sink) = sinks.get_mut(index).and_then(Option::take) {
@@ -88,6 +115,14 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
         streams.extend(outputs);
     }
     scope.concatenate(ends).probe_with(&finished);
+}
+
+/// The tables of a group that views look at.
+fn viewed(plan: &Plan, topology: &Topology, group: usize) -> Vec<&'static str> {
+    let members = topology.groups.get(group).into_iter().flatten();
+    let uses = members.filter_map(|member| plan.port(*member)).flat_map(|port| &port.uses);
+    let names: BTreeSet<&'static str> = uses.map(|used| used.name).collect();
+    names.into_iter().filter(|table| plan.taps.get(table).is_some()).collect()
 }
 
 /// The operator of a merge: hands on what arrives, at once.

@@ -14,6 +14,8 @@ pub(crate) enum Operator {
     Ingest,
     Group(usize),
     Relay(usize),
+    /// Views that are drawn together.
+    View(usize),
     Sink(usize),
 }
 
@@ -39,6 +41,10 @@ impl Topology {
             Owner::Ingest => Operator::Ingest,
             Owner::Port(port) => Operator::Group(group_of(port).unwrap_or_default()),
             Owner::Relay(relay) => Operator::Relay(relay),
+            Owner::View(view) => {
+                let drawing = plan.drawings.iter().position(|it| it.views.contains(&view));
+                Operator::View(drawing.unwrap_or_default())
+            }
         };
         let to = |target| match target {
             Target::Port(port) => Operator::Group(group_of(port).unwrap_or_default()),
@@ -49,11 +55,14 @@ impl Topology {
         let mut waiting: BTreeSet<Operator> = std::iter::once(Operator::Ingest)
             .chain((0..plan.relays.len()).map(Operator::Relay))
             .chain((0..groups.len()).map(Operator::Group))
+            .chain((0..plan.drawings.len()).map(Operator::View))
             .chain((0..plan.sinks.len()).map(Operator::Sink))
             .collect();
+        let mut ways = edges.clone();
+        ways.extend(looks(plan, &groups));
         let mut order = Vec::new();
         while let Some(next) = waiting.iter().copied().find(|operator| {
-            !edges.iter().any(|(from, to)| to == operator && waiting.contains(from))
+            !ways.iter().any(|(from, to)| to == operator && waiting.contains(from))
         }) {
             waiting.remove(&next);
             order.push(next);
@@ -61,7 +70,7 @@ impl Topology {
         if waiting.is_empty() {
             return Ok(Self { groups, order, edges });
         }
-        Err(Error::Application(describe_cycle(plan, &groups, &edges, &waiting)))
+        Err(Error::Application(describe_cycle(plan, &groups, &ways, &waiting)))
     }
 
     /// The edges that enter `operator`: for a group, one for each of its ports, in their order.
@@ -76,6 +85,21 @@ impl Topology {
         inputs.sort_unstable();
         inputs.into_iter().map(|(_, index)| index)
     }
+}
+
+/// From the groups to the views that look at their tables.
+fn looks(plan: &Plan, groups: &[Vec<usize>]) -> Vec<(Operator, Operator)> {
+    let mut looks = Vec::new();
+    for (index, drawing) in plan.drawings.iter().enumerate() {
+        for (port, planned) in plan.ports() {
+            if planned.uses.iter().any(|used| drawing.tables.contains(&used.name))
+                && let Some(group) = groups.iter().position(|ports| ports.contains(&port))
+            {
+                looks.push((Operator::Group(group), Operator::View(index)));
+            }
+        }
+    }
+    looks
 }
 
 /// Walks back from an operator that waits for itself, and names what it passes.
@@ -120,6 +144,12 @@ fn name(plan: &Plan, groups: &[Vec<usize>], operator: Operator) -> String {
     match operator {
         Operator::Ingest => "sources".to_string(),
         Operator::Relay(_) => "merge".to_string(),
+        Operator::View(drawing) => {
+            let views = plan.drawings.get(drawing).into_iter().flat_map(|it| &it.views);
+            let names: Vec<&str> =
+                views.filter_map(|view| plan.views.get(*view).map(String::as_str)).collect();
+            format!("view `{}`", names.join("`, `"))
+        }
         Operator::Sink(sink) => {
             plan.sinks.get(sink).map_or_else(String::new, |sink| format!("sink `{}`", sink.name))
         }

@@ -56,6 +56,7 @@ fn boxed(node: &Node) -> String {
         NodeKind::Source { .. } | NodeKind::Sink { .. } | NodeKind::DeadLetters { .. } => "cds",
         NodeKind::Step { .. } => "ellipse",
         NodeKind::Table { .. } => "cylinder",
+        NodeKind::View { .. } => "component",
         NodeKind::Computation { .. } | NodeKind::Group { .. } => "box",
     };
     let lines: Vec<String> = node.lines().iter().map(|line| escape(line)).collect();

@@ -47,6 +47,7 @@ fn shape(node: &Node) -> String {
         NodeKind::Step { .. } => ("(\"", "\")"),
         NodeKind::Table { .. } => ("[(\"", "\")]"),
         NodeKind::Sink { .. } | NodeKind::DeadLetters { .. } => ("[\\\"", "\"\\]"),
+        NodeKind::View { .. } => ("[[\"", "\"]]"),
         NodeKind::Computation { .. } | NodeKind::Group { .. } => ("[\"", "\"]"),
     };
     let lines: Vec<String> = node.lines().iter().map(|line| escape(line)).collect();

@@ -91,6 +91,13 @@ pub enum NodeKind {
         /// Names of the tables that it reads and writes.
         writes: Vec<String>,
     },
+    /// An incrementally maintained query over tables.
+    View {
+        /// As the application names it.
+        name: String,
+        /// Names of the tables that it looks at.
+        reads: Vec<String>,
+    },
     /// Named state.
     Table {
         /// As the application names it.
@@ -213,12 +220,17 @@ impl Graph {
             .collect()
     }
 
-    /// Which computation uses which table, and whether it writes.
+    /// Which computation, or view, uses which table, and whether it writes.
     fn uses(&self) -> Vec<Use<'_>> {
+        const NONE: Vec<String> = Vec::new();
         let tables = self.tables();
         let mut uses = Vec::new();
         for node in &self.nodes {
-            let NodeKind::Computation { name, reads, writes } = &node.kind else { continue };
+            let (name, reads, writes) = match &node.kind {
+                NodeKind::Computation { name, reads, writes } => (name, reads, writes),
+                NodeKind::View { name, reads } => (name, reads, &NONE),
+                _ => continue,
+            };
             let all = reads.iter().map(|t| (t, false)).chain(writes.iter().map(|t| (t, true)));
             for (table, write) in all {
                 if let Some(table) = tables.get(table.as_str()) {
@@ -248,7 +260,7 @@ impl Graph {
     }
 }
 
-/// A computation's use of a table.
+/// A computation's use of a table, or a view's.
 struct Use<'a> {
     computation: NodeId,
     name: &'a str,
@@ -266,6 +278,7 @@ impl Node {
             NodeKind::Step { operation } => vec![operation.clone()],
             NodeKind::Computation { name, .. } => vec![name.clone()],
             NodeKind::Table { name, key, value } => vec![name.clone(), format!("{key} -> {value}")],
+            NodeKind::View { name, .. } => vec![name.clone(), "view".to_owned()],
             NodeKind::Group { .. } => vec!["group".to_owned()],
             NodeKind::Sink { name, connector } => vec![name.clone(), connector.clone()],
             NodeKind::DeadLetters { connector } => {

@@ -75,6 +75,10 @@ fn kind(plan: &Plan, node: &plan::Node) -> NodeKind {
             };
             NodeKind::Computation { name, reads: of(false), writes: of(true) }
         }
+        plan::NodeKind::View(uses) => {
+            let reads = uses.iter().map(|used| used.name.to_owned()).collect();
+            NodeKind::View { name, reads }
+        }
         plan::NodeKind::Sink(index) => {
             let sink = plan.sinks.get(*index).map(|planned| &planned.sink);
             let connector = sink.map_or_else(String::new, |sink| sink.describe());
@@ -93,7 +97,7 @@ mod tests {
     use super::*;
     use crate::metrics::Counters;
     use crate::pipeline::Placement;
-    use crate::{App, MapTable, Result, Table, sink, source};
+    use crate::{App, MapTable, Result, Table, Views, sink, source};
 
     const PRICES: Table<String, u64> = Table::new("prices");
     const ALERTS: MapTable<String, u64, bool> = MapTable::new("alerts");
@@ -118,13 +122,20 @@ mod tests {
             },
         );
         app.dead_letters(sink::null());
+        app.view("large", TOTALS, |t| t.filter(|(_, total)| *total > 9))
+            .sink("large", sink::null());
         Ok(())
     }
 
     #[test]
     fn the_graph_shows_what_was_drawn() {
-        let app =
-            crate::app::draw(Placement::new(8, 1, 0, 0..1), Counters::default(), build).unwrap();
+        let app = crate::app::draw(
+            Placement::new(8, 1, 0, 0..1),
+            Counters::default(),
+            Views::default(),
+            build,
+        )
+        .unwrap();
         let graph = Graph::of_plan("alerts", &app.into_plan().unwrap());
         let text = graph.to_text();
         let squeezed: Vec<String> = text
@@ -132,12 +143,13 @@ mod tests {
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect();
         for line in [
-            "alerts: 2 sources, 2 computations, 3 tables, 1 sink",
+            "alerts: 2 sources, 2 computations, 3 tables, 1 view, 2 sinks",
             "prices String -> u64 written by evaluate read by none grouped with alerts",
             "alerts String -> Entries<u64, bool> written by none read by evaluate grouped with prices",
-            "totals String -> u64 written by add-up read by none grouped with none",
+            "totals String -> u64 written by add-up read by large grouped with none",
             "prices prices -> map -> key_by -> evaluate -> notifications",
             "trades trades -> key_by -> add-up",
+            "large large -> large",
         ] {
             assert!(squeezed.iter().any(|l| l == line), "`{line}` is not in:\n{text}");
         }

@@ -11,9 +11,13 @@ use super::{Graph, Node, NodeId, NodeKind, source_nature, visible};
 pub(super) fn render(graph: &Graph) -> String {
     let mut out = String::new();
     let count = |is: fn(&NodeKind) -> bool| graph.nodes.iter().filter(|n| is(&n.kind)).count();
+    let views = match count(|k| matches!(k, NodeKind::View { .. })) {
+        0 => String::new(),
+        views => format!("{}, ", number(views, "view")),
+    };
     let _ = writeln!(
         out,
-        "{}: {}, {}, {}, {}",
+        "{}: {}, {}, {}, {views}{}",
         visible(&graph.application),
         number(count(|k| matches!(k, NodeKind::Source { .. })), "source"),
         number(count(|k| matches!(k, NodeKind::Computation { .. })), "computation"),
@@ -84,12 +88,14 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// One line from each source to its sinks, then one for each further branch.
+/// One line from each source, and each view, to its sinks, then one for each further branch.
 fn pipelines(graph: &Graph) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut written = BTreeSet::new();
     for node in &graph.nodes {
-        let NodeKind::Source { name, .. } = &node.kind else { continue };
+        let (NodeKind::Source { name, .. } | NodeKind::View { name, .. }) = &node.kind else {
+            continue;
+        };
         // What is yet to be written: the text that leads there, and where.
         let mut branches = vec![(String::new(), node.id)];
         while let Some((lead, start)) = branches.pop() {

@@ -45,6 +45,11 @@ impl Placement {
         sink % self.workers
     }
 
+    /// The worker that gathers the view of that index: the last first, as the first ones write sinks.
+    pub(crate) fn view_worker(&self, view: usize) -> usize {
+        self.workers - 1 - view % self.workers
+    }
+
     /// The worker that reads that partition of the source of that index.
     pub(crate) fn source_worker(&self, source: usize, partition: usize) -> usize {
         (source + partition) % self.workers

@@ -17,7 +17,7 @@ use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::plan::Plan;
 use crate::worker::{self, Build, Setup};
-use crate::{Error, Result, sink};
+use crate::{Error, Result, Views, sink};
 
 /// The most epochs in flight from one worker's sources.
 const EPOCHS_IN_FLIGHT: usize = 256;
@@ -30,7 +30,7 @@ pub(super) fn drawing(config: &Config, build: &Build) -> Result<Graph> {
 
 pub(crate) fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {
     let placement = Placement::new(partitions, workers, 0, 0..workers);
-    draw(placement, Counters::default(), |app| build(app))?.into_plan()
+    draw(placement, Counters::default(), Views::default(), |app| build(app))?.into_plan()
 }
 
 /// Draws the application once, without running anything, and reports mistakes.
@@ -85,6 +85,7 @@ pub(super) fn setup(config: &Config, build: Build, counters: &Counters) -> Setup
             epochs: EPOCHS_IN_FLIGHT,
         },
         counters: counters.clone(),
+        views: Views::default(),
         control: Arc::default(),
         durable: None,
         trace: None,

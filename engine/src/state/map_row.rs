@@ -138,6 +138,10 @@ pub(super) struct Notes<S, V> {
     pub(super) undo_from: usize,
     /// If so, whether one of these calls has changed the row.
     pub(super) held: Option<bool>,
+    /// Whether a view looks at the table.
+    pub(super) watched: bool,
+    /// What entries were before they changed, if one does.
+    pub(super) was: Vec<(S, Option<V>)>,
     /// Entries that changed for the first time in this interval.
     pub(super) changed: Vec<S>,
     /// Entries of the frozen list that were encoded, without the row's key.
@@ -151,11 +155,20 @@ pub(super) struct Notes<S, V> {
 }
 
 impl<S: SubKey, V: Value> Notes<S, V> {
-    /// Notes what an entry is before it changes, if that may be undone.
+    /// Whether anybody wants to know what entries are before they change.
+    #[inline]
+    fn remembers(&self) -> bool {
+        self.trying | self.watched
+    }
+
+    /// Notes what an entry is before it changes, if that may be undone, or a view looks.
     #[inline]
     fn remember(&mut self, key: &S, before: Option<&V>) {
         if self.trying {
             self.undo.push((key.clone(), before.cloned()));
+        }
+        if self.watched {
+            self.was.push((key.clone(), before.cloned()));
         }
     }
 
@@ -254,7 +267,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
 
     /// Removes all entries.
     pub fn clear(&mut self) {
-        if self.notes.interval.is_on() || self.notes.trying {
+        if self.notes.interval.is_on() || self.notes.remembers() {
             while self.pop_first().is_some() {}
         } else {
             self.entries.live.clear();
@@ -265,7 +278,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     #[inline]
     fn written(&mut self, key: S) -> (&mut V, bool) {
         self.notes.written = true;
-        if self.notes.trying || self.notes.interval.is_on() {
+        if self.notes.remembers() || self.notes.interval.is_on() {
             return self.noted(key);
         }
         let (kept, fresh) = self.entries.live.get_or_default(key);
@@ -288,8 +301,8 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
                 None => notes.changing(&key, Some(&kept.value), kept.slot),
             };
         }
-        if notes.trying {
-            notes.undo.push((key, (!fresh).then(|| kept.value.clone())));
+        if notes.remembers() {
+            notes.remember(&key, (!fresh).then_some(&kept.value));
         }
         (&mut kept.value, fresh)
     }

@@ -16,6 +16,7 @@ use super::slot::{Changes, Interval, Kept, Slot};
 use super::snapshot::{Migration, Snapshot, Stored, cannot_decode, cannot_encode};
 use super::store::hash_row;
 use super::table::short;
+use super::watch::MapWatch;
 use super::{Hasher, LARGE, SubKey, Value};
 use crate::checkpoint::{Codec, RowBytes, Rows, TableSchema};
 use crate::{Key, MapTable, Result};
@@ -28,8 +29,10 @@ pub struct MapStore<K, S, V> {
 /// The rows, while nobody else has them.
 pub struct MapShelf<K, S, V> {
     rows: HashMap<K, Entries<S, V>, Hasher>,
-    notes: Notes<S, V>,
+    pub(super) notes: Notes<S, V>,
     changes: Changes<(K, S)>,
+    /// If a view looks at the table.
+    pub(super) watch: Option<MapWatch<K, S, V>>,
     name: &'static str,
     codec: Codec,
     key: Form<K>,
@@ -50,6 +53,8 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
             undo: Vec::new(),
             undo_from: 0,
             held: None,
+            watched: false,
+            was: Vec::new(),
             changed: Vec::new(),
             early: Rows::default(),
             failed: None,
@@ -61,6 +66,7 @@ impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
             rows: HashMap::default(),
             notes,
             changes: Changes::default(),
+            watch: None,
             name,
             codec,
             key,
@@ -207,7 +213,7 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     #[inline]
     pub(crate) fn settle(&mut self, key: &K) {
         let notes = &self.shelf.notes;
-        if notes.empty || !notes.changed.is_empty() {
+        if notes.empty || notes.watched || !notes.changed.is_empty() {
             self.shelf.settle(key);
         }
     }
@@ -216,7 +222,10 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
 impl<K: Key, S: SubKey, V: Value> MapShelf<K, S, V> {
     /// Entries changed for the first time in this interval, or none is left.
     fn settle(&mut self, key: &K) {
-        let Self { rows, notes, .. } = self;
+        let Self { rows, notes, watch, .. } = self;
+        if let Some(watch) = watch.as_mut().filter(|_| !notes.was.is_empty()) {
+            watch.touched(key, &mut notes.was);
+        }
         let noted = notes.interval.is_on();
         if notes.empty && (!noted || rows.get(key).is_some_and(Entries::is_void)) {
             rows.remove(key);

@@ -18,6 +18,7 @@ mod table;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub(crate) use engine_time::{apply_in_time, apply_rest};
 pub use expiring::Expiring;
@@ -28,6 +29,7 @@ pub use restore::AnyTable;
 pub(crate) use restore::Fate;
 pub use row::{ReadRow, Row};
 pub(crate) use snapshot::Snapshot;
+pub(crate) use store::Store;
 pub use stores::Stores;
 pub(crate) use table::hidden_name;
 pub use table::{MapTable, Read, Table, TableUse};

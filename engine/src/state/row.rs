@@ -50,6 +50,12 @@ impl Mark {
         self.written
     }
 
+    /// Whether it was written or removed, and not undone.
+    #[inline]
+    pub(super) fn is_touched(self) -> bool {
+        self.written || self.removed
+    }
+
     /// Whether the table must hear of it: what stands there must go, or was written unknown to it.
     #[inline]
     pub(super) fn is_news(self) -> bool {

@@ -32,6 +32,7 @@ pub(super) struct Slot(u8);
 const INTERVAL: u8 = 3;
 const GONE: u8 = 4;
 const BORN: u8 = 8;
+const NOTED: u8 = 16;
 
 impl Slot {
     /// In the list of `interval`, as the running one.
@@ -75,6 +76,16 @@ impl Slot {
     #[inline]
     pub(super) fn is_frozen(self, running: Interval) -> bool {
         self.0 & INTERVAL == running.other().0
+    }
+
+    /// What the row was before this epoch is known; at the least, if it is not taken out in between.
+    pub(super) fn noted(self, noted: bool) -> Self {
+        Self(if noted { self.0 | NOTED } else { self.0 & !NOTED })
+    }
+
+    #[inline]
+    pub(super) fn is_noted(self) -> bool {
+        self.0 & NOTED != 0
     }
 
     /// Encoded: in no list any more.

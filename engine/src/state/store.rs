@@ -15,6 +15,7 @@ use super::row::{Mark, Row};
 use super::slot::{Changes, Kept, Slot};
 use super::snapshot::{Migration, Snapshot, Stored, cannot_decode, cannot_encode};
 use super::table::short;
+use super::watch::Watch;
 use super::{Hasher, LARGE, Value};
 use crate::checkpoint::{Codec, RowBytes, Rows, TableSchema};
 use crate::{Key, Result, Table};
@@ -34,6 +35,8 @@ pub struct Shelf<K, V> {
     changes: Changes<K>,
     /// Rows that were decoded last, and those that are gone.
     loading: Vec<(K, Option<V>)>,
+    /// If a view looks at the table.
+    pub(super) watch: Option<Box<Watch<K, V>>>,
     about: About<K, V>,
 }
 
@@ -60,7 +63,7 @@ impl<K: Key, V: Value> Store<K, V> {
             buffers: Default::default(),
         };
         let (rows, changes) = (HashMap::default(), Changes::default());
-        let shelf = Shelf { rows, changes, loading: Vec::new(), about };
+        let shelf = Shelf { rows, changes, loading: Vec::new(), watch: None, about };
         Self { shelf: RefCell::new(shelf) }
     }
 
@@ -107,6 +110,26 @@ impl<K: Key, V: Value> Shelf<K, V> {
         }
     }
 
+    /// All rows, in no order.
+    pub(super) fn live(&self) -> impl Iterator<Item = (&K, &V)> {
+        let there = self.rows.iter().filter(|(_, kept)| !kept.slot.is_gone());
+        there.map(|(key, kept)| (key, &kept.value))
+    }
+
+    /// What the row was before this epoch is known.
+    pub(super) fn mark(&mut self, key: &K) {
+        if let Some(kept) = self.rows.get_mut(key) {
+            kept.slot = kept.slot.noted(true);
+        }
+    }
+
+    /// A new epoch begins.
+    pub(super) fn unmark(&mut self, key: &K) {
+        if let Some(kept) = self.rows.get_mut(key) {
+            kept.slot = kept.slot.noted(false);
+        }
+    }
+
     #[inline]
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         let kept = self.rows.get(key)?;
@@ -146,6 +169,7 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
     #[inline(always)]
     pub(super) fn row(&mut self, key: &K) -> Row<'_, V> {
         let Self { shelf, mark, trying, saved, .. } = self;
+        let keeps = *trying || Self::keeps(shelf);
         let Shelf { rows, changes, about, .. } = &mut **shelf;
         let (kept, fresh) = match rows.entry_ref(key) {
             EntryRef::Occupied(entry) => (entry.into_mut(), false),
@@ -155,7 +179,8 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         if changes.interval.is_on() {
             *mark = about.tracked(changes, key, kept, fresh);
         }
-        Row::new(&mut kept.value, mark, trying.then_some(saved))
+        let keeps = keeps && (*trying || !fresh && !kept.slot.is_noted());
+        Row::new(&mut kept.value, mark, keeps.then_some(saved))
     }
 
     /// What is done from here on may be undone.
@@ -167,10 +192,13 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
     /// What was done to the row that was handed out last stays.
     #[inline]
     pub(super) fn keep(&mut self) {
-        if !matches!(self.held, Held::No)
-            && let Some(before) = self.saved.take()
-            && matches!(self.held, Held::Same)
-        {
+        if matches!(self.held, Held::No) {
+            return;
+        }
+        // A view may ask for it too.
+        let watched = Self::keeps(&self.shelf);
+        let before = if watched { self.saved.clone() } else { self.saved.take() };
+        if let (Some(before), Held::Same) = (before, &self.held) {
             self.held = Held::Was((!self.mark.is_fresh()).then_some(before));
         }
     }
@@ -215,6 +243,12 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
 
     #[inline(always)]
     pub(super) fn settle(&mut self, key: &K) {
+        if Self::keeps(&self.shelf) && self.mark.is_touched() {
+            let fresh = self.mark.is_fresh();
+            // In the place of a row that is gone stands the default.
+            let before = self.saved.take().filter(|_| !fresh);
+            self.shelf.touched(key, fresh, before);
+        }
         if self.mark.is_news() {
             self.shelf.settle(self.mark, key);
         }

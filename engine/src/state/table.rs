@@ -69,7 +69,7 @@ impl<K, V> Table<K, V> {
         self.name
     }
 
-    pub(super) fn usage(self, write: bool) -> TableUse {
+    pub(crate) fn usage(self, write: bool) -> TableUse {
         TableUse { name: self.name, key: short::<K>(), value: short::<V>(), write }
     }
 }
@@ -129,7 +129,7 @@ impl<K, S, V> MapTable<K, S, V> {
         self.name
     }
 
-    pub(super) fn usage(self, write: bool) -> TableUse {
+    pub(crate) fn usage(self, write: bool) -> TableUse {
         TableUse { name: self.name, key: short::<K>(), value: short::<Entries<S, V>>(), write }
     }
 }

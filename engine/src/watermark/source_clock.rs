@@ -157,6 +157,8 @@ pub(crate) struct Board {
     /// source with event times has brought something.
     pub(crate) tells_all: Rc<Cell<bool>>,
     pub(crate) alignment: Alignment,
+    /// Views are to be told the logical time of every epoch.
+    pub(crate) tells_times: Rc<Cell<bool>>,
     /// Of the epoch that is being handed on.
     moment: Rc<Cell<Option<Moment>>>,
 }
@@ -184,6 +186,13 @@ impl Board {
             lanes.collect()
         };
         self.alignment.is_ahead((source, partition), clock.watermark(partition), now, here)
+    }
+
+    /// The logical time of the epoch that was begun, for each of so many workers, if views are to be told it;
+    /// not of one of which something is left out, as what they would tell of it is another thing.
+    pub(crate) fn times(&self, workers: usize) -> Vec<(usize, Time)> {
+        let whole = self.moment.get().filter(|moment| self.tells_times.get() && !moment.cut);
+        whole.map_or_else(Vec::new, |moment| (0..workers).map(|to| (to, moment.time)).collect())
     }
 
     /// What is to be told of the epoch that was begun, to each of so many workers.

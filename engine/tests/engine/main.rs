@@ -28,4 +28,5 @@ mod time;
 mod timers;
 mod undo;
 mod verification;
+mod views;
 mod windows;
