@@ -6,6 +6,7 @@ pub mod failure;
 pub mod forms;
 pub mod latency;
 pub mod report;
+pub mod views;
 pub mod windows;
 
 /// The allocator that the programs use, so that all forms are measured with it.

@@ -136,6 +136,15 @@ impl App {
 pub(crate) fn draw(
     placement: Placement,
     counters: Counters,
+    build: impl FnOnce(&App) -> Result<()>,
+) -> Result<App> {
+    draw_to_run(placement, counters, Views::default(), build)
+}
+
+/// The same of one that will run, so that its views are seen.
+pub(crate) fn draw_to_run(
+    placement: Placement,
+    counters: Counters,
     views: Views,
     build: impl FnOnce(&App) -> Result<()>,
 ) -> Result<App> {

@@ -91,6 +91,7 @@
 //! |---|---|
 //! | draw an application | [`App`], [`Stream`], [`Keyed`], [`Computation`], [`Context`], [`SideOutput`] |
 //! | keep state | [`Table`], [`MapTable`], [`Row`], [`MapRow`], [`ReadRow`], [`Key`], [`Value`] |
+//! | query it, incrementally | [`App::view`], [`View`], [`Collection`], [`Arranged`], [`ViewTables`], [`Views`] |
 //! | make one value of many | [`aggregate`], [`window`]: windows, rolling values, joins, time frames |
 //! | bring records in and out | [`source`], [`sink`], [`DeadLetter`], [`Time`], [`Origin`], [`RecordId`] |
 //! | start it | [`main`], [`run`], [`run_until`], [`Drain`], [`config`] |
@@ -194,6 +195,6 @@ pub use crate::watermark::Watermarks;
 pub mod prelude {
     pub use crate::{
         App, Computation, Context, DeadLetter, Key, MapRow, MapTable, Order, ReadRow, Record,
-        Result, Row, SideOutput, Table, Time,
+        Result, Row, SideOutput, Table, Time, View,
     };
 }

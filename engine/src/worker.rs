@@ -18,7 +18,7 @@ use timely::dataflow::operators::{Input, Operator as _};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
-use crate::app::{App, draw};
+use crate::app::{App, draw_to_run};
 use crate::dataflow::{Assembly, Topology, assemble};
 use crate::durable::Durable;
 use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
@@ -32,6 +32,7 @@ use crate::state::Stores;
 use crate::test_driver::{Baton, Harness};
 use crate::timer::Alarms;
 use crate::trace::Trace;
+use crate::view::culprit;
 use crate::{Error, Order, Result, Views};
 
 /// The builder function: draws the application on an [`App`].
@@ -159,7 +160,7 @@ fn run_parking(worker: &mut Worker, setup: &Setup) -> Result<()> {
         }
         running.tell_digests(setup)
     });
-    guarded.unwrap_or_else(|panic| Err(panic.at("a worker")))
+    guarded.unwrap_or_else(|panic| Err(panic.at(&culprit())))
 }
 
 impl Running {
@@ -168,7 +169,7 @@ impl Running {
         let (index, peers) = (worker.index(), worker.peers());
         let placement = Placement::new(setup.partitions, peers, index, local(index, setup));
         let (counters, views) = (setup.counters.clone(), setup.views.clone());
-        let app = draw(placement.clone(), counters, views, |app| (setup.build)(app))?;
+        let app = draw_to_run(placement.clone(), counters, views, |app| (setup.build)(app))?;
         let mut plan = app.into_plan()?;
         let topology = Topology::of(&plan)?;
         let harness = setup.test.as_ref().map(|(harness, _)| harness.clone());

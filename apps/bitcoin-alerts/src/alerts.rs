@@ -12,7 +12,7 @@ use anabranch_connectors::coinbase::Product;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::average::RunningAverage;
+use crate::average::{Average, RunningAverage};
 use crate::notification::{FiredAlert, FiredThreshold, Notification};
 use crate::price::Price;
 use crate::update::{AlertUpdate, Change};
@@ -143,6 +143,15 @@ impl Market {
             Direction::Above => self.average.compare(threshold).is_some_and(Ordering::is_ge),
             Direction::Below => self.average.compare(threshold).is_some_and(Ordering::is_le),
         }
+    }
+
+    /// How far the average is from the threshold that it meets next; none before the first price, or if no
+    /// alert is open.
+    pub(crate) fn distance(&self) -> Option<Average> {
+        let average = self.average.average()?;
+        let above = self.nearest.above.map(|threshold| Average::of(threshold).above(average));
+        let below = self.nearest.below.map(|threshold| average.above(Average::of(threshold)));
+        above.into_iter().chain(below).min()
     }
 
     #[inline]

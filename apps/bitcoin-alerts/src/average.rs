@@ -260,8 +260,23 @@ impl<'de> Deserialize<'de> for Wide {
 ///
 /// Its text has no trailing zeros; so has its JSON, which is a string. Between processes it is an
 /// integer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Average(i128);
+
+impl Average {
+    /// That of one price: the price, rounded half-even to 8 places.
+    pub(crate) fn of(price: Decimal) -> Self {
+        let mut one = RunningAverage::default();
+        one.observe(price);
+        one.average().unwrap_or_default()
+    }
+
+    /// How far it is above `other`; nothing, if it is not.
+    pub(crate) fn above(self, other: Self) -> Self {
+        // Both are below 2^96 * 10^8.
+        Self(self.0.saturating_sub(other.0).max(0))
+    }
+}
 
 const AVERAGE_UNIT: u128 = 10_u128.pow(AVERAGE_PLACES);
 

@@ -6,6 +6,7 @@
 use anabranch::Result;
 use anabranch::sink::{self, Json, Sink};
 use anabranch::source::{self, Source};
+use anabranch::{Upsert, ViewData};
 use anabranch_connectors::coinbase::{self, Trade};
 use anabranch_connectors::{inlet, market, outlet};
 
@@ -50,6 +51,16 @@ pub fn updates_from(url: &str) -> Result<Box<dyn Source<Item = AlertUpdate>>> {
 /// [`anabranch::Error::Usage`] when the URL is not understood.
 pub fn notifications_to(url: &str) -> Result<Box<dyn Sink<Item = Notification>>> {
     Ok(Box::new(sink::frames(outlet(url)?, || Json)))
+}
+
+/// A sink of what changes in a view as JSON: what [`outlet`] takes.
+///
+/// # Errors
+/// [`anabranch::Error::Usage`] when the URL is not understood.
+pub(crate) fn upserts_to<K: ViewData, V: ViewData>(
+    url: &str,
+) -> Result<impl Sink<Item = Upsert<K, V>>> {
+    Ok(sink::frames(outlet(url)?, || Json))
 }
 
 impl From<Trade> for Price {

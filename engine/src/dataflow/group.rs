@@ -186,7 +186,11 @@ pub(super) fn group<'s>(
                     return fault.report(error);
                 }
                 // All of them: what is taken of one is not taken of another.
-                let changes = taps.iter().filter(|tap| tap.seal(epoch)).count();
+                let seal = || taps.iter().filter(|tap| tap.seal(epoch)).count();
+                let changes = match fault.guard(seal) {
+                    Ok(changes) => changes,
+                    Err(panic) => return fault.report(panic.at("what a view selects of a table")),
+                };
                 if let Some(capabilities) = held.epochs.remove(&epoch) {
                     if let (Some(tells), Some(capability)) = (&mut tells, capabilities.last())
                         && changes > 0

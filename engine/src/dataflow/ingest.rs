@@ -29,7 +29,7 @@ pub(super) struct Read<'s> {
     /// How far event time has come by the end of each epoch, for each worker.
     pub(super) notes: StreamVec<'s, u64, Note>,
     /// The logical time of each epoch, for each worker, if views are to be told it.
-    pub(super) times: StreamVec<'s, u64, (usize, Time)>,
+    pub(super) times: Option<StreamVec<'s, u64, (usize, Time)>>,
 }
 
 /// The operator that reads the sources; [`Reading`] decides what and when.
@@ -43,8 +43,15 @@ pub(super) fn ingest<'s>(
 ) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Ingest, topology, plan);
-    let (times, times_stream) = builder.new_output::<Vec<(usize, Time)>>();
-    let mut times = OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Time)>>>::from(times);
+    let (mut times, times_stream) = plan
+        .board
+        .tells_times
+        .get()
+        .then(|| {
+            let (times, stream) = builder.new_output::<Vec<(usize, Time)>>();
+            (OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Time)>>>::from(times), stream)
+        })
+        .unzip();
     let (notes, notes_stream) = builder.new_output::<Vec<Note>>();
     let mut notes = OutputBuilder::<_, CapacityContainerBuilder<Vec<Note>>>::from(notes);
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
@@ -77,7 +84,7 @@ pub(super) fn ingest<'s>(
                         }
                         outputs.ship(held, 0);
                         // That of the notes is the last, and that of times the one before.
-                        if let [.., capability, _] = held.as_slice() {
+                        if let (Some(times), [.., capability, _]) = (&mut times, held.as_slice()) {
                             let told = board.times(workers);
                             if !told.is_empty() {
                                 times

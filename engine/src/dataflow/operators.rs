@@ -59,7 +59,7 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 durability =
                     snapshots.clone().map(|snapshots| Durability { snapshots, durable, marks });
                 told = Some(notes);
-                times = plan.board.tells_times.get().then_some(told_times);
+                times = told_times;
                 streams
             }
             Operator::Relay(index) => {

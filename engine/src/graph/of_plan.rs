@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::metrics::Counters;
     use crate::pipeline::Placement;
-    use crate::{App, MapTable, Result, Table, Views, sink, source};
+    use crate::{App, MapTable, Result, Table, sink, source};
 
     const PRICES: Table<String, u64> = Table::new("prices");
     const ALERTS: MapTable<String, u64, bool> = MapTable::new("alerts");
@@ -129,13 +129,8 @@ mod tests {
 
     #[test]
     fn the_graph_shows_what_was_drawn() {
-        let app = crate::app::draw(
-            Placement::new(8, 1, 0, 0..1),
-            Counters::default(),
-            Views::default(),
-            build,
-        )
-        .unwrap();
+        let app =
+            crate::app::draw(Placement::new(8, 1, 0, 0..1), Counters::default(), build).unwrap();
         let graph = Graph::of_plan("alerts", &app.into_plan().unwrap());
         let text = graph.to_text();
         let squeezed: Vec<String> = text

@@ -30,7 +30,7 @@ pub(super) fn drawing(config: &Config, build: &Build) -> Result<Graph> {
 
 pub(crate) fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {
     let placement = Placement::new(partitions, workers, 0, 0..workers);
-    draw(placement, Counters::default(), Views::default(), |app| build(app))?.into_plan()
+    draw(placement, Counters::default(), |app| build(app))?.into_plan()
 }
 
 /// Draws the application once, without running anything, and reports mistakes.

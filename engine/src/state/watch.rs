@@ -102,3 +102,7 @@ impl<K: Key, S: SubKey, V: Value> MapWatch<K, S, V> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

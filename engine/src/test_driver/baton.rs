@@ -12,6 +12,7 @@ use timely::worker::Worker;
 use crate::cluster::catch;
 use crate::computation::Random;
 use crate::state::Stores;
+use crate::view::culprit;
 use crate::worker::{Running, Setup};
 use crate::{Error, Result, Time};
 
@@ -110,7 +111,7 @@ impl Baton {
     pub(crate) fn run(&self, worker: &mut Worker, setup: &Setup) -> Result<()> {
         let index = worker.index();
         let result = catch(|| self.run_in_turns(worker, setup))
-            .unwrap_or_else(|panic| Err(Error::Panic(format!("a worker panicked: {panic}"))));
+            .unwrap_or_else(|panic| Err(Error::Panic(format!("{} panicked: {panic}", culprit()))));
         let mut state = self.lock();
         state.failed |= result.is_err();
         if let Some(progress) = state.workers.get_mut(index) {

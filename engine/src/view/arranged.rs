@@ -5,6 +5,7 @@
 use differential_dataflow::operators::arrange::{Arranged as Differential, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 
+use super::blame::Of;
 use super::collection::{Collection, Tick, ViewData};
 
 type Spine<K, V, T> = TraceAgent<ValSpine<K, V, T, i64>>;
@@ -63,9 +64,10 @@ impl<'s, K: ViewData, V: ViewData, T: Tick> Arranged<'s, K, V, T> {
         other: &impl Arrange<'s, K, W, T>,
         mut map: impl FnMut(&K, &V, &W) -> O + 'static,
     ) -> Collection<'s, O, T> {
+        let of = Of::here();
         let joined =
             self.inner.clone().join_core(other.arranged().inner, move |key, value, other| {
-                Some(map(key, value, other))
+                Some(of.run(|| map(key, value, other)))
             });
         Collection::new(joined)
     }
@@ -94,13 +96,15 @@ impl<'s, K: ViewData, V: ViewData, T: Tick> Arranged<'s, K, V, T> {
         &self,
         mut reduce: impl FnMut(&K, &[(&V, i64)]) -> I + 'static,
     ) -> Arranged<'s, K, O, T> {
+        let of = Of::here();
         let reduced = self
             .inner
             .clone()
             .reduce_abelian::<_, ValBuilder<K, O, T, i64>, ValSpine<K, O, T, i64>, _, _>(
                 "Reduce",
                 move |key, values, out| {
-                    out.extend(reduce(key, values).into_iter().map(|value| (value, 1)));
+                    let values = of.run(|| reduce(key, values));
+                    out.extend(values.into_iter().map(|value| (value, 1)));
                 },
                 |records, key, updates| {
                     records.clear();

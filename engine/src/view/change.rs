@@ -134,3 +134,31 @@ impl<K: ViewData, V: ViewData> Teller<(K, V)> for TellUpserts<K, V> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(teller: &mut TellUpserts<u8, u8>, changes: &[((u8, u8), i64)]) -> Result<(), String> {
+        teller.tell(0, changes, None)
+    }
+
+    #[test]
+    fn a_key_has_one_value() {
+        let mut teller = TellUpserts::new(Hub::new());
+        told(&mut teller, &[((1, 5), 1), ((2, 5), 1)]).unwrap();
+        // The new value may come before or after the old one, in order.
+        let both = [[((1, 4), 1), ((1, 5), -1)], [((1, 4), -1), ((1, 6), 1)]];
+        for changes in both {
+            let upsert = teller.upsert(&changes).unwrap().unwrap();
+            assert_eq!(upsert.op, Op::Update);
+        }
+        assert_eq!(teller.values, BTreeMap::from([(1, 6), (2, 5)]));
+        let upsert = teller.upsert(&[((2, 5), -1)]).unwrap().unwrap();
+        assert_eq!((upsert.op, upsert.before, upsert.value), (Op::Delete, Some(5), None));
+        for wrong in [[((3, 1), 2)].as_slice(), &[((1, 7), 1)], &[((3, 1), 1), ((3, 2), 1)]] {
+            let problem = told(&mut teller, wrong).unwrap_err();
+            assert!(problem.contains("has not one value"), "{problem}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use timely::order::Product;
 use timely::progress::Timestamp;
 
 use super::arranged::{Arrange, Arranged};
+use super::blame::Of;
 use super::iterate::Round;
 use crate::Record;
 
@@ -56,22 +57,25 @@ impl<'s, D: ViewData, T: Tick> Collection<'s, D, T> {
     }
 
     /// Replaces each record by what `map` makes of it.
-    pub fn map<O: ViewData>(&self, map: impl FnMut(D) -> O + 'static) -> Collection<'s, O, T> {
-        Collection::new(self.inner.clone().map(map))
+    pub fn map<O: ViewData>(&self, mut map: impl FnMut(D) -> O + 'static) -> Collection<'s, O, T> {
+        let of = Of::here();
+        Collection::new(self.inner.clone().map(move |record| of.run(|| map(record))))
     }
 
     /// Keeps those records for which `keep` holds.
     #[must_use]
-    pub fn filter(&self, keep: impl FnMut(&D) -> bool + 'static) -> Self {
-        Self::new(self.inner.clone().filter(keep))
+    pub fn filter(&self, mut keep: impl FnMut(&D) -> bool + 'static) -> Self {
+        let of = Of::here();
+        Self::new(self.inner.clone().filter(move |record| of.run(|| keep(record))))
     }
 
     /// Replaces each record by those that `map` makes of it.
-    pub fn flat_map<I>(&self, map: impl FnMut(D) -> I + 'static) -> Collection<'s, I::Item, T>
+    pub fn flat_map<I>(&self, mut map: impl FnMut(D) -> I + 'static) -> Collection<'s, I::Item, T>
     where
         I: IntoIterator<Item: ViewData> + 'static,
     {
-        Collection::new(self.inner.clone().flat_map(map))
+        let of = Of::here();
+        Collection::new(self.inner.clone().flat_map(move |record| of.run(|| map(record))))
     }
 
     /// The records of both; what is in both is there as often as in the two together.

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::blame;
 use super::change::{Change, TellChanges, TellUpserts, Teller};
 use super::collection::{Collection, ViewData};
 use super::rows::Rows;
@@ -176,11 +177,13 @@ impl App {
         let mut uses = Vec::new();
         tables.uses(&mut uses);
         let uses = uses.into_iter().map(|used| used.name).collect();
+        let names: Vec<&str> =
+            views.iter().filter_map(|view| Some(plan.views.get(*view)?.as_str())).collect();
+        let names = names.join("`, `");
         let Plan { stores, taps, .. } = &mut *plan;
         let bound = tables.bind(stores, taps);
         let draw = Box::new(move |building: &mut Building<'_, '_>| {
-            let viewed = Viewed(S::enter(bound, building));
-            draw(&viewed, building);
+            blame::drawing(&names, || draw(&Viewed(S::enter(bound, building)), building));
         });
         plan.drawings.push(ViewPlan { tables: uses, views, draw: Some(draw) });
     }

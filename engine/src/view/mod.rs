@@ -8,6 +8,7 @@
 //! after a restart. Who draws no view pays nothing for them, in time or in code.
 
 mod arranged;
+mod blame;
 mod change;
 mod collection;
 mod feed;
@@ -17,6 +18,7 @@ mod rows;
 mod tables;
 
 pub use arranged::{Arrange, Arranged};
+pub(crate) use blame::culprit;
 pub use change::Change;
 pub use collection::{Collection, Tick, ViewData};
 pub(crate) use feed::{Source, Tap, Taps, Update};

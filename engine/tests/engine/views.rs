@@ -588,5 +588,5 @@ fn mistakes_are_named() {
         app.view("panics", TEAMS, |t| t.filter(|(user, _)| *user < 3 || panic!("no {user}")));
         Ok(())
     });
-    assert!(panics.contains("no 3"), "{panics}");
+    assert!(panics.contains("view `panics` panicked: no 3"), "{panics}");
 }

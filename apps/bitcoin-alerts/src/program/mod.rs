@@ -16,7 +16,8 @@ use anabranch::sink::{self, Json};
 use anabranch_connectors::outlet;
 
 use crate::averaging::{Averaging, duration};
-use crate::connect::{notifications_to, prices_from, updates_from};
+use crate::connect::{notifications_to, prices_from, updates_from, upserts_to};
+use crate::views::views;
 use crate::{pipelines, watched_pipelines};
 
 /// Watch prices and fire alerts: each once, when the average of a product reaches its threshold
@@ -53,6 +54,20 @@ pub struct Options {
     /// The same places as for --notify.
     #[arg(long, value_name = "URL")]
     pub dead_letters: Option<String>,
+
+    /// Where it goes how many alerts of each user are open, as JSON, whenever that changes
+    ///
+    /// {"op":"update","key":7,"value":3,"before":2}: user 7 has 3 and had 2. op may be insert or delete,
+    /// and what is not there is null. The same places as for --notify.
+    #[arg(long, value_name = "URL")]
+    pub open_alerts: Option<String>,
+
+    /// Where it goes which ten products are nearest to an alert, as JSON, whenever that changes
+    ///
+    /// {"op":"insert","key":1,"value":{"distance":"12.5","product":"BTC-USD"},"before":null}: the nearest
+    /// is BTC-USD, whose average has to move by 12.5. The same places as for --notify.
+    #[arg(long, value_name = "URL")]
+    pub distances: Option<String>,
 
     /// Which average of a product's prices is compared with thresholds: of the last 10m or any other
     /// duration, last:100, or running
@@ -118,5 +133,8 @@ pub fn build(app: &App, options: &Options) -> Result<()> {
         Some(url) => drop(pipelines(app, averaging, prices, updates, notifications_to(url)?)),
         None => watched_pipelines(app, averaging, prices, updates, screen::Screen::of(options)),
     }
+    let open_alerts = options.open_alerts.as_deref().map(upserts_to).transpose()?;
+    let distances = options.distances.as_deref().map(upserts_to).transpose()?;
+    views(app, averaging, open_alerts, distances);
     Ok(())
 }

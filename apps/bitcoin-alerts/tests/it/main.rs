@@ -17,5 +17,6 @@ mod program_shows_alerts;
 mod program_teaches;
 mod recorded_cases;
 mod updates_are_decoded;
+mod views_agree;
 mod wallaroo_cases;
 mod world;
