@@ -28,5 +28,6 @@ mod time;
 mod timers;
 mod undo;
 mod verification;
+mod view_forms;
 mod views;
 mod windows;
