@@ -298,7 +298,12 @@ fn batches(seed: u64, count: usize) -> Vec<Vec<Item>> {
 fn what_is_undone_of_batches_is_what_a_loop_undoes() {
     for seed in 0..40 {
         let failed = if seed % 2 == 0 { OnFailure::Block } else { OnFailure::Continue };
-        let draw = move |app: &App| draw(app, failed, source::empty::<Vec<Item>>(), sink::null());
+        let draw = move |app: &App| {
+            draw(app, failed, source::empty::<Vec<Item>>(), sink::null())?;
+            app.view("sums", SUMS, |rows| rows.map(|row| row));
+            app.view("parts", PARTS, |rows| rows.map(|row| row));
+            Ok(())
+        };
         let workers = 1 + seed as usize % 3;
         let mut driver = TestDriver::new(draw).workers(workers).start().unwrap();
         let batches = batches(seed, 150);
@@ -322,6 +327,14 @@ fn what_is_undone_of_batches_is_what_a_loop_undoes() {
             let parts = driver.entries(PARTS, &key).unwrap();
             assert_eq!(parts, model.parts.into_iter().collect::<Vec<_>>(), "seed {seed}");
         }
+        // What was undone never was in a view.
+        let rows = || expected.rows.iter();
+        let sums = rows().filter_map(|(key, model)| Some(((*key, model.sum?), 1)));
+        assert_eq!(driver.view::<(u8, u64)>("sums").unwrap(), sums.collect::<Vec<_>>());
+        let parts = rows().flat_map(|(key, model)| {
+            model.parts.iter().map(|(part, value)| ((*key, *part, *value), 1))
+        });
+        assert_eq!(driver.view::<(u8, u64, u64)>("parts").unwrap(), parts.collect::<Vec<_>>());
     }
 }
 
