@@ -12,10 +12,10 @@ use crate::delivery::TypedSink;
 use crate::ingest::TypedSource;
 use crate::metrics::Counters;
 use crate::pipeline::{Identity, Placement};
-use crate::plan::{NodeKind, Owner, Plan};
+use crate::plan::{NodeKind, Plan};
 use crate::sink::Sink;
 use crate::source::Source;
-use crate::stream::{Stream, to_sink};
+use crate::stream::Stream;
 use crate::view::Views;
 use crate::{AnyTable, DeadLetter, Error, Result};
 
@@ -63,10 +63,16 @@ impl App {
         if std::mem::replace(&mut plan.dead_letters_named, true) {
             plan.mistake("the sink of dead letters is named twice; name it once");
         }
-        let hub = Rc::clone(&plan.dead_letters);
-        let chain = Identity::new();
-        to_sink(&mut plan, &hub, Owner::Ingest, chain, "dead-letters", TypedSink::new(sink), None);
-        plan.dead_letters_sink = plan.sinks.len().checked_sub(1);
+        let name = "dead-letters";
+        let index = plan.add_sink(name, Box::new(TypedSink::new(sink)));
+        plan.node(NodeKind::Sink(index), name, Vec::new());
+        plan.dead_letters_sink = Some(index);
+    }
+
+    /// Says which version of the program this is, usually `env!("CARGO_PKG_VERSION")`: dead letters that are
+    /// kept bear it. Without it they bear a digest of the drawn graph.
+    pub fn version(&self, version: &str) {
+        self.plan.borrow_mut().version = Some(version.to_string());
     }
 
     /// Chooses the order in which records are applied; deterministic if it is not called.

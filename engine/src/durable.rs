@@ -19,11 +19,12 @@ use crate::checkpoint::{
     Checkpointer, Manifest, Restored, Retention, SourcePosition, Store, Writer, newest,
 };
 use crate::cluster::Progress;
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, LettersBound};
 use crate::data_dir::DataDir;
 use crate::failpoint::hit;
 use crate::ingest::{Begin, Kept, Point};
 use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
+use crate::letters;
 use crate::metrics::{Counter, Counters};
 use crate::pipeline::Placement;
 use crate::released::Released;
@@ -45,6 +46,7 @@ pub(crate) struct Durable {
     span: Span,
     counters: Counters,
     aside: Vec<Aside>,
+    letters: LettersBound,
     progress: Progress,
 }
 
@@ -123,6 +125,7 @@ impl Durable {
         };
         Ok(Arc::new(Self {
             aside: aside::read(&dir.aside())?,
+            letters: config.dead_letters(),
             progress,
             dir,
             generation,
@@ -188,6 +191,7 @@ impl Durable {
     ) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             aside: aside::read(&dir.aside())?,
+            letters: config.dead_letters(),
             progress: Progress::default(),
             generation: dir.current()?,
             dir,
@@ -203,6 +207,12 @@ impl Durable {
     /// Whether this start keeps what enters; else it only looks at what an earlier one has kept.
     pub(crate) fn keeps(&self) -> bool {
         self.desk.is_some()
+    }
+
+    /// How dead letters are kept.
+    pub(crate) fn letters(&self) -> letters::Keeping {
+        let folder = letters::folder(self.dir.path());
+        letters::Keeping { folder, bound: self.letters, anew: self.keeps() }
     }
 
     /// Of what is replayed, what is released.
@@ -369,7 +379,8 @@ impl Durable {
     }
 
     fn folder(&self, name: &str, part: &str) -> Result<Option<PathBuf>> {
-        if !self.keeps() {
+        // What is the engine's own has its place.
+        if !self.keeps() || matches!(name, letters::LETTERS | letters::RETRIES) {
             return Ok(None);
         }
         let folder = self.dir.connectors(name).join(part);

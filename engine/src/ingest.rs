@@ -3,19 +3,21 @@
 //!
 //! Invariant: a partition is live or recorded, and is asked only what is meant for its kind.
 
+mod reentry;
 mod typed;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub(crate) use self::typed::TypedSource;
+use crate::letters::{Content, Posted};
 use crate::metrics::Counters;
 use crate::origin::Entry;
 use crate::pipeline::Hub;
 use crate::source::{Nature, OpenContext, Progress};
 use crate::test_driver::Feed;
 use crate::watermark::SourceClock;
-use crate::{DeadLetter, Result, Time};
+use crate::{Origin, Result, Time};
 
 /// How many chunks a partition is read ahead of the epochs: others wait for its fences.
 pub(crate) const CHUNKS_AHEAD: usize = 4;
@@ -25,8 +27,19 @@ pub(crate) trait AnySource {
     fn describe(&self) -> String;
     fn nature(&self) -> Nature;
     fn partitions(&self) -> Result<usize>;
+    /// What takes its dead letters once more.
+    fn reentry(&self) -> Box<dyn Reentry>;
     /// Opens a partition; from `feed` instead of the real thing under a test driver.
     fn open(&self, lane: LaneContext, feed: Option<Feed>) -> Result<Box<dyn Lane>>;
+}
+
+/// Takes dead letters of a source once more, on any worker.
+pub(crate) trait Reentry {
+    /// Hands on what is found in `content`, as of that origin.
+    ///
+    /// # Errors
+    /// When nothing is found there.
+    fn enter(&mut self, origin: Origin, content: &Content) -> Result<()>;
 }
 
 /// What a partition needs to know.
@@ -34,7 +47,7 @@ pub(crate) struct LaneContext {
     pub(crate) source: usize,
     pub(crate) partition: usize,
     pub(crate) open: OpenContext,
-    pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
+    pub(crate) dead_letters: Rc<Hub<Posted>>,
     /// How many chunks of recorded input to read ahead.
     pub(crate) chunks_ahead: usize,
     pub(crate) begin: Begin,

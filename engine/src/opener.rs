@@ -13,6 +13,7 @@ use crate::durable::{Durable, Found, Span};
 use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, Point, open_context};
 use crate::journal::{LaneEnd, LaneName, LanePosition};
 use crate::keeper::{Keeper, KeptLane, PastLane, Places};
+use crate::letters;
 use crate::metrics::Counters;
 use crate::origin::Entry;
 use crate::plan::Plan;
@@ -93,9 +94,22 @@ impl Kept {
         self.journaled.push((lane, end));
         self.past.push(past.map(PastLane::new).transpose()?.flatten());
         self.points.push(begin.point.clone());
-        self.applied = begin.applied;
+        self.applied = begin.applied.or(self.applied);
         Ok(begin)
     }
+}
+
+/// Lets requests of dead letters into recorded input that no earlier start has let in: after all that may
+/// have left the program.
+fn admit(durable: &Durable, found: &Found, plan: &Plan) -> Result<()> {
+    let position = found.end.position();
+    let replays = position.last_epoch.is_some_and(|last| last >= durable.from());
+    if replays && !plan.board.is_empty() {
+        // What was told at the end of time comes again first; the next checkpoint is after it.
+        return Ok(());
+    }
+    let applied = found.begin.applied.map(|applied| applied.time);
+    letters::admit(&durable.letters().folder, position.last_time.max(applied))
 }
 
 impl Opener {
@@ -120,15 +134,19 @@ impl Opener {
         reading.board = plan.board.clone();
         for (index, (source, partition)) in inputs.lanes().enumerate() {
             let Some(planned) = plan.sources.get(source) else { continue };
-            if plan.placement.source_worker(source, partition) != plan.placement.this_worker() {
+            if plan.reader(source, partition) != plan.placement.this_worker() {
                 continue;
             }
             let number = u32::try_from(partition).unwrap_or(u32::MAX);
             let mut open = open_context(&planned.name, waker.clone(), &self.counters);
             let mut begin = Begin::default();
+            let attends = plan.retries == Some(source);
             if let Some(durable) = &self.durable {
                 let nature = planned.source.nature();
                 let found = durable.find(&planned.name, number, nature, inputs.recorded)?;
+                if attends && inputs.recorded && durable.keeps() {
+                    admit(durable, &found, plan)?;
+                }
                 open.resume = durable.source_resume(&planned.name, number, &found.begin.point)?;
                 begin = kept.add(found)?;
             }
@@ -153,7 +171,7 @@ impl Opener {
             let name = format!("partition {partition} of source `{}`", planned.name);
             let (of, source) = (source, planned.name.clone());
             let (partition, held, ended) = (number, false, false);
-            reading.add(OwnLane { lane, index, name, of, source, partition, held, ended });
+            reading.add(OwnLane { lane, index, name, of, source, partition, held, ended, attends });
         }
         let Some(durable) = &self.durable else { return Ok(()) };
         let woken = waker.clone();

@@ -3,6 +3,7 @@
 //! Invariant: the builder function draws the same plan on every worker, so indices in it mean the
 //! same everywhere. Mistakes are collected here and reported once, with the names in them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::computation::SourceNames;
 use crate::dataflow::Building;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
+use crate::letters::{Posted, RETRIES, ToLetterSink};
 use crate::metrics::Counters;
 use crate::pipeline::{Edge, Hub, Identity, Outbox, Parcel, Placement, Tagged, ToWorker};
 use crate::state::{Port, Stores, TableUse};
@@ -18,7 +20,7 @@ use crate::stream::Named;
 use crate::timer::Alarms;
 use crate::view::Taps;
 use crate::watermark::{Board, PortClock, SourceClock};
-use crate::{DeadLetter, Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
+use crate::{Error, LANES_MAX, Order, PATH_LEVELS_MAX, Result};
 
 /// Which timely operator runs a piece of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,8 @@ pub(crate) enum Owner {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     Port(usize),
+    /// The port, where retries of dead letters enter.
+    Retries(usize),
     Relay(usize),
     Sink(usize),
 }
@@ -124,12 +128,19 @@ pub(crate) struct Plan {
     pub(crate) engine_timers: bool,
     /// Live, if something can be due by engine time: when it is.
     pub(crate) alarms: Option<Alarms>,
-    pub(crate) dead_letters: Rc<Hub<DeadLetter>>,
+    pub(crate) dead_letters: Rc<Hub<Posted>>,
     pub(crate) dead_letters_named: bool,
     /// The sink of dead letters, if it is named.
     pub(crate) dead_letters_sink: Option<usize>,
-    /// The ports whose computations may refuse records, with where they hand on their dead letters.
-    refusing: BTreeMap<usize, Rc<Hub<DeadLetter>>>,
+    /// Whether all that is needed to try dead letters again is to be kept.
+    pub(crate) keeps_letters: Rc<Cell<bool>>,
+    /// The source that retries of dead letters enter by.
+    pub(crate) retries: Option<usize>,
+    /// What the application calls its version.
+    pub(crate) version: Option<String>,
+    /// The ports whose computations may refuse records, with where they hand on their dead letters, and the
+    /// names of these computations.
+    refusing: BTreeMap<usize, (Rc<Hub<Posted>>, BTreeSet<String>)>,
     /// The names of these computations.
     pub(crate) refusers: BTreeSet<String>,
     pub(crate) nodes: Vec<Node>,
@@ -160,6 +171,9 @@ impl Plan {
             dead_letters: Hub::new(),
             dead_letters_named: false,
             dead_letters_sink: None,
+            keeps_letters: Rc::default(),
+            retries: None,
+            version: None,
             refusing: BTreeMap::new(),
             refusers: BTreeSet::new(),
             nodes: Vec::new(),
@@ -378,7 +392,8 @@ impl Plan {
 
     /// The source names are complete; reports the first mistake.
     pub(crate) fn finish(&mut self) -> Result<()> {
-        let names = self.sources.iter().map(|source| source.name.clone()).collect();
+        let names = self.sources.iter().map(|source| source.name.clone());
+        let names = names.chain([RETRIES.to_string()]).collect();
         let _ = self.source_names.set(names);
         self.check_declarations();
         self.check_views();
@@ -389,29 +404,58 @@ impl Plan {
         if self.ports.iter().any(Option::is_none) {
             self.mistake("a keyed stream outlives the builder function; let it go there");
         }
-        // The last three numbers are those of views and timers.
-        if self.sources.len() > LANES_MAX - 3 {
-            let most = LANES_MAX - 3;
+        // The last three numbers are those of views and timers, and one is that of retries.
+        if self.sources.len() > LANES_MAX - 4 {
+            let most = LANES_MAX - 4;
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
     }
 
     /// A computation of that name and port may refuse records.
-    pub(crate) fn refuses(&mut self, name: &str, port: usize, letters: Rc<Hub<DeadLetter>>) {
-        self.refusing.insert(port, letters);
+    pub(crate) fn refuses(&mut self, name: &str, port: usize, letters: Rc<Hub<Posted>>) {
+        let (_, names) = self.refusing.entry(port).or_insert_with(|| (letters, BTreeSet::new()));
+        names.insert(name.to_string());
         self.refusers.insert(name.to_string());
     }
 
-    /// Leads the dead letters of computations to their sink.
+    /// Where dead letters are handed on.
+    fn letters(&self) -> Vec<(Owner, Rc<Hub<Posted>>)> {
+        let of_ports = self.refusing.iter().map(|(port, (hub, _))| (Owner::Port(*port), hub));
+        let all = std::iter::once((Owner::Ingest, &self.dead_letters)).chain(of_ports);
+        all.map(|(owner, hub)| (owner, Rc::clone(hub))).collect()
+    }
+
+    /// Leads the dead letters to the sink that the user named.
     fn collect_letters(&mut self) {
         let Some(sink) = self.dead_letters_sink else { return };
-        for (port, hub) in std::mem::take(&mut self.refusing) {
-            let outbox = self.edge(Owner::Port(port), Target::Sink(sink));
+        for (owner, hub) in self.letters() {
+            let outbox = self.edge(owner, Target::Sink(sink));
+            let edge = Edge::new(&self.placement, outbox);
+            hub.add(ToLetterSink { worker: self.placement.sink_worker(sink), edge });
+        }
+    }
+
+    /// Leads all that is posted to the log, which is the sink of that index.
+    pub(crate) fn post_to(&mut self, sink: usize) {
+        for (owner, hub) in self.letters() {
+            let outbox = self.edge(owner, Target::Sink(sink));
             let edge = Edge::new(&self.placement, outbox);
             let worker = self.placement.sink_worker(sink);
             hub.add(ToWorker { chain: Identity::new(), worker, edge });
         }
+    }
+
+    /// The ports whose computations may refuse records, with the names of these.
+    pub(crate) fn refusing_ports(&self) -> impl Iterator<Item = (usize, BTreeSet<String>)> {
+        self.refusing.iter().map(|(port, (_, names))| (*port, names.clone()))
+    }
+
+    /// The worker that reads that partition of the source of that index.
+    pub(crate) fn reader(&self, source: usize, partition: usize) -> usize {
+        // Retries keep no worker busy that reads nothing else.
+        let source = if self.retries == Some(source) { 0 } else { source };
+        self.placement.source_worker(source, partition)
     }
 
     /// Prepares what depends on whether all input is `recorded`: time passes by itself only if not.

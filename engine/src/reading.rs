@@ -45,6 +45,8 @@ pub(crate) struct OwnLane {
     /// It waits for others, as it is far ahead of them.
     pub(crate) held: bool,
     pub(crate) ended: bool,
+    /// It has ended when all others have, of all workers.
+    pub(crate) attends: bool,
 }
 
 /// What this worker reads.

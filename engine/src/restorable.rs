@@ -12,6 +12,7 @@ use crate::checkpoint::{
 use crate::config::{Config, Restore};
 use crate::data_dir::DataDir;
 use crate::durable::{RECORDED_EPOCHS, other_kind};
+use crate::letters::{LETTERS, RETRIES};
 use crate::plan::Plan;
 use crate::source::Nature;
 use crate::state::Fate;
@@ -128,7 +129,7 @@ fn kind_of_input(manifest: &Manifest, plan: &Plan) -> Option<Error> {
 
 fn sources(manifest: &Manifest, plan: &Plan) -> String {
     let mut text = String::new();
-    for position in &manifest.sources {
+    for position in manifest.sources.iter().filter(|position| position.source != RETRIES) {
         let (name, partition) = (&position.source, position.partition);
         let said = if plan.sources.iter().any(|planned| planned.name == *name) {
             format!("goes on at offset {}", position.next_offset)
@@ -149,7 +150,7 @@ fn sources(manifest: &Manifest, plan: &Plan) -> String {
 
 fn sinks(manifest: &Manifest, plan: &Plan) -> String {
     let mut text = String::new();
-    for position in &manifest.sinks {
+    for position in manifest.sinks.iter().filter(|position| position.name != LETTERS) {
         let name = &position.name;
         let said = if plan.sinks.iter().any(|planned| planned.name == *name) {
             "goes on where it was"

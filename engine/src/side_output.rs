@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+use crate::letters::Posted;
 use crate::pipeline::{Hub, Tagged};
-use crate::{DeadLetter, Origin, Record};
+use crate::{Origin, Record};
 
 /// A named second output of a computation.
 ///
@@ -46,7 +47,7 @@ impl<T> Copy for SideOutput<T> {}
 #[derive(Default)]
 pub(crate) struct Sides {
     sides: RefCell<Vec<(&'static str, Box<dyn Side>)>>,
-    letters: RefCell<Option<Waiting<DeadLetter>>>,
+    letters: RefCell<Option<Waiting<Posted>>>,
 }
 
 impl Sides {
@@ -77,14 +78,14 @@ impl Sides {
     }
 
     /// Where dead letters of the chain are handed on.
-    pub(crate) fn letters(&self) -> Rc<Hub<DeadLetter>> {
+    pub(crate) fn letters(&self) -> Rc<Hub<Posted>> {
         Rc::clone(&self.letters.borrow_mut().get_or_insert_with(Waiting::new).hub)
     }
 
-    /// The record of that origin is a dead letter.
-    pub(crate) fn refuse(&self, origin: Origin, letter: DeadLetter) {
+    /// The record of that origin is a dead letter, or a retry that was dealt with.
+    pub(crate) fn post(&self, origin: Origin, posted: Posted) {
         if let Some(letters) = &mut *self.letters.borrow_mut() {
-            letters.push(origin, letter);
+            letters.push(origin, posted);
         }
     }
 

@@ -224,6 +224,7 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
         let Watermarks { after, idle_after, within } = watermarks;
         let Drawing { mut place, hub, chain, .. } = self.take();
         place.step("event_time");
+        let source = place.source.unwrap_or(usize::MAX);
         let clock = match place.source {
             Some(source) => {
                 place.clocks = Rc::new(BTreeSet::from([source]));
@@ -242,7 +243,7 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
             drawing: Some(Drawing {
                 place,
                 hub,
-                chain: Timed { chain, after, clock },
+                chain: Timed { chain, after, clock, source },
                 steps: true,
             }),
         }

@@ -23,6 +23,7 @@ use crate::dataflow::{Assembly, Topology, assemble};
 use crate::durable::Durable;
 use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
 use crate::fault::Fault;
+use crate::letters;
 use crate::metrics::Counters;
 use crate::opener::{Inputs, Opener};
 use crate::pipeline::Placement;
@@ -171,6 +172,9 @@ impl Running {
         let (counters, views) = (setup.counters.clone(), setup.views.clone());
         let app = draw_to_run(placement.clone(), counters, views, |app| (setup.build)(app))?;
         let mut plan = app.into_plan()?;
+        if let Some(durable) = &setup.durable {
+            letters::keep(&mut plan, durable.letters());
+        }
         let topology = Topology::of(&plan)?;
         let harness = setup.test.as_ref().map(|(harness, _)| harness.clone());
         let inputs = Inputs::of(&plan, harness.as_ref())?;
@@ -186,7 +190,7 @@ impl Running {
         } else {
             Mode::Live { epoch_max: setup.epoch_max }
         };
-        let readers = inputs.lanes().map(|(source, p)| placement.source_worker(source, p));
+        let readers = inputs.lanes().map(|(source, p)| plan.reader(source, p));
         let reading = Reading::new(mode, flow, inputs.lanes().count(), index, readers);
         let reading = Rc::new(RefCell::new(reading));
         let fault = Fault::default();

@@ -130,7 +130,7 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Stage for Applied
                     computation.has_ignored(key, &record, rows, out);
                 });
             }
-            self.desk.surroundings.undone(undo, origin, &record);
+            self.desk.surroundings.undone(undo, origin, Some(key), &record);
         }
     }
 
@@ -140,7 +140,8 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Stage for Applied
                 computation.attempt_timer(key, timer, rows, out)
             });
             if let Some(undo) = undo {
-                self.desk.surroundings.undone(undo, origin, &FiredTimer::new(key, timer));
+                let timer = FiredTimer::new(key, timer);
+                self.desk.surroundings.undone(undo, origin, None::<&K>, &timer);
             }
             return;
         }

@@ -121,6 +121,11 @@ pub(crate) trait Onward<I, O>: 'static {
 
     /// `kept` are the items that were applied and not undone, `results` what was emitted.
     fn onward(&self, batch: &[I], kept: &[&I], results: &mut Vec<O>) -> Option<Self::Out>;
+
+    /// Whether what failed goes on all the same.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// Its results, as a batch, if there are some.
@@ -154,6 +159,10 @@ impl<I: Record> Onward<I, ()> for OnFailure {
             Self::Block => kept.iter().map(|item| (*item).clone()).collect(),
         };
         (!items.is_empty()).then_some(items)
+    }
+
+    fn goes_on(&self) -> bool {
+        *self == Self::Continue
     }
 }
 
@@ -315,7 +324,7 @@ where
             let undo = Undo::abort(format!(
                 "a batch of {items} items is more than {BATCH_ITEMS_MAX}; send it in several"
             ));
-            return surroundings.undone(undo, origin, &batch);
+            return surroundings.undone(undo, origin, Some(key), &batch);
         }
         let mut results = Vec::new();
         let Ended { kept, undone, skipped, aborted } =
@@ -326,17 +335,25 @@ where
         let surroundings = &self.desk.surroundings;
         match aborted {
             Some(undo) => {
-                surroundings.undone(undo, origin, &batch);
+                surroundings.undone(undo, origin, Some(key), &batch);
                 // Of items that were kept before, nothing is left either.
                 self.outputs.extend(self.onward.onward(&batch, &[], &mut results));
             }
             None => {
                 if !undone.is_empty() {
-                    tell(surroundings, undone, skipped, origin);
+                    surroundings.counters.counter("skipped").add(skipped as u64);
+                    // A dead letter that is tried again, and is a batch of several, has succeeded with the others.
+                    let retrying = surroundings.part_of_retry(batch.len() > 1);
+                    tell(surroundings, undone, origin, key);
+                    surroundings.resume_retry(retrying);
                 }
                 self.outputs.extend(self.onward.onward(&batch, &kept, &mut results));
             }
         }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.onward.goes_on()
     }
 
     /// It sets none.
@@ -352,11 +369,10 @@ where
 fn tell<I: Record>(
     surroundings: &Surroundings,
     undone: Vec<(&I, Undo)>,
-    skipped: usize,
     origin: Origin,
+    key: &impl Key,
 ) {
-    surroundings.counters.counter("skipped").add(skipped as u64);
     for (item, undo) in undone {
-        surroundings.undone(undo, origin, &[item]);
+        surroundings.undone(undo, origin, Some(key), &[item]);
     }
 }

@@ -4,10 +4,11 @@
 //! Invariant: what a computation emits goes on after it has returned, and what it asks of timers is done
 //! then, before the next record.
 
+use crate::letters::{Retried, Retry};
 use crate::pipeline::Chain;
 use crate::state::{AHEAD, Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
-use crate::{Clock, Key, Origin, Record, Time, Timer};
+use crate::{Clock, Key, Origin, Record, Result, Time, Timer};
 
 use super::Surroundings;
 
@@ -39,6 +40,26 @@ pub(crate) trait Stage: 'static {
         key: &Self::Key,
         record: Self::In,
     );
+
+    /// Applies the computation to a dead letter once more; gives its key, and how it ended.
+    ///
+    /// # Errors
+    /// When key or record are none of this program's.
+    fn retry(&mut self, retry: &Retry, origin: Origin) -> Result<(Self::Key, Retried)>
+    where
+        Self::In: Record,
+    {
+        let (key, record) = retry.keyed()?;
+        self.desk().surroundings.begin_retry();
+        self.apply(origin, 0, false, &key, record);
+        let retried = self.desk().surroundings.end_retry();
+        Ok((key, retried))
+    }
+
+    /// Whether a record on which it fails goes on all the same: then it does not go on again when it is tried again.
+    fn goes_on(&self) -> bool {
+        false
+    }
 
     /// A timer of its own is due.
     fn on_timer(&mut self, origin: Origin, key: &Self::Key, timer: Timer<'_>);
@@ -170,6 +191,33 @@ where
             nth += 1;
             then.outputs().drain(..).for_each(|output| next(key, output));
         });
+    }
+
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, T::Out),
+    ) -> Option<Retried> {
+        let Self { chain, then } = self;
+        if then.desk().surroundings.refuses_as(retry) {
+            let (key, retried) = match then.retry(retry, origin) {
+                Ok(retried) => retried,
+                Err(error) => return Some(Some(error.to_string())),
+            };
+            if then.goes_on() {
+                then.outputs().clear();
+            }
+            then.outputs().drain(..).for_each(|output| next(&key, output));
+            return Some(retried);
+        }
+        let mut nth = 0;
+        chain.retry(retry, origin, &mut |key, record| {
+            then.apply(origin, nth, false, key, record);
+            nth += 1;
+            then.outputs().drain(..).for_each(|output| next(key, output));
+        })
     }
 
     fn end_round(&mut self) {

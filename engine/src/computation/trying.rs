@@ -2,11 +2,14 @@
 //!
 //! Invariant: a record that is refused is counted, and a dead letter unless it was to be ignored.
 
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use serde::Serialize;
 
 use super::{Computation, Context, Surroundings};
+use crate::letters::{Again, Posted, Retried, Retry, To};
 use crate::log::Limited;
 use crate::state::Tables;
 use crate::{DeadLetter, Failure, Key, Origin, Record, Timer, Undo};
@@ -132,6 +135,10 @@ pub(crate) struct Refusals {
     pub(crate) computation: String,
     /// The index of its port, by which letters of one record are told apart.
     pub(crate) port: u32,
+    /// Whether all that is needed to try again is to be kept.
+    pub(crate) keeps: Rc<Cell<bool>>,
+    /// While a dead letter is tried again: how that ends.
+    pub(crate) retrying: RefCell<Option<Retried>>,
     /// Few lines of the log for many letters.
     pub(crate) log: Limited,
 }
@@ -143,17 +150,67 @@ impl Drop for Refusals {
 }
 
 impl Surroundings {
-    /// What a record did was undone: it is counted, and if it failed it is a dead letter.
+    /// What a record did was undone: it is counted, and if it failed it is a dead letter. Without a `key` it
+    /// is of a kind that is not tried again.
     #[cold]
-    pub(crate) fn undone(&self, undo: Undo, origin: Origin, record: &impl Serialize) {
+    pub(crate) fn undone(
+        &self,
+        undo: Undo,
+        origin: Origin,
+        key: Option<&impl Key>,
+        record: &impl Serialize,
+    ) {
         match undo {
             Undo::Ignore | Undo::Break => self.counters.counter("ignored").add(1),
-            Undo::Fail(failure) | Undo::Abort(failure) => self.refuse(*failure, origin, record),
+            Undo::Fail(failure) | Undo::Abort(failure) => {
+                self.refuse(*failure, origin, key, record);
+            }
         }
     }
 
-    fn refuse(&self, failure: Failure, origin: Origin, record: &impl Serialize) {
-        let Some(Refusals { pipeline, computation, port, log }) = &self.refusals else { return };
+    /// Whether the dead letter is one of this computation.
+    pub(super) fn refuses_as(&self, retry: &Retry) -> bool {
+        let To::Computation { name, .. } = &retry.to else { return false };
+        self.refusals.as_ref().is_some_and(|refusals| refusals.computation == *name)
+    }
+
+    /// What is applied now is a dead letter: if it fails again it becomes no other one.
+    pub(super) fn begin_retry(&self) {
+        if let Some(refusals) = &self.refusals {
+            refusals.retrying.replace(Some(None));
+        }
+    }
+
+    /// If `part`, what fails from here on is a dead letter of its own; gives what is to be resumed.
+    pub(super) fn part_of_retry(&self, part: bool) -> Option<Retried> {
+        self.refusals.as_ref().filter(|_| part)?.retrying.take()
+    }
+
+    pub(super) fn resume_retry(&self, retrying: Option<Retried>) {
+        if let (Some(refusals), Some(_)) = (&self.refusals, &retrying) {
+            refusals.retrying.replace(retrying);
+        }
+    }
+
+    /// How it ended.
+    pub(super) fn end_retry(&self) -> Retried {
+        self.refusals.as_ref()?.retrying.take().flatten()
+    }
+
+    fn refuse(
+        &self,
+        failure: Failure,
+        origin: Origin,
+        key: Option<&impl Key>,
+        record: &impl Serialize,
+    ) {
+        let Some(refusals) = &self.refusals else { return };
+        if let Some(retrying) = &mut *refusals.retrying.borrow_mut() {
+            self.counters.counter("failed_again").add(1);
+            *retrying = Some(failure.reason());
+            return;
+        }
+        let Refusals { pipeline, computation, port, log, keeps, .. } = refusals;
         self.counters.counter("dead_letters").add(1);
         let names = self.sources.get();
         let source = names.and_then(|names| names.get(origin.source())).cloned();
@@ -168,7 +225,11 @@ impl Surroundings {
             bytes: serde_json::to_vec(record).unwrap_or_default(),
         };
         letter.warn(log);
-        self.sides.refuse(origin.child(*port), letter);
+        let again = match key.filter(|_| keeps.get()) {
+            Some(key) => Again::of(key, record),
+            None => Again::Never,
+        };
+        self.sides.post(origin.child(*port), Posted::Letter(Box::new((letter, again))));
     }
 }
 

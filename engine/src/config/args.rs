@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, Args as _, ValueEnum};
 
-use super::{Durability, GraphFormat, KeepJournal, Restore, help, units};
+use super::{DeadLettersFull, Durability, GraphFormat, KeepJournal, Restore, help, units};
 use crate::Time;
 
 /// Workers of one process, at most.
@@ -29,6 +29,14 @@ pub(super) const RESTORE: &str = "anabranch::restore";
 pub(super) const FROM: &str = "anabranch::from";
 pub(super) const TO: &str = "anabranch::to";
 pub(super) const AGAINST: &str = "anabranch::against";
+/// Ids of the arguments of the command `dead-letters` alone.
+pub(super) const OF_LETTERS: &str = "anabranch::letters::";
+pub(super) const GROUP: &str = "anabranch::letters::group";
+pub(super) const PIPELINE: &str = "anabranch::letters::pipeline";
+pub(super) const COMPUTATION: &str = "anabranch::letters::computation";
+pub(super) const KIND: &str = "anabranch::letters::kind";
+pub(super) const ALL: &str = "anabranch::letters::all";
+pub(super) const RECORD: &str = "anabranch::letters::record";
 pub(super) const CONFIG: &str = "config";
 const HELP: &str = "anabranch::help";
 const VERSION: &str = "anabranch::version";
@@ -40,6 +48,7 @@ pub(super) enum Word {
     Graph,
     Check,
     Checkpoint,
+    DeadLetters,
     Replay,
     Verify,
     Diff,
@@ -156,6 +165,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "LIMIT", help_heading = "Durability", value_parser = keep_journal)]
     pub(super) keep_journal: Option<KeepJournal>,
 
+    /// Dead letters that may be open in --data-dir [default: 100000]
+    #[arg(long, value_name = "N", help_heading = "Durability")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(super) dead_letters_max: Option<u32>,
+
+    /// What happens when there are so many: stop, drop-oldest or drop-newest [default: stop]
+    ///
+    /// stop ends the program with an error that says what to do. What is dropped is counted and logged.
+    #[arg(long, value_name = "WHAT", help_heading = "Durability", hide_possible_values = true)]
+    pub(super) dead_letters_full: Option<DeadLettersFull>,
+
     /// TOML file with options, named as here without the dashes
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) config: Option<PathBuf>,
@@ -227,7 +247,7 @@ pub(super) fn engine(program: &str) -> clap::Command {
                 .hide(true),
         )
         .arg(Arg::new(ACTION).value_name("ACTION").hide(true))
-        .arg(Arg::new(EPOCH).value_name("EPOCH").hide(true));
+        .arg(Arg::new(EPOCH).value_name("EPOCH").num_args(0..).hide(true));
     Args::augment_args(command)
         .arg(
             Arg::new(FORMAT)
@@ -298,6 +318,39 @@ pub(super) fn command_line<O: clap::Args>(program: &str) -> Result<clap::Command
     refuse_clashes(&own, &engine)?;
     let wide = own.args(engine.get_arguments().cloned());
     Ok(help::explain(wide, program))
+}
+
+/// The command line with the options of `dead-letters`, which needs none of the application's: those of the same
+/// name are left out.
+pub(super) fn with_letters(command: &clap::Command) -> clap::Command {
+    let option = |id: &'static str, name: &'static str, help: &'static str| {
+        let (_, long) = id.rsplit_once(':').unwrap_or(("", id));
+        Arg::new(id).long(long).value_name(name).help_heading("Dead letters").help(help)
+    };
+    let own = [
+        option(GROUP, "GROUP", "ls: list groups; else: only those of this group")
+            .num_args(0..=1)
+            .default_missing_value(""),
+        option(PIPELINE, "NAMES", "Only those of this pipeline"),
+        option(COMPUTATION, "NAME", "Only those of this computation"),
+        option(KIND, "KIND", "Only those with a failure of this kind"),
+        option(RECORD, "TEXT", "edit: what the record is to be"),
+        Arg::new(ALL)
+            .long("all")
+            .action(ArgAction::SetTrue)
+            .help_heading("Dead letters")
+            .help("ls: closed ones too; retry, ignore: all that are open"),
+    ];
+    let clashes = |arg: &&Arg| own.iter().any(|it| it.get_long() == arg.get_long());
+    let known = command.get_arguments().filter(|arg| !clashes(arg)).cloned();
+    let bare = clap::Command::new(command.get_name().to_owned())
+        .disable_help_flag(true)
+        .disable_version_flag(true);
+    let bare = match command.get_version() {
+        Some(version) => bare.version(version.to_owned()),
+        None => bare,
+    };
+    bare.args(known.map(|arg| arg.required(false)).collect::<Vec<_>>()).args(own)
 }
 
 fn refuse_clashes(own: &clap::Command, engine: &clap::Command) -> Result<(), String> {

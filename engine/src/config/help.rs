@@ -10,7 +10,7 @@ use clap::Command;
 use super::layers;
 
 /// The commands, each with what it does.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("run", "Run the application (the default)"),
     ("graph", "Print the application as a graph: mermaid, dot or json; runs nothing"),
     ("check", "Build the application and print its tables, pipelines and connectors; runs nothing"),
@@ -18,6 +18,11 @@ const COMMANDS: [(&str, &str); 7] = [
         "checkpoint",
         "Look at what a program kept in --data-dir or --store: ls, show, verify or export, and an \
          epoch unless it is the newest",
+    ),
+    (
+        "dead-letters",
+        "Look at dead letters in --data-dir, or have them tried again, changed or closed: ls, show, \
+         retry, edit, ignore or export; `dead-letters --help` explains",
     ),
     (
         "replay",
@@ -48,7 +53,7 @@ pub(super) fn explain(command: Command, program: &str) -> Command {
     command
         .version(version)
         .override_usage(format!(
-            "{program} [run|graph|check|checkpoint|replay|verify|diff] [OPTIONS]"
+            "{program} [run|graph|check|checkpoint|dead-letters|replay|verify|diff] [OPTIONS]"
         ))
         .help_template(template)
         .after_help(short)
@@ -60,8 +65,8 @@ fn commands(command: &Command) -> String {
     let (header, literal) = (command.get_styles().get_header(), command.get_styles().get_literal());
     let mut text = format!("{header}Commands:{header:#}\n");
     for (name, what) in COMMANDS {
-        let what = what.replace(": ls", ":\n              ls");
-        let _ = writeln!(text, "  {literal}{name:<10}{literal:#}  {what}");
+        let what = what.replace(": ls", ":\n                ls");
+        let _ = writeln!(text, "  {literal}{name:<12}{literal:#}  {what}");
     }
     text
 }

@@ -86,6 +86,7 @@ fn is_settable(arg: &Arg) -> bool {
         && id != args::RESTORE
         && id != args::FROM
         && id != args::TO
+        && !id.starts_with(args::OF_LETTERS)
         && !matches!(
             arg.get_action(),
             ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version

@@ -8,6 +8,7 @@ mod args;
 mod exit;
 mod help;
 mod layers;
+mod letters;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 use self::args::Args;
 pub use self::exit::Exit;
+pub use self::letters::{
+    DeadLettersFull, LettersAction, LettersBound, LettersCommand, LettersSelection,
+};
 pub use self::parse::{parse, parse_any};
 use crate::cluster::Placement;
 use crate::{Error, Result, Span};
@@ -46,6 +50,13 @@ pub enum Asked<O> {
     Checkpoint {
         /// What to do.
         command: CheckpointCommand,
+        /// Where they are.
+        config: Config,
+    },
+    /// Something with dead letters alone.
+    DeadLetters {
+        /// What to do.
+        command: LettersCommand,
         /// Where they are.
         config: Config,
     },
@@ -216,6 +227,7 @@ struct Kept {
     checkpoint_interval: Duration,
     store: Option<String>,
     journal: KeepJournal,
+    letters: LettersBound,
 }
 
 impl Config {
@@ -276,6 +288,11 @@ impl Config {
         self.kept.data_dir.as_deref()
     }
 
+    /// How many partitions the data directory at `path` has, if they were not said.
+    pub(crate) fn partitions_of(&self, path: &Path) -> Result<u32> {
+        Ok(crate::data_dir::DataDir::partitions_of(path)?.unwrap_or(self.partitions))
+    }
+
     /// What output waits for (`--durability`); [`Durability::Off`] without a data directory.
     pub fn durability(&self) -> Durability {
         self.kept.durability
@@ -295,6 +312,11 @@ impl Config {
     /// What is kept of the journal (`--keep-journal`).
     pub fn keep_journal(&self) -> KeepJournal {
         self.kept.journal
+    }
+
+    /// How many dead letters are kept (`--dead-letters-max`, `--dead-letters-full`).
+    pub fn dead_letters(&self) -> LettersBound {
+        self.kept.letters
     }
 
     /// What is logged (`--log`): `off`, a level, or `target=level` pairs, as
@@ -378,6 +400,8 @@ impl Kept {
                 (args.checkpoint_interval.is_some(), "--checkpoint-interval"),
                 (args.store.is_some(), "--store"),
                 (args.keep_journal.is_some(), "--keep-journal"),
+                (args.dead_letters_max.is_some(), "--dead-letters-max"),
+                (args.dead_letters_full.is_some(), "--dead-letters-full"),
             ];
             return match given.iter().find(|(given, _)| *given) {
                 Some((_, option)) => Err(format!(
@@ -396,6 +420,12 @@ impl Kept {
             checkpoint_interval: args.checkpoint_interval.unwrap_or(CHECKPOINT_INTERVAL),
             store: args.store.clone(),
             journal: args.keep_journal.unwrap_or_default(),
+            letters: LettersBound {
+                open: args
+                    .dead_letters_max
+                    .map_or(LettersBound::default().open, |max| max as usize),
+                full: args.dead_letters_full.unwrap_or_default(),
+            },
         })
     }
 }
@@ -409,6 +439,7 @@ impl Default for Kept {
             checkpoint_interval: CHECKPOINT_INTERVAL,
             store: None,
             journal: KeepJournal::Needed,
+            letters: LettersBound::default(),
         }
     }
 }

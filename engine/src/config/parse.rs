@@ -11,7 +11,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::{self, Args, Word};
 use super::layers::{self, Layers};
-use super::{Asked, CheckpointCommand, Command, Config, Exit, GraphFormat, Parsed, Restore};
+use super::{
+    Asked, CheckpointCommand, Command, Config, Exit, GraphFormat, LettersAction, LettersCommand,
+    LettersSelection, Parsed, Restore,
+};
 use crate::{Error, Result, Span, Time};
 
 /// Reads the options of a program whose own are `O`: from `argv`, which begins with the program's
@@ -44,11 +47,14 @@ pub fn parse<O: clap::Args>(
 ) -> Result<Parsed<O>, Exit> {
     match parse_any(argv, env)? {
         Asked::Program(parsed) => Ok(parsed),
-        Asked::Checkpoint { .. } => Err(Exit::new(&clap::Error::raw(
-            ErrorKind::InvalidValue,
-            "the command `checkpoint` does nothing with the application\n",
-        ))),
+        Asked::Checkpoint { .. } => Err(of_no_application("checkpoint")),
+        Asked::DeadLetters { .. } => Err(of_no_application("dead-letters")),
     }
+}
+
+fn of_no_application(command: &str) -> Exit {
+    let what = format!("the command `{command}` does nothing with the application\n");
+    Exit::new(&clap::Error::raw(ErrorKind::InvalidValue, what))
 }
 
 /// As [`parse`], with the commands that need no application: for these, options that the
@@ -67,6 +73,10 @@ pub fn parse_any<O: clap::Args>(
         Exit::new(&clap::Error::raw(ErrorKind::InvalidValue, message + "\n"))
     })?;
 
+    let of_letters = argv.iter().skip(1).any(|word| word == "dead-letters");
+    if of_letters {
+        command = args::with_letters(&command);
+    }
     // Once for what is on the command line, whose mistakes the second time reports.
     let typed = command.clone().ignore_errors(true).try_get_matches_from(&argv);
     let typed = typed.map_err(|error| Exit::new(&error))?;
@@ -111,16 +121,24 @@ pub fn parse_any<O: clap::Args>(
     let args = Args::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
     let looks = match word {
         Word::Checkpoint => Some("checkpoint"),
+        Word::DeadLetters => Some("dead-letters"),
         Word::Check => restore.map(|_| "check --restore"),
         Word::Replay | Word::Trace => Some("replay"),
         Word::Verify => Some("verify"),
         Word::Diff => Some("diff"),
         _ => None,
     };
+    let letters = match word {
+        Word::DeadLetters => Some(letters(&mut matches).map_err(|e| usage(&mut command, &e))?),
+        _ => None,
+    };
     let of_checkpoint = checkpoint(&mut matches, word).map_err(|e| usage(&mut command, &e))?;
     let config = Config::checked(&program, args, looks).map_err(|e| usage(&mut command, &e))?;
     if let Some(command) = of_checkpoint {
         return Ok(Asked::Checkpoint { command, config });
+    }
+    if let Some(command) = letters {
+        return Ok(Asked::DeadLetters { command, config });
     }
     let options = O::from_arg_matches(&matches).map_err(|e| explained(e.format(&mut command)))?;
     let command = match word {
@@ -130,7 +148,7 @@ pub fn parse_any<O: clap::Args>(
         Word::Verify => Command::Verify { span },
         Word::Diff => Command::Diff { span, against: against.unwrap_or_default() },
         Word::Trace => Command::Trace { span },
-        Word::Run | Word::Checkpoint | Word::Help => Command::Run,
+        Word::Run | Word::Checkpoint | Word::DeadLetters | Word::Help => Command::Run,
     };
     Ok(Asked::Program(Parsed { command, config, options }))
 }
@@ -141,7 +159,11 @@ fn checkpoint(
     word: Word,
 ) -> Result<Option<CheckpointCommand>, String> {
     let action = matches.remove_one::<String>(args::ACTION);
-    let epoch = matches.remove_one::<String>(args::EPOCH);
+    let mut epochs = matches.remove_many::<String>(args::EPOCH).into_iter().flatten();
+    let epoch = epochs.next();
+    if let Some(more) = epochs.next() {
+        return Err(format!("unexpected argument '{more}' found"));
+    }
     let table = matches.remove_one::<String>(args::TABLE);
     if word != Word::Checkpoint {
         return match (action, table) {
@@ -168,6 +190,48 @@ fn checkpoint(
         ("export", epoch) => Ok(Some(CheckpointCommand::Export { epoch, table })),
         (other, _) => Err(format!("{what}, not by `{other}`")),
     }
+}
+
+/// What follows the word `dead-letters`.
+fn letters(matches: &mut clap::ArgMatches) -> Result<LettersCommand, String> {
+    let action = matches.remove_one::<String>(args::ACTION);
+    let ids: Vec<String> =
+        matches.remove_many::<String>(args::EPOCH).into_iter().flatten().collect();
+    let mut text = |id: &str| matches.remove_one::<String>(id);
+    let (group, record) = (text(args::GROUP), text(args::RECORD));
+    let (pipeline, computation) = (text(args::PIPELINE), text(args::COMPUTATION));
+    let (kind, all) = (text(args::KIND), matches.get_flag(args::ALL));
+    let groups = group.as_deref() == Some("");
+    let group = group.filter(|group| !group.is_empty());
+    let narrowed = group.is_some() || pipeline.is_some() || computation.is_some() || kind.is_some();
+    let which = LettersSelection { ids, group, pipeline, computation, kind, all };
+    let what = "dead-letters is followed by ls, show, retry, edit, ignore or export";
+    let word = action.ok_or_else(|| what.to_owned())?;
+    if record.is_some() && word != "edit" {
+        return Err("--record goes with the command `dead-letters edit`".into());
+    }
+    if groups && word != "ls" {
+        return Err(
+            "--group lists groups with `dead-letters ls`; else it takes the name of one".into()
+        );
+    }
+    let named = !which.ids.is_empty();
+    let action = match word.as_str() {
+        "ls" => LettersAction::List { groups },
+        "export" => LettersAction::Export,
+        "show" if named => LettersAction::Show,
+        "edit" if which.ids.len() == 1 => LettersAction::Edit { record },
+        "show" | "edit" => return Err(format!("dead-letters {word} takes the name of a letter")),
+        "retry" | "ignore" if !named && !narrowed && !all => {
+            return Err(format!(
+                "dead-letters {word} takes names of letters, --group GROUP, another choice, or --all"
+            ));
+        }
+        "retry" => LettersAction::Retry,
+        "ignore" => LettersAction::Ignore,
+        other => return Err(format!("{what}, not by `{other}`")),
+    };
+    Ok(LettersCommand { action, which })
 }
 
 /// Gives `-?queue_records=9` to the option before it: the URL of standard input or output with a

@@ -232,6 +232,65 @@ fn checkpoints_are_looked_at_without_what_the_application_requires() {
 }
 
 #[test]
+fn dead_letters_are_looked_at_without_what_the_application_requires() {
+    let trial = Trial::new("letters").env("ANABRANCH_DATA_DIR", "d");
+    let asked = |line: &str| {
+        let argv = std::iter::once("bitcoin-alerts").chain(line.split_whitespace());
+        let env = |name: &str| trial.env.get(name).map(Into::into);
+        match parse_any::<Needy>(argv.map(Into::into), &env) {
+            Ok(Asked::DeadLetters { command, config }) => Ok((command, config)),
+            Ok(other) => panic!("`{line}`: {other:?}"),
+            Err(exit) => Err(exit.to_string()),
+        }
+    };
+    use LettersAction as A;
+    let ids = |ids: &[&str]| LettersSelection {
+        ids: ids.iter().map(|id| (*id).to_string()).collect(),
+        ..LettersSelection::default()
+    };
+    let (any, all) = (LettersSelection::default(), LettersSelection { all: true, ..ids(&[]) });
+    let group = LettersSelection { group: Some("0a1b".into()), ..ids(&[]) };
+    let narrow =
+        LettersSelection { kind: Some("panic".into()), pipeline: Some("a".into()), ..ids(&[]) };
+    let record = |record: &str| A::Edit { record: Some(record.into()) };
+    let table = [
+        ("dead-letters ls", A::List { groups: false }, any.clone()),
+        ("-q dead-letters ls --group", A::List { groups: true }, any),
+        ("dead-letters ls --all", A::List { groups: false }, all.clone()),
+        ("dead-letters show a-0-1/add", A::Show, ids(&["a-0-1/add"])),
+        ("dead-letters retry a-0-1 a-0-2", A::Retry, ids(&["a-0-1", "a-0-2"])),
+        ("dead-letters retry --group 0a1b", A::Retry, group),
+        ("dead-letters ignore --all", A::Ignore, all),
+        ("dead-letters export --kind panic --pipeline a", A::Export, narrow),
+        ("dead-letters edit a-0-1 --record 7", record("7"), ids(&["a-0-1"])),
+        ("dead-letters edit a-0-1", A::Edit { record: None }, ids(&["a-0-1"])),
+    ];
+    for (line, action, which) in table {
+        let (command, config) = asked(line).unwrap();
+        assert_eq!(command, LettersCommand { action, which }, "{line}");
+        assert_eq!(config.data_dir(), Some(Path::new("d")));
+    }
+    for (line, wrong) in [
+        ("dead-letters", "is followed by ls, show, retry, edit, ignore or export"),
+        ("dead-letters list", "not by `list`"),
+        ("dead-letters show", "show takes the name of a letter"),
+        ("dead-letters edit a b", "edit takes the name of a letter"),
+        ("dead-letters retry", "or --all"),
+        ("dead-letters ignore", "or --all"),
+        ("dead-letters retry --group", "takes the name of one"),
+        ("dead-letters retry --all --record 7", "--record goes with"),
+        ("run --all", "--all"),
+    ] {
+        let told = asked(line).unwrap_err();
+        assert!(told.contains(wrong), "`{line}`: {told}");
+    }
+    let config = trial.ok("--dead-letters-max 7 --dead-letters-full drop-oldest").config;
+    let full = DeadLettersFull::DropOldest;
+    assert_eq!(config.dead_letters(), LettersBound { open: 7, full });
+    assert_eq!(trial.ok("").config.dead_letters().open, 100_000);
+}
+
+#[test]
 fn a_data_directory_makes_output_durable_unless_it_is_turned_off() {
     let trial = Trial::new("durable");
     let table = [

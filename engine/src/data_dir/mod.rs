@@ -119,6 +119,12 @@ impl DataDir {
         Ok(Self(Arc::new(Inner { path, program, held })))
     }
 
+    /// How many partitions the directory at `path` was made with; none if it is no data directory.
+    pub(crate) fn partitions_of(path: &Path) -> Result<Option<u32>> {
+        let text = read(&path.join("format.json"))?.unwrap_or_default();
+        Ok(serde_json::from_str::<Format>(&text).ok().map(|known| known.partitions))
+    }
+
     /// The same directory, for one that does not keep what is held of it: its places are free when this
     /// one is gone.
     pub(crate) fn unheld(&self) -> Self {

@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::metrics::Counter;
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::state::{Port, apply_in_time, apply_open, apply_rest, fire_due};
 use crate::timer::DueKey;
 use crate::trace::TableTrace;
@@ -86,6 +86,7 @@ pub(super) fn group<'s>(
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
         streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
+    let ends = ends(index, topology, plan);
     let mut checkpoints = durability.map(|durability| {
         let to_worker = Exchange::new(|worker: &usize| *worker as u64);
         (builder.new_input(durability.marks, to_worker), durability.snapshots)
@@ -141,10 +142,15 @@ pub(super) fn group<'s>(
                     }
                 });
             }
-            for (input, port) in inputs.iter_mut().zip(&mut ports) {
+            for (input, (port, is_retries)) in inputs.iter_mut().zip(&ends) {
+                let Some(port) = ports.get_mut(*port) else { continue };
                 input.for_each(|capability, parcels| {
                     if let Some(epoch) = held.keep(&capability, count) {
-                        parcels.drain(..).for_each(|parcel| port.stash(epoch, parcel.body));
+                        let bodies = parcels.drain(..).map(|parcel| parcel.body);
+                        match is_retries {
+                            false => bodies.for_each(|body| port.stash(epoch, body)),
+                            true => bodies.for_each(|body| port.stash_retries(epoch, body)),
+                        }
                     }
                 });
             }
@@ -206,6 +212,20 @@ pub(super) fn group<'s>(
         }
     });
     Grouped { end, streams, told }
+}
+
+/// Of each input of a group, the place of its port, and whether it brings retries of dead letters.
+fn ends(index: usize, topology: &Topology, plan: &Plan) -> Vec<(usize, bool)> {
+    let members = topology.groups.get(index).map_or(&[][..], Vec::as_slice);
+    let place = |port: usize| members.iter().position(|it| *it == port).unwrap_or(usize::MAX);
+    let edges = topology.inputs(plan, Operator::Group(index));
+    let targets = edges.filter_map(|edge| plan.edges.get(edge)).map(|edge| edge.to);
+    targets
+        .map(|to| match to {
+            Target::Retries(port) => (place(port), true),
+            Target::Port(port) | Target::Relay(port) | Target::Sink(port) => (place(port), false),
+        })
+        .collect()
 }
 
 /// Takes up engine time where an earlier run has left it; the rows were restored.

@@ -104,6 +104,7 @@ pub(super) fn sink_operator<'s>(
 fn guarded<R>(fault: &Fault, name: &str, call: impl FnOnce() -> Result<R>) -> Option<R> {
     match fault.guard(call) {
         Ok(Ok(result)) => return Some(result),
+        Ok(Err(Error::Data(what))) => fault.report(Error::Data(format!("sink `{name}`: {what}"))),
         Ok(Err(error)) => fault.report(Error::Connector(format!("sink `{name}`: {error}"))),
         Err(panic) => fault.report(panic.at(&format!("sink `{name}`"))),
     }

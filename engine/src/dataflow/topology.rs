@@ -47,7 +47,9 @@ impl Topology {
             }
         };
         let to = |target| match target {
-            Target::Port(port) => Operator::Group(group_of(port).unwrap_or_default()),
+            Target::Port(port) | Target::Retries(port) => {
+                Operator::Group(group_of(port).unwrap_or_default())
+            }
             Target::Relay(relay) => Operator::Relay(relay),
             Target::Sink(sink) => Operator::Sink(sink),
         };
@@ -73,12 +75,15 @@ impl Topology {
         Err(Error::Application(describe_cycle(plan, &groups, &ways, &waiting)))
     }
 
-    /// The edges that enter `operator`: for a group, one for each of its ports, in their order.
+    /// The edges that enter `operator`: for a group, those of its ports, in their order.
     pub(crate) fn inputs(&self, plan: &Plan, operator: Operator) -> impl Iterator<Item = usize> {
         let mut inputs: Vec<(usize, usize)> = Vec::new();
         for (index, (edge, (_, to))) in plan.edges.iter().zip(&self.edges).enumerate() {
             if *to == operator {
-                let port = if let Target::Port(port) = edge.to { port } else { 0 };
+                let port = match edge.to {
+                    Target::Port(port) | Target::Retries(port) => port,
+                    Target::Relay(_) | Target::Sink(_) => 0,
+                };
                 inputs.push((port, index));
             }
         }

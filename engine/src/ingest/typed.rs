@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::vec::IntoIter;
 
-use super::{AnySource, Brought, Filled, Kept, Lane, LaneContext, Past, Point, Volume};
+use super::reentry::TypedReentry;
+use super::{AnySource, Brought, Filled, Kept, Lane, LaneContext, Past, Point, Reentry, Volume};
 use crate::frame_log::{self, FrameLog, Logged};
+use crate::letters::{self, Again, Posted};
 use crate::log::{DEAD_LETTER_LINES, Limited};
 use crate::metrics::{Counter, Counters};
 use crate::origin::Entry;
@@ -50,6 +52,10 @@ impl<S: Source> AnySource for TypedSource<S> {
         self.source.partitions()
     }
 
+    fn reentry(&self) -> Box<dyn Reentry> {
+        Box::new(TypedReentry { decoder: self.source.decoder(), hub: Rc::clone(&self.hub) })
+    }
+
     fn open(&self, lane: LaneContext, feed: Option<Feed>) -> Result<Box<dyn Lane>> {
         let reader = match feed {
             Some(feed) => feed.reader(self.source.decoder()),
@@ -69,7 +75,7 @@ struct TypedLane<T> {
     hub: Rc<Hub<T>>,
     chunks: VecDeque<Chunk<T>>,
     ended: bool,
-    letters: Vec<Tagged<DeadLetter>>,
+    letters: Vec<Tagged<Posted>>,
     counts: Counts,
     log: Limited,
     /// There may be lines that the log held back.
@@ -101,7 +107,7 @@ impl Counts {
 /// Recorded input that is read and waits for its epochs.
 struct Chunk<T> {
     records: IntoIter<Tagged<T>>,
-    letters: IntoIter<Tagged<DeadLetter>>,
+    letters: IntoIter<Tagged<Posted>>,
     bytes_per_item: usize,
     start: Point,
     end: Entry,
@@ -253,19 +259,20 @@ impl<T: Record> TypedLane<T> {
         self.intake.records.retain(|Tagged { origin, record }| {
             let Some(reason) = aside.get(&origin.offset()) else { return true };
             let bytes = serde_json::to_vec(record).unwrap_or_default();
-            refused.push((*origin, Refusal { failure: Failure::panic(reason.clone()), bytes }));
+            let (failure, again) = (Failure::panic(reason.clone()), Again::Record);
+            refused.push((*origin, Refusal { failure, bytes, again }));
             false
         });
         refused.sort_by_key(|(origin, _)| *origin);
     }
 
     fn refuse(&mut self, origin: Origin, refusal: Refusal) {
-        let Refusal { failure, bytes } = refusal;
+        let Refusal { failure, bytes, again } = refusal;
         let source = self.context.open.name.to_string();
         let (partition, offset) = (origin.partition(), origin.offset());
         self.counts.dead_letters.add(1);
         self.holds_back = true;
-        let record = DeadLetter {
+        let letter = DeadLetter {
             pipeline: source.clone(),
             source,
             partition,
@@ -275,7 +282,8 @@ impl<T: Record> TypedLane<T> {
             failure,
             bytes,
         };
-        record.warn(&self.log);
+        letter.warn(&self.log);
+        let record = letters::posted(letter, again);
         self.letters.push(Tagged { origin, record });
     }
 

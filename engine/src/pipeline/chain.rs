@@ -6,6 +6,7 @@
 use std::marker::PhantomData;
 
 use super::Tagged;
+use crate::letters::{Retried, Retry};
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
 
@@ -88,6 +89,19 @@ pub trait Chain: 'static {
     #[doc(hidden)]
     fn fire(&mut self, _: Clock, _: Origin, _: &mut impl FnMut(&Self::Key, Self::Out)) {}
 
+    /// Tries a dead letter of one of the chain's computations again; calls `next` for each output of the chain,
+    /// in order. None: no computation of the chain has that name.
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        _: &Retry,
+        _: Origin,
+        _: &mut impl FnMut(&Self::Key, Self::Out),
+    ) -> Option<Retried> {
+        None
+    }
+
     /// All that was due by event time was fired.
     #[doc(hidden)]
     fn end_round(&mut self) {}
@@ -151,6 +165,17 @@ impl<C: Chain, O: 'static, F: FnMut(C::Out) -> O + 'static> Chain for Map<C, F> 
         chain.fire(clock, origin, &mut |key, record| next(key, map(record)));
     }
 
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, O),
+    ) -> Option<Retried> {
+        let Self { chain, map } = self;
+        chain.retry(retry, origin, &mut |key, record| next(key, map(record)))
+    }
+
     of_chain!();
 }
 
@@ -183,6 +208,21 @@ impl<C: Chain, F: FnMut(&C::Out) -> bool + 'static> Chain for Filter<C, F> {
                 next(key, record);
             }
         });
+    }
+
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, C::Out),
+    ) -> Option<Retried> {
+        let Self { chain, pass } = self;
+        chain.retry(retry, origin, &mut |key, record| {
+            if pass(&record) {
+                next(key, record);
+            }
+        })
     }
 
     of_chain!();
@@ -230,6 +270,21 @@ where
         });
     }
 
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, I::Item),
+    ) -> Option<Retried> {
+        let Self { chain, map } = self;
+        chain.retry(retry, origin, &mut |key, record| {
+            for output in map(record) {
+                next(key, output);
+            }
+        })
+    }
+
     of_chain!();
 }
 
@@ -260,6 +315,20 @@ impl<C: Chain, F: FnMut(&C::Out) + 'static> Chain for Inspect<C, F> {
             inspect(&record);
             next(key, record);
         });
+    }
+
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, C::Out),
+    ) -> Option<Retried> {
+        let Self { chain, inspect } = self;
+        chain.retry(retry, origin, &mut |key, record| {
+            inspect(&record);
+            next(key, record);
+        })
     }
 
     of_chain!();

@@ -10,11 +10,11 @@ use super::embedded::replay_build;
 use super::setup::{drawing, plan};
 use super::{failed, summarize};
 use crate::checkpoint::{self, Store};
-use crate::config::{CheckpointCommand, Config, GraphFormat, Restore};
+use crate::config::{CheckpointCommand, Config, GraphFormat, LettersCommand, Restore};
 use crate::durable::Span;
 use crate::graph::Graph;
 use crate::worker::Build;
-use crate::{Error, Result, compare, log, restorable};
+use crate::{Error, Result, compare, letters, log, restorable};
 
 /// Looks at checkpoints, without the application.
 pub(super) fn look(command: &CheckpointCommand, config: &Config) -> ExitCode {
@@ -22,6 +22,11 @@ pub(super) fn look(command: &CheckpointCommand, config: &Config) -> ExitCode {
         Some(store) => checkpoint::run(&store, command, out),
         None => Ok(()),
     })
+}
+
+/// Looks at dead letters, or asks for something to be done with them, without the application.
+pub(super) fn letters(command: &LettersCommand, config: &Config) -> ExitCode {
+    printing(config, |out| letters::run(config, command, out))
 }
 
 /// Prints the application as a graph.

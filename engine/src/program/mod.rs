@@ -56,6 +56,7 @@ where
     let parsed = match config::parse_any::<O>(std::env::args_os(), &environment) {
         Ok(Asked::Program(parsed)) => parsed,
         Ok(Asked::Checkpoint { command, config }) => return commands::look(&command, &config),
+        Ok(Asked::DeadLetters { command, config }) => return commands::letters(&command, &config),
         Err(exit) => return exit.print(),
     };
     let Parsed { command, config, options } = parsed;

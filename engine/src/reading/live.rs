@@ -43,6 +43,7 @@ impl Reading {
         epoch_max: Duration,
         mut ship: impl FnMut(u64, u64),
     ) -> Result<()> {
+        self.end_attending();
         if self.stopping || self.lanes.iter().all(|lane| lane.ended) {
             // Another one makes the ticks then.
             if !self.stopping && self.board.tells_all.get() {
@@ -89,10 +90,19 @@ impl Reading {
             ship(self.at, self.at);
             self.close(None)?;
         }
-        if more || self.lanes.iter().all(|lane| lane.ended) {
+        if more || self.lanes.iter().all(|lane| lane.ended || lane.attends) {
             self.activate();
         }
         Ok(())
+    }
+
+    /// Ends the partitions that nobody waits for, when all others have ended, of all workers.
+    fn end_attending(&mut self) {
+        let mut others = self.stops.iter().filter(|(worker, _)| **worker != self.worker);
+        let ended = self.lanes.iter().filter(|own| !own.attends).all(|own| own.ended);
+        if ended && others.all(|(_, stop)| stop.is_some()) {
+            self.lanes.iter_mut().for_each(|own| own.ended |= own.attends);
+        }
     }
 
     /// Journals what was read for `tick`; gives whether there was anything.

@@ -5,6 +5,7 @@
 
 use super::{Decoded, Decoder, Frame};
 use crate::frame_log::FrameLog;
+use crate::letters::Again;
 use crate::pipeline::Tagged;
 use crate::{Failure, Origin, Result, Time};
 
@@ -52,6 +53,7 @@ const UNKNOWN: Time = Time::from_nanos(i64::MIN);
 pub(crate) struct Refusal {
     pub(crate) failure: Failure,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) again: Again,
 }
 
 impl<T> Intake<T> {
@@ -190,7 +192,12 @@ impl<T> Intake<T> {
         if self.dropping {
             return;
         }
-        let refusal = Refusal { failure: Failure::refused(reason.into()), bytes: bytes.to_vec() };
+        self.refuse(reason, bytes, Again::Frame);
+    }
+
+    fn refuse(&mut self, reason: impl Into<String>, bytes: &[u8], again: Again) {
+        let failure = Failure::refused(reason.into());
+        let refusal = Refusal { failure, bytes: bytes.to_vec(), again };
         self.refused.push((self.frame, refusal));
     }
 
@@ -210,7 +217,7 @@ impl<T> Intake<T> {
             log.frame(&frame);
         }
         if let Some(reason) = frame.refusal {
-            return self.reject(reason, frame.bytes);
+            return self.refuse(reason, frame.bytes, Again::Cut);
         }
         let before = self.records.len();
         let stamped = frame.stamp.is_some();

@@ -5,9 +5,10 @@
 //! offset, input of the group as declared, path of places), whatever worker they come from; the
 //! next record is not begun before a record has run to completion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use crate::letters::{Answer, Outcome, Posted, Retry};
 use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Hub, Merge, Tagged};
 use crate::side_output::Sides;
@@ -24,6 +25,8 @@ const OUTPUTS_MAX: usize = 1 << 10;
 pub(crate) trait Port {
     /// Keeps `body` until its epoch is applied.
     fn stash(&mut self, epoch: u64, body: Body);
+    /// Keeps retries of dead letters until their epoch is applied.
+    fn stash_retries(&mut self, epoch: u64, body: Body);
     /// Makes the records of `epoch` the ones that `head` and `apply` speak of.
     fn open(&mut self, epoch: u64);
     /// The origin of the next record.
@@ -57,8 +60,13 @@ pub(crate) struct ChainPort<D: Chain, F> {
     sides: Rc<Sides>,
     waiting: BTreeMap<u64, Merge<D::In>>,
     open: Merge<D::In>,
+    /// Dead letters that are tried again, by epoch, and those of the present one.
+    retries: BTreeMap<u64, Merge<Retry>>,
+    open_retries: VecDeque<Tagged<Retry>>,
     outputs: Vec<Tagged<D::Out>>,
     rounds: Rounds,
+    /// Its index.
+    port: u32,
     /// Set while records are applied.
     current: Option<Origin>,
     computations: String,
@@ -80,35 +88,46 @@ impl<D: Chain, F> ChainPort<D, F> {
             sides,
             waiting: BTreeMap::new(),
             open: Merge::default(),
+            retries: BTreeMap::new(),
+            open_retries: VecDeque::new(),
             outputs: Vec::new(),
             rounds: Rounds::new(port),
+            port: port as u32,
             current: None,
             computations,
         }
     }
 }
 
-impl<K, D, F> Port for ChainPort<D, F>
+impl<K, D, F> ChainPort<D, F>
 where
     K: Key,
     D: Chain<Key = K, In: Record, Out: Clone>,
     F: Fn(&D::In) -> K,
 {
-    fn stash(&mut self, epoch: u64, body: Body) {
-        self.waiting.entry(epoch).or_default().add(body.records());
+    /// Tries a dead letter again, where it was refused.
+    fn retry(&mut self, Tagged { origin, record }: Tagged<Retry>) {
+        let Self { chain, outputs, current, sides, port, .. } = self;
+        *current = Some(origin);
+        let mut place = 0;
+        let retried = chain.retry(&record, origin, &mut |_, output| {
+            outputs.push(Tagged { origin: origin.child(place), record: output });
+            place += 1;
+        });
+        *current = None;
+        let unknown = || Some("the program has no computation of that name any more".to_string());
+        let outcome = match retried.unwrap_or_else(unknown) {
+            None => Outcome::Closed,
+            Some(why) => Outcome::Failed(why),
+        };
+        let (request, time, letter) = (origin.offset(), origin.time(), record.letter);
+        let answer = Answer { request, letter, time, outcome };
+        sides.post(origin.child(*port), Posted::Answer(Box::new(answer)));
     }
 
-    fn open(&mut self, epoch: u64) {
-        if let Some(merge) = self.waiting.remove(&epoch) {
-            self.open = merge;
-        }
-    }
-
-    fn head(&self) -> Option<Origin> {
-        self.open.head()
-    }
-
-    fn apply(&mut self, end: Option<Entry>) {
+    /// Applies the records before `end`, all if there is none.
+    #[inline(always)]
+    fn apply_records(&mut self, end: Option<Entry>) {
         let Self { chain, key, open, outputs, current, .. } = self;
         let ahead = if chain.has_large_tables() { AHEAD } else { 0 };
         open.take_before(end, ahead, |Tagged { origin, record }, following| {
@@ -123,6 +142,47 @@ where
             });
         });
         self.current = None;
+    }
+}
+
+impl<K, D, F> Port for ChainPort<D, F>
+where
+    K: Key,
+    D: Chain<Key = K, In: Record, Out: Clone>,
+    F: Fn(&D::In) -> K,
+{
+    fn stash(&mut self, epoch: u64, body: Body) {
+        self.waiting.entry(epoch).or_default().add(body.records());
+    }
+
+    fn stash_retries(&mut self, epoch: u64, body: Body) {
+        self.retries.entry(epoch).or_default().add(body.records());
+    }
+
+    fn open(&mut self, epoch: u64) {
+        if let Some(merge) = self.waiting.remove(&epoch) {
+            self.open = merge;
+        }
+        if let Some(mut merge) = self.retries.remove(&epoch) {
+            merge.take_before(None, 0, |retry, _| self.open_retries.push_back(retry));
+        }
+    }
+
+    fn head(&self) -> Option<Origin> {
+        let retry = self.open_retries.front().map(|retry| retry.origin);
+        [self.open.head(), retry].into_iter().flatten().min()
+    }
+
+    fn apply(&mut self, end: Option<Entry>) {
+        while let Some(head) = self.open_retries.front().map(|retry| retry.origin.entry())
+            && end.is_none_or(|end| head < end)
+        {
+            self.apply_records(Some(head));
+            if let Some(retry) = self.open_retries.pop_front() {
+                self.retry(retry);
+            }
+        }
+        self.apply_records(end);
     }
 
     fn begin_round(&mut self, round: Round) {

@@ -3,6 +3,7 @@
 //! Invariant: computations of one key, one after the other, are one chain and become one port of a group;
 //! it comes into being where the chain ends. It offers the steps of [`Stream`] and keeps the key.
 
+use std::cell::RefCell;
 use std::hash::Hasher as _;
 use std::rc::Rc;
 
@@ -321,7 +322,9 @@ where
                 let depth = place.depth + usize::from(C::FANS_OUT) + of_timer + 2;
                 plan.check_depth(depth, &place.trail);
                 let (computation, port) = (name.to_string(), port as u32);
-                Refusals { pipeline, computation, port, log: Limited::new(DEAD_LETTER_LINES) }
+                let (keeps, retrying) = (Rc::clone(&plan.keeps_letters), RefCell::default());
+                let log = Limited::new(DEAD_LETTER_LINES);
+                Refusals { pipeline, computation, port, keeps, retrying, log }
             });
             let surroundings = uses.surroundings(&plan, name, &asks, refusals);
             let kind = NodeKind::Computation(used.clone());

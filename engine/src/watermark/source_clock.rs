@@ -9,6 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::{Alignment, LaneTime};
+use crate::letters::{Retried, Retry};
 use crate::pipeline::{Chain, of_chain};
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
@@ -216,6 +217,8 @@ pub(crate) struct Timed<C, F> {
     pub(crate) chain: C,
     pub(crate) after: F,
     pub(crate) clock: Rc<SourceClock>,
+    /// The index of the source: what enters by another one says nothing.
+    pub(crate) source: usize,
 }
 
 impl<C: Chain, F: Fn(&C::Out, Time) -> Option<Time> + 'static> Chain for Timed<C, F> {
@@ -226,15 +229,27 @@ impl<C: Chain, F: Fn(&C::Out, Time) -> Option<Time> + 'static> Chain for Timed<C
 
     #[inline(always)]
     fn feed(&mut self, origin: Origin, key: &C::Key, record: C::In, next: &mut impl FnMut(C::Out)) {
-        let Self { chain, after, clock } = self;
+        let Self { chain, after, clock, source } = self;
         chain.feed(origin, key, record, &mut |record| {
-            clock.see(origin.partition(), after(&record, origin.time()));
+            if origin.source() == *source {
+                clock.see(origin.partition(), after(&record, origin.time()));
+            }
             next(record);
         });
     }
 
     fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
         self.chain.fire(clock, origin, next);
+    }
+
+    #[allow(private_interfaces)]
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, C::Out),
+    ) -> Option<Retried> {
+        self.chain.retry(retry, origin, next)
     }
 
     of_chain!();

@@ -8,6 +8,7 @@ mod batches;
 mod compile_fail;
 mod corrections;
 mod datapipe;
+mod dead_letters;
 mod durability;
 mod engine_timers;
 mod event_time;

@@ -29,6 +29,7 @@ mod disk_full;
 mod formats;
 mod idle;
 mod layouts;
+mod letters;
 mod live;
 mod machines;
 mod oracle;

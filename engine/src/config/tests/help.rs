@@ -10,9 +10,9 @@ fn help_teaches() {
     let text = long.to_string();
     let phrases = [
         "Price alerts on a live or recorded feed",
-        "Usage: bitcoin-alerts [run|graph|check|checkpoint|replay|verify|diff] [OPTIONS]",
-        "Commands:\n  run         Run the application (the default)\n  graph       Print",
-        "\n  checkpoint  Look at what",
+        "Usage: bitcoin-alerts [run|graph|check|checkpoint|dead-letters|replay|verify|diff] [OPTIONS]",
+        "Commands:\n  run           Run the application (the default)\n  graph         Print",
+        "\n  checkpoint    Look at what",
         "\nApplication:\n",
         "--prices <URL>",
         "[default: gen:]",
