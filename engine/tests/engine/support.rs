@@ -30,6 +30,8 @@ pub(crate) struct Memory<T> {
     pub(crate) read: Arc<AtomicUsize>,
     /// When the last record of a partition may come; at once without it.
     pub(crate) last_when: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+    /// The first record of a partition that may come only then, if it is not the last.
+    pub(crate) held_from: Option<usize>,
 }
 
 impl<T> Memory<T> {
@@ -41,6 +43,7 @@ impl<T> Memory<T> {
             bytes: 8,
             read: Arc::default(),
             last_when: None,
+            held_from: None,
         }
     }
 }
@@ -91,8 +94,9 @@ impl<T: Record + Sync> Reader<T> for MemoryReader<T> {
         let records = &self.of.partitions[self.partition];
         for _ in 0..1 + self.calls * self.of.piece % 1009 {
             let Some((stamp, record)) = records.get(self.next) else { return Ok(Progress::End) };
-            let waits = self.next + 1 == records.len()
-                && self.of.last_when.as_ref().is_some_and(|when| !when());
+            let held_from = self.of.held_from.unwrap_or(records.len().saturating_sub(1));
+            let waits =
+                self.next >= held_from && self.of.last_when.as_ref().is_some_and(|when| !when());
             if waits || intake.is_full() {
                 return Ok(Progress::Ready);
             }

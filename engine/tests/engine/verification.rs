@@ -26,13 +26,7 @@ fn input(nature: Nature) -> Memory<u64> {
 
 /// The same, of which the last record comes when there is a checkpoint.
 fn input_until_checkpoint(nature: Nature, folder: &Folder) -> Memory<u64> {
-    let manifests = folder.0.join("checkpoints/manifests");
-    let is_manifest = |name: &std::path::Path| name.extension().is_some_and(|it| it == "json");
-    let there = move || {
-        let found = std::fs::read_dir(&manifests).into_iter().flatten();
-        found.flatten().any(|entry| is_manifest(&entry.path()))
-    };
-    Memory { last_when: Some(Arc::new(there)), ..input(nature) }
+    Memory { last_when: Some(folder.checkpointed()), ..input(nature) }
 }
 
 /// Sums by key, of which some are released; `in_rows` goes into rows, `in_outputs` not.

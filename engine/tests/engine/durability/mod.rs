@@ -43,6 +43,18 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Whether there is a checkpoint in it.
+    pub(crate) fn checkpointed(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let manifests = self.0.join("checkpoints/manifests");
+        let is_manifest = |name: &std::path::Path| name.extension().is_some_and(|it| it == "json");
+        Arc::new(move || {
+            let found = std::fs::read_dir(&manifests).into_iter().flatten();
+            found.flatten().any(|entry| is_manifest(&entry.path()))
+        })
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
