@@ -279,7 +279,7 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
     fn written(&mut self, key: S) -> (&mut V, bool) {
         self.notes.written = true;
         if self.notes.remembers() || self.notes.interval.is_on() {
-            return self.noted(key);
+            return self.noted(&key);
         }
         let (kept, fresh) = self.entries.live.get_or_default(key);
         (&mut kept.value, fresh)
@@ -287,22 +287,22 @@ impl<'a, S: SubKey, V: Value> MapRow<'a, S, V> {
 
     /// The same, with what the entry is noted before it changes.
     #[inline(never)]
-    fn noted(&mut self, key: S) -> (&mut V, bool) {
+    fn noted(&mut self, key: &S) -> (&mut V, bool) {
         let Self { entries, notes } = self;
-        let gone = if notes.interval.is_on() { entries.take_gone(&key) } else { None };
+        let gone = if notes.interval.is_on() { entries.take_gone(key) } else { None };
         let (kept, fresh) = entries.live.get_or_default(key.clone());
         if notes.interval.is_on() {
             kept.slot = match gone {
-                Some(slot) => notes.changing(&key, None, slot).back(),
+                Some(slot) => notes.changing(key, None, slot).back(),
                 None if fresh => {
                     notes.changed.push(key.clone());
                     Slot::born(notes.interval)
                 }
-                None => notes.changing(&key, Some(&kept.value), kept.slot),
+                None => notes.changing(key, Some(&kept.value), kept.slot),
             };
         }
         if notes.remembers() {
-            notes.remember(&key, (!fresh).then_some(&kept.value));
+            notes.remember(key, (!fresh).then_some(&kept.value));
         }
         (&mut kept.value, fresh)
     }

@@ -138,6 +138,7 @@ impl<K: ViewData, V: ViewData> Teller<(K, V)> for TellUpserts<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Op;
 
     fn told(teller: &mut TellUpserts<u8, u8>, changes: &[((u8, u8), i64)]) -> Result<(), String> {
         teller.tell(0, changes, None)
