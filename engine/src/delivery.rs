@@ -4,17 +4,23 @@
 //! then it counts as in flight, so a slow sink slows the sources.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::checkpoint::SinkPosition;
+use crate::computation::Refusals;
 use crate::durable::Span;
-use crate::pipeline::{Body, Merge};
+use crate::letters::{Again, Posted};
+use crate::lookup::{Refused, refusal};
+use crate::metrics::Counters;
+use crate::pipeline::{Body, Hub, Merge, Tagged};
 use crate::released::{Released, Tally};
+use crate::side_output::Sides;
 use crate::sink::{Encoder, Json, Outgoing, Sink, Taken, Writer};
 use crate::source::OpenContext;
 use crate::test_driver::Capture;
 use crate::trace::{Output, SinkTrace};
-use crate::{Record, Result};
+use crate::{Error, Failure, Record, Result};
 
 /// How a sink is opened, on the worker that owns it.
 pub(crate) struct Opening {
@@ -27,6 +33,10 @@ pub(crate) struct Opening {
     pub(crate) span: Span,
     /// What it was given before, if that is counted.
     pub(crate) released: Option<Released>,
+    /// What tells its dead letters from those of others.
+    pub(crate) number: u32,
+    /// If it may refuse records, with a data directory.
+    pub(crate) refused: Option<Refused>,
 }
 
 /// What stands in for a sink.
@@ -40,6 +50,8 @@ pub(crate) enum Instead {
 /// A sink whose record type only its own code knows.
 pub(crate) trait AnySink {
     fn describe(&self) -> String;
+    /// Whether it may refuse records.
+    fn refuses(&self) -> bool;
     /// Opens it, or what stands in for it.
     fn open(&mut self, opening: Opening) -> Result<()>;
     /// Keeps `body` until its epoch is delivered.
@@ -62,6 +74,15 @@ pub(crate) struct TypedSink<T> {
     written: Option<crate::metrics::Counter>,
     span: Span,
     tally: Option<Tally>,
+    refusing: Option<Refusing>,
+}
+
+/// How a sink refuses records.
+struct Refusing {
+    refusals: Refusals,
+    sides: Rc<Sides>,
+    counters: Counters,
+    refused: Option<Refused>,
 }
 
 impl<T: Record> TypedSink<T> {
@@ -75,7 +96,70 @@ impl<T: Record> TypedSink<T> {
             written: None,
             span: Span::default(),
             tally: None,
+            refusing: None,
         }
+    }
+
+    /// If it may refuse records: where they are dead letters, of the sink of that name at the end of
+    /// `pipeline`.
+    pub(crate) fn letters(&mut self, name: &str, pipeline: &str) -> Option<Rc<Hub<Posted>>> {
+        let sides: Rc<Sides> = Rc::default();
+        let letters = self.sink.refuses().then(|| sides.letters())?;
+        let refusals = Refusals::new(pipeline, name, 0);
+        let (counters, refused) = (Counters::default(), None);
+        self.refusing = Some(Refusing { refusals, sides, counters, refused });
+        Some(letters)
+    }
+
+    /// Takes the records of `epoch` over, in their order; those that were refused once are not offered again.
+    fn take_over(&mut self, epoch: u64, mut merge: Merge<T>) -> Result<()> {
+        let known = self.refusing.as_mut().and_then(|refusing| refusing.refused.as_mut());
+        let known = known.map(|refused| refused.known(epoch)).transpose()?.unwrap_or_default();
+        let Span { from, to } = self.span;
+        let mut refused = Vec::new();
+        merge.take_before(None, 0, |record, _| {
+            if let Some(tally) = &mut self.tally {
+                tally.add(&record.record);
+            }
+            let time = record.origin.time();
+            if from.is_none_or(|from| time >= from) && to.is_none_or(|to| time < to) {
+                match refusal(&known, record.origin, &record.record) {
+                    Some(failure) => refused.push((record, failure)),
+                    None => self.outgoing.records.push_back(record),
+                }
+            }
+        });
+        self.refuse(epoch, refused, true)
+    }
+
+    /// Makes dead letters of records; unless that is `known`, it is kept.
+    fn refuse(
+        &mut self,
+        epoch: u64,
+        refused: Vec<(Tagged<T>, Failure)>,
+        known: bool,
+    ) -> Result<()> {
+        for (Tagged { origin, record }, failure) in refused {
+            let Some(refusing) = &mut self.refusing else {
+                return Err(Error::Connector(failure.reason()));
+            };
+            if let Some(refused) = refusing.refused.as_mut().filter(|_| !known) {
+                refused.keep(epoch, (origin, &record), &failure)?;
+            }
+            let Refusing { refusals, sides, counters, .. } = refusing;
+            let from = (&*self.outgoing.sources, &*counters, &**sides);
+            refusals.refuse(failure, origin, &record, Again::Never, from);
+        }
+        if let Some(refusing) = &self.refusing {
+            refusing.sides.dispatch();
+        }
+        Ok(())
+    }
+
+    /// Whether something that was refused is not durable yet: nothing behind it may be written.
+    fn waits(&self) -> Result<bool> {
+        let refused = self.refusing.as_ref().and_then(|refusing| refusing.refused.as_ref());
+        refused.map_or(Ok(false), |refused| refused.is_durable().map(|durable| !durable))
     }
 
     /// Tells of the records of `epoch` instead of writing them.
@@ -100,8 +184,16 @@ impl<T: Record> AnySink for TypedSink<T> {
         self.sink.describe()
     }
 
+    fn refuses(&self) -> bool {
+        self.refusing.is_some()
+    }
+
     fn open(&mut self, opening: Opening) -> Result<()> {
-        let Opening { context, sources, instead, span, released } = opening;
+        let Opening { context, sources, instead, span, released, number, refused } = opening;
+        if let Some(refusing) = &mut self.refusing {
+            refusing.refusals.port = number;
+            (refusing.counters, refusing.refused) = (context.counters.clone(), refused);
+        }
         self.span = span;
         self.outgoing = Outgoing::new(sources);
         self.written = Some(context.counters.counter("records"));
@@ -124,31 +216,26 @@ impl<T: Record> AnySink for TypedSink<T> {
     }
 
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {
-        if let Some(mut merge) = self.waiting.remove(&epoch) {
-            let Span { from, to } = self.span;
-            merge.take_before(None, 0, |record, _| {
-                if let Some(tally) = &mut self.tally {
-                    tally.add(&record.record);
-                }
-                let time = record.origin.time();
-                if from.is_none_or(|from| time >= from) && to.is_none_or(|to| time < to) {
-                    self.outgoing.records.push_back(record);
-                }
-            });
+        if let Some(merge) = self.waiting.remove(&epoch) {
+            self.take_over(epoch, merge)?;
         }
-        let Some(writer) = &mut self.writer else {
-            self.tell(epoch);
-            return Ok(Taken::All);
-        };
-        let before = self.outgoing.len();
-        let taken = writer.write(&mut self.outgoing)?;
-        if let Some(written) = &self.written {
-            written.add((before - self.outgoing.len()) as u64);
+        while !self.waits()? {
+            let Some(writer) = &mut self.writer else {
+                self.tell(epoch);
+                return Ok(Taken::All);
+            };
+            let before = self.outgoing.len();
+            let taken = writer.write(&mut self.outgoing)?;
+            let refused = std::mem::take(&mut self.outgoing.refused);
+            if let Some(written) = &self.written {
+                written.add((before - self.outgoing.len() - refused.len()) as u64);
+            }
+            if refused.is_empty() {
+                return if taken == Taken::All { writer.flush() } else { Ok(taken) };
+            }
+            self.refuse(epoch, refused, false)?;
         }
-        match taken {
-            Taken::All => writer.flush(),
-            Taken::Partly => Ok(Taken::Partly),
-        }
+        Ok(Taken::Partly)
     }
 
     fn position(&mut self, name: &str) -> Result<Option<SinkPosition>> {

@@ -254,6 +254,11 @@ impl Durable {
         self.counters.counter("longest_pause_us")
     }
 
+    /// Where the journal is.
+    pub(crate) fn journal_folder(&self) -> PathBuf {
+        self.dir.journal()
+    }
+
     /// The journal of a worker's partitions.
     pub(crate) fn journal(
         &self,

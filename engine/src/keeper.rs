@@ -65,7 +65,7 @@ impl PastLane {
         Ok(past.head.is_some().then_some(past))
     }
 
-    fn advance(&mut self) -> Result<()> {
+    pub(crate) fn advance(&mut self) -> Result<()> {
         self.payload.clear();
         hit("restore::frame").map_err(|e| Error::io("replaying the journal", e))?;
         self.head = self.reader.next()?.map(|entry| {
@@ -75,8 +75,13 @@ impl PastLane {
         Ok(())
     }
 
+    /// The epoch of the present frame; none at the end.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.head.map(|head| head.epoch)
+    }
+
     /// The present frame, if it is of `epoch`.
-    fn of(&self, epoch: u64) -> Option<Past<'_>> {
+    pub(crate) fn of(&self, epoch: u64) -> Option<Past<'_>> {
         let head = self.head.filter(|head| head.epoch == epoch)?;
         let payload = (head.kind == Kind::Bytes).then_some(self.payload.as_slice());
         Some(Past { time: head.time, frames: u64::from(head.frames), payload })

@@ -93,6 +93,7 @@
 //! | keep state | [`Table`], [`MapTable`], [`Row`], [`MapRow`], [`ReadRow`], [`Key`], [`Value`] |
 //! | query it, incrementally | [`App::view`], [`View`], [`Collection`], [`Arranged`], [`ViewTables`], [`Views`] |
 //! | make one value of many | [`aggregate`], [`window`]: windows, rolling values, joins, time frames |
+//! | ask outside services, and try again | [`Stream::map_async`], [`Lookups`], [`Retry`], [`sink::retrying`] |
 //! | bring records in and out | [`source`], [`sink`], [`DeadLetter`], [`Time`], [`Origin`], [`RecordId`] |
 //! | start it | [`main`], [`run`], [`run_until`], [`Drain`], [`config`] |
 //! | test it | [`TestDriver`] |
@@ -132,6 +133,7 @@ mod keeper;
 mod key;
 mod letters;
 pub mod log;
+mod lookup;
 pub mod metrics;
 mod opener;
 mod origin;
@@ -142,6 +144,7 @@ mod reading;
 mod record;
 mod released;
 mod restorable;
+mod retry;
 mod scribe;
 mod side_output;
 pub mod sink;
@@ -172,10 +175,12 @@ pub use crate::durable::Span;
 pub use crate::error::{Error, Result};
 pub use crate::key::Key;
 pub use crate::letters::run as dead_letters;
+pub use crate::lookup::Lookups;
 pub use crate::origin::{LANES_MAX, Origin, PATH_LEVELS_MAX, Path, RecordId};
 pub use crate::pipeline::{Chain, Identity};
 pub use crate::program::{main, replay, run, run_until, verify};
 pub use crate::record::Record;
+pub use crate::retry::Retry;
 pub use crate::side_output::SideOutput;
 pub use crate::state::{
     AnyTable, Entries, Expiring, MapRow, MapTable, Read, ReadRow, Row, Stores, SubKey, Table,

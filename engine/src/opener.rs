@@ -2,6 +2,7 @@
 //!
 //! Invariant: each partition and each sink is opened on exactly one worker of the cluster.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use timely::scheduling::SyncActivator;
 use crate::delivery::{AnySink, Instead, Opening};
 use crate::durable::{Durable, Found, Span};
 use crate::ingest::{Begin, CHUNKS_AHEAD, LaneContext, Point, open_context};
-use crate::journal::{LaneEnd, LaneName, LanePosition};
+use crate::journal::{Journal, LaneEnd, LaneName, LanePosition};
 use crate::keeper::{Keeper, KeptLane, PastLane, Places};
 use crate::letters;
+use crate::lookup::Refused;
 use crate::metrics::Counters;
 use crate::origin::Entry;
 use crate::plan::Plan;
@@ -199,7 +201,8 @@ impl Opener {
         times.collect()
     }
 
-    /// Opens a sink that this worker owns, the one of that index.
+    /// Opens a sink that this worker owns, the one of that index; gives the journal of what it refuses, if it
+    /// has one.
     pub(crate) fn open_sink(
         &self,
         index: usize,
@@ -207,24 +210,35 @@ impl Opener {
         sink: &mut dyn AnySink,
         plan: &Plan,
         waker: Waker,
-    ) -> Result<()> {
+    ) -> Result<Option<Rc<RefCell<Journal>>>> {
+        let woken = waker.clone();
+        let others = plan.port_count() + plan.lookup_count;
         let mut opening = Opening {
             context: open_context(name, waker, &self.counters),
             sources: plan.source_names.get().cloned().unwrap_or_else(|| [].into()),
             instead: self.harness.as_ref().map(|harness| Instead::Capture(harness.capture())),
             span: Span::default(),
             released: None,
+            number: u32::try_from(others + index).unwrap_or(u32::MAX),
+            refused: None,
         };
+        let mut journal = None;
         if let Some(durable) = &self.durable {
             let counted = durable.keeps() || self.trace.is_some();
             opening.context.resume = durable.sink_resume(name)?;
             opening.span = durable.span();
             opening.released = durable.released(name).filter(|_| counted);
+            if sink.refuses() {
+                let refused = Refused::open(durable, name, move || woken.wake())?;
+                journal = refused.kept().journal();
+                opening.refused = Some(refused);
+            }
         }
         if let Some(trace) = &self.trace {
             let sink = u16::try_from(index).unwrap_or(u16::MAX);
             opening.instead = Some(Instead::Trace(SinkTrace { trace: Arc::clone(trace), sink }));
         }
-        sink.open(opening)
+        sink.open(opening)?;
+        Ok(journal)
     }
 }

@@ -120,11 +120,27 @@ impl Origin {
 
     /// A well-mixed number that depends on the origin alone, to seed randomness.
     pub fn seed(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.to_bytes())
+    }
+
+    /// As it is kept: time, position and path, little-endian.
+    pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.time.as_nanos().to_le_bytes());
         bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
         bytes[16..].copy_from_slice(&self.path.0.to_le_bytes());
-        xxhash_rust::xxh3::xxh3_64(&bytes)
+        bytes
+    }
+
+    /// The one that is kept so.
+    pub(crate) fn of_bytes(bytes: &[u8; 24]) -> Option<Self> {
+        let (time, rest) = bytes.split_first_chunk()?;
+        let (position, path) = rest.split_first_chunk()?;
+        Some(Self {
+            time: Time::from_nanos(i64::from_le_bytes(*time)),
+            position: u64::from_le_bytes(*position),
+            path: Path(u64::from_le_bytes(*path.first_chunk()?)),
+        })
     }
 }
 

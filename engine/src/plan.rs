@@ -13,6 +13,7 @@ use crate::dataflow::Building;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
 use crate::letters::{Posted, RETRIES, ToLetterSink};
+use crate::lookup::AnyLookup;
 use crate::metrics::Counters;
 use crate::pipeline::{Edge, Hub, Identity, Outbox, Parcel, Placement, Tagged, ToWorker};
 use crate::state::{Port, Stores, TableUse};
@@ -33,6 +34,10 @@ pub(crate) enum Owner {
     Relay(usize),
     /// The operator that gathers a view.
     View(usize),
+    /// The operator of a look-up.
+    Lookup(usize),
+    /// The operator of a sink: what it refuses.
+    Sink(usize),
 }
 
 /// Where an edge ends.
@@ -42,6 +47,7 @@ pub(crate) enum Target {
     /// The port, where retries of dead letters enter.
     Retries(usize),
     Relay(usize),
+    Lookup(usize),
     Sink(usize),
 }
 
@@ -115,6 +121,9 @@ pub(crate) struct Plan {
     /// In the order of their first computation; each is filled when its chain is complete.
     ports: Vec<Option<PortPlan>>,
     pub(crate) relays: Vec<Relay>,
+    pub(crate) lookups: Vec<Box<dyn AnyLookup>>,
+    /// How many there are, also when they are running.
+    pub(crate) lookup_count: usize,
     pub(crate) sinks: Vec<SinkPlan>,
     pub(crate) stores: Stores,
     /// The names of views.
@@ -138,9 +147,8 @@ pub(crate) struct Plan {
     pub(crate) retries: Option<usize>,
     /// What the application calls its version.
     pub(crate) version: Option<String>,
-    /// The ports whose computations may refuse records, with where they hand on their dead letters, and the
-    /// names of these computations.
-    refusing: BTreeMap<usize, (Rc<Hub<Posted>>, BTreeSet<String>)>,
+    /// Who may refuse records, with where they hand on their dead letters, and the names of their computations.
+    refusing: BTreeMap<Owner, (Rc<Hub<Posted>>, BTreeSet<String>)>,
     /// The names of these computations.
     pub(crate) refusers: BTreeSet<String>,
     pub(crate) nodes: Vec<Node>,
@@ -160,6 +168,8 @@ impl Plan {
             edges: Vec::new(),
             ports: Vec::new(),
             relays: Vec::new(),
+            lookups: Vec::new(),
+            lookup_count: 0,
             sinks: Vec::new(),
             stores: Stores::default(),
             views: Vec::new(),
@@ -340,6 +350,11 @@ impl Plan {
         self.ports.iter().enumerate().filter_map(|(index, port)| Some((index, port.as_ref()?)))
     }
 
+    /// How many ports there are.
+    pub(crate) fn port_count(&self) -> usize {
+        self.ports.len()
+    }
+
     pub(crate) fn port(&self, index: usize) -> Option<&PortPlan> {
         self.ports.get(index)?.as_ref()
     }
@@ -412,17 +427,17 @@ impl Plan {
         self.first_error.take().map_or(Ok(()), Err)
     }
 
-    /// A computation of that name and port may refuse records.
-    pub(crate) fn refuses(&mut self, name: &str, port: usize, letters: Rc<Hub<Posted>>) {
-        let (_, names) = self.refusing.entry(port).or_insert_with(|| (letters, BTreeSet::new()));
+    /// A computation of that name, in that operator, may refuse records.
+    pub(crate) fn refuses(&mut self, name: &str, owner: Owner, letters: Rc<Hub<Posted>>) {
+        let (_, names) = self.refusing.entry(owner).or_insert_with(|| (letters, BTreeSet::new()));
         names.insert(name.to_string());
         self.refusers.insert(name.to_string());
     }
 
     /// Where dead letters are handed on.
     fn letters(&self) -> Vec<(Owner, Rc<Hub<Posted>>)> {
-        let of_ports = self.refusing.iter().map(|(port, (hub, _))| (Owner::Port(*port), hub));
-        let all = std::iter::once((Owner::Ingest, &self.dead_letters)).chain(of_ports);
+        let refusing = self.refusing.iter().map(|(owner, (hub, _))| (*owner, hub));
+        let all = std::iter::once((Owner::Ingest, &self.dead_letters)).chain(refusing);
         all.map(|(owner, hub)| (owner, Rc::clone(hub))).collect()
     }
 
@@ -448,7 +463,10 @@ impl Plan {
 
     /// The ports whose computations may refuse records, with the names of these.
     pub(crate) fn refusing_ports(&self) -> impl Iterator<Item = (usize, BTreeSet<String>)> {
-        self.refusing.iter().map(|(port, (_, names))| (*port, names.clone()))
+        self.refusing.iter().filter_map(|(owner, (_, names))| match owner {
+            Owner::Port(port) => Some((*port, names.clone())),
+            _ => None,
+        })
     }
 
     /// The worker that reads that partition of the source of that index.

@@ -6,7 +6,9 @@
 mod live;
 mod recorded;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use self::live::Dues;
@@ -15,6 +17,7 @@ use timely::scheduling::Activator;
 use crate::checkpoint::SourcePosition;
 use crate::epoch::{Fences, Flow, Signal, Ticks};
 use crate::ingest::Lane;
+use crate::journal::Journal;
 use crate::keeper::Keeper;
 use crate::origin::Entry;
 use crate::watermark::{Board, Moment};
@@ -70,6 +73,8 @@ pub(crate) struct Reading {
     last_cut: Option<(Time, u64)>,
     /// With a data directory.
     keeper: Option<Keeper>,
+    /// What else is journaled, beside the input: dropped and brought to the disk with it.
+    also: Vec<Rc<RefCell<Journal>>>,
     /// What this worker was asked to be the first to say: everything before `at` belongs to a
     /// checkpoint.
     mark: bool,
@@ -112,6 +117,7 @@ impl Reading {
             current: None,
             last_cut: None,
             keeper: None,
+            also: Vec::new(),
             mark: false,
             told_done: false,
             until: None,
@@ -133,6 +139,11 @@ impl Reading {
         self.keeper = Some(keeper);
         self.at = from;
         self.fences.begin(from);
+    }
+
+    /// Brings `journal` to the disk, and drops of it what nobody needs, when the one of the input is.
+    pub(crate) fn keep_also(&mut self, journal: Option<Rc<RefCell<Journal>>>) {
+        self.also.extend(journal);
     }
 
     /// Whether what is read is kept.
@@ -162,12 +173,18 @@ impl Reading {
         if let Some(keeper) = &mut self.keeper {
             keeper.forget_before(epoch);
         }
+        for journal in &self.also {
+            journal.borrow_mut().drop_before(epoch);
+        }
     }
 
     /// A checkpoint is being made: the journal is brought to the disk.
     pub(crate) fn roll(&mut self) {
         if let Some(keeper) = &mut self.keeper {
             keeper.roll();
+        }
+        for journal in &self.also {
+            journal.borrow_mut().roll();
         }
     }
 

@@ -4,15 +4,18 @@
 //! origins whatever the layout, and never blocks a worker: what it cannot take stays with the
 //! engine, which then holds back the sources.
 
+mod retrying;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use self::retrying::{Retrying, retrying};
 use crate::origin::RecordId;
 use crate::pipeline::Tagged;
 use crate::source::OpenContext;
-use crate::{Record, Result};
+use crate::{Failure, Record, Result};
 
 /// A sink of records; a connector implements one.
 pub trait Sink: 'static {
@@ -38,6 +41,12 @@ pub trait Sink: 'static {
     fn encoder(&self) -> Option<Box<dyn Encoder<Self::Item>>> {
         None
     }
+
+    /// Whether its writer may [refuse](Outgoing::refuse) records.
+    #[doc(hidden)]
+    fn refuses(&self) -> bool {
+        false
+    }
 }
 
 /// A sink as chosen at run time.
@@ -58,6 +67,10 @@ impl<T: Record> Sink for Box<dyn Sink<Item = T>> {
 
     fn encoder(&self) -> Option<Box<dyn Encoder<T>>> {
         (**self).encoder()
+    }
+
+    fn refuses(&self) -> bool {
+        (**self).refuses()
     }
 }
 
@@ -125,11 +138,13 @@ pub trait Writer<T> {
 pub struct Outgoing<T> {
     pub(crate) records: VecDeque<Tagged<T>>,
     pub(crate) sources: Arc<[String]>,
+    /// What the writer could not write, and why.
+    pub(crate) refused: Vec<(Tagged<T>, Failure)>,
 }
 
 impl<T> Outgoing<T> {
     pub(crate) fn new(sources: Arc<[String]>) -> Self {
-        Self { records: VecDeque::new(), sources }
+        Self { records: VecDeque::new(), sources, refused: Vec::new() }
     }
 
     /// The next record and its name, which stay here until [`pop`](Outgoing::pop).
@@ -142,6 +157,11 @@ impl<T> Outgoing<T> {
     /// Takes the next record.
     pub fn pop(&mut self) -> Option<T> {
         self.records.pop_front().map(|next| next.record)
+    }
+
+    /// Takes the next record, which becomes a dead letter.
+    pub(crate) fn refuse(&mut self, failure: Failure) {
+        self.refused.extend(self.records.pop_front().map(|next| (next, failure)));
     }
 
     /// How many records are left.
@@ -317,8 +337,16 @@ impl<T: Record> Writer<T> for EncodingWriter<T> {
                 self.refused.add(1);
                 tracing::error!(sink = %self.name, record = %id, "left out: {error}");
                 self.frame.clear();
-            } else if self.frames.write(id, &self.frame)? == Taken::Partly {
-                return Ok(Taken::Partly);
+            } else {
+                match self.frames.write(id, &self.frame) {
+                    Ok(Taken::All) => {}
+                    Ok(Taken::Partly) => return Ok(Taken::Partly),
+                    Err(error) => {
+                        // Who is asked again may be asked about another record.
+                        self.frame.clear();
+                        return Err(error);
+                    }
+                }
             }
             self.frame.clear();
             batch.pop();

@@ -9,6 +9,7 @@ mod corrections;
 mod framed;
 mod joins;
 mod keyed;
+mod lookups;
 mod named;
 mod trying;
 mod windows;
@@ -311,8 +312,15 @@ impl<C: Chain<Key = (), In: Record, Out: Record>> Stream<C> {
         let shared = self.share();
         if let Some(Drawing { place, hub, .. }) = &shared.drawing {
             let mut plan = place.plan.borrow_mut();
-            let sink = TypedSink::new(sink);
-            to_sink(&mut plan, hub, place.owner, Identity::new(), name, sink, Some(place.node));
+            let mut sink = TypedSink::new(sink);
+            let letters = sink.letters(name, &place.trail);
+            let (owner, chain, parent) = (place.owner, Identity::new(), Some(place.node));
+            let index = to_sink(&mut plan, hub, owner, chain, name, sink, parent);
+            if let Some(letters) = letters {
+                // A letter is named by the record, the sink, and a count.
+                plan.check_depth(place.depth + 2, &place.trail);
+                plan.refuses(name, Owner::Sink(index), letters);
+            }
         }
         shared
     }
@@ -339,7 +347,7 @@ where
     hub.add(ToWorker { chain, worker, edge });
 }
 
-/// Ends `chain` in a sink.
+/// Ends `chain` in a sink; gives its index.
 pub(crate) fn to_sink<C>(
     plan: &mut Plan,
     hub: &Hub<C::In>,
@@ -348,7 +356,8 @@ pub(crate) fn to_sink<C>(
     name: &str,
     sink: TypedSink<C::Out>,
     parent: Option<usize>,
-) where
+) -> usize
+where
     C: Chain<Key = (), In: Record, Out: Record>,
 {
     let index = plan.add_sink(name, Box::new(sink));
@@ -357,4 +366,5 @@ pub(crate) fn to_sink<C>(
     let edge = Edge::new(&plan.placement, outbox);
     let worker = plan.placement.sink_worker(index);
     hub.add(ToWorker { chain, worker, edge });
+    index
 }

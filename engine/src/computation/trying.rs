@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::{Computation, Context, Surroundings};
 use crate::letters::{Again, Posted, Retried, Retry, To};
-use crate::log::Limited;
+use crate::log::{DEAD_LETTER_LINES, Limited};
+use crate::metrics::Counters;
+use crate::side_output::Sides;
 use crate::state::Tables;
 use crate::{DeadLetter, Failure, Key, Origin, Record, Timer, Undo};
 
@@ -210,10 +212,46 @@ impl Surroundings {
             *retrying = Some(failure.reason());
             return;
         }
-        let Refusals { pipeline, computation, port, log, keeps, .. } = refusals;
-        self.counters.counter("dead_letters").add(1);
-        let names = self.sources.get();
-        let source = names.and_then(|names| names.get(origin.source())).cloned();
+        let names = self.sources.get().map(|names| &**names).unwrap_or_default();
+        let again = match key.filter(|_| refusals.keeps.get()) {
+            Some(key) => Again::of(key, record),
+            None => Again::Never,
+        };
+        refusals.refuse(failure, origin, record, again, (names, &self.counters, &self.sides));
+    }
+}
+
+impl Refusals {
+    /// Of letters that are not tried again.
+    pub(crate) fn new(pipeline: &str, computation: &str, port: u32) -> Self {
+        Self {
+            pipeline: pipeline.to_string(),
+            computation: computation.to_string(),
+            port,
+            keeps: Rc::default(),
+            retrying: RefCell::default(),
+            log: Limited::new(DEAD_LETTER_LINES),
+        }
+    }
+
+    /// The same, of letters that are tried again, if `keeps` says that these are kept.
+    pub(crate) fn keeping(mut self, keeps: &Rc<Cell<bool>>) -> Self {
+        self.keeps = Rc::clone(keeps);
+        self
+    }
+
+    /// The record is a dead letter, which is counted and handed to `sides`.
+    pub(crate) fn refuse(
+        &self,
+        failure: Failure,
+        origin: Origin,
+        record: &impl Serialize,
+        again: Again,
+        (names, counters, sides): (&[String], &Counters, &Sides),
+    ) {
+        let Self { pipeline, computation, port, log, .. } = self;
+        counters.counter("dead_letters").add(1);
+        let source = names.get(origin.source()).cloned();
         let letter = DeadLetter {
             source: source.unwrap_or_else(|| "timers".to_string()),
             partition: origin.partition(),
@@ -225,11 +263,7 @@ impl Surroundings {
             bytes: serde_json::to_vec(record).unwrap_or_default(),
         };
         letter.warn(log);
-        let again = match key.filter(|_| keeps.get()) {
-            Some(key) => Again::of(key, record),
-            None => Again::Never,
-        };
-        self.sides.post(origin.child(*port), Posted::Letter(Box::new((letter, again))));
+        sides.post(origin.child(*port), Posted::Letter(Box::new((letter, again))));
     }
 }
 

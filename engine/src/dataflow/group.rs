@@ -223,7 +223,8 @@ fn ends(index: usize, topology: &Topology, plan: &Plan) -> Vec<(usize, bool)> {
     targets
         .map(|to| match to {
             Target::Retries(port) => (place(port), true),
-            Target::Port(port) | Target::Relay(port) | Target::Sink(port) => (place(port), false),
+            Target::Port(port) => (place(port), false),
+            Target::Relay(_) | Target::Lookup(_) | Target::Sink(_) => (usize::MAX, false),
         })
         .collect()
 }

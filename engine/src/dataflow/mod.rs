@@ -7,6 +7,7 @@
 mod edges;
 mod group;
 mod ingest;
+mod lookup;
 mod operators;
 mod sink;
 mod topology;

@@ -14,6 +14,7 @@ use timely::dataflow::{ProbeHandle, Scope};
 use super::edges::{Durability, Outputs, ParcelStream};
 use super::group::{After, Grouped, clocks, group};
 use super::ingest::{Read, ingest};
+use super::lookup::lookup_operator;
 use super::sink::sink_operator;
 use super::topology::{Operator, Topology};
 use super::view::Building;
@@ -49,6 +50,7 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     let order = topology.order.clone();
     let mut sinks: Vec<Option<SinkPlan>> = plan.sinks.drain(..).map(Some).collect();
     let mut relays: Vec<Option<Relay>> = plan.relays.drain(..).map(Some).collect();
+    let mut lookups: Vec<_> = plan.lookups.drain(..).map(Some).collect();
     for operator in order {
         let inputs: Vec<ParcelStream<'_>> =
             topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
@@ -65,6 +67,14 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             Operator::Relay(index) => {
                 let Some(relay) = relays.get_mut(index).and_then(Option::take) else { continue };
                 merge(scope, inputs, index, relay, &topology, &plan, &fault)
+            }
+            Operator::Lookup(index) => {
+                let Some(lookup) = lookups.get_mut(index).and_then(Option::take) else { continue };
+                let (lookup, doors) = ((index, lookup), (&opener, &reading));
+                let (end, outputs) =
+                    lookup_operator(scope, inputs, lookup, &topology, &plan, doors, &fault);
+                ends.push(end);
+                outputs
             }
             Operator::Group(index) => {
                 let clocks = clocks(&plan, &topology, index, &opener);
@@ -105,11 +115,15 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                     let own = plan.placement.sink_worker(index) == plan.placement.this_worker();
                     let opener = own.then_some(&opener);
                     let (sink, durability) = ((index, sink), durability.clone());
-                    ends.push(sink_operator(
-                        scope, inputs, sink, opener, &plan, durability, &fault,
-                    ));
+                    let doors = (opener, &reading);
+                    let drawn = (&topology, &plan);
+                    let (end, letters) =
+                        sink_operator(scope, inputs, sink, doors, drawn, durability, &fault);
+                    ends.push(end);
+                    letters
+                } else {
+                    Vec::new()
                 }
-                Vec::new()
             }
         };
         streams.extend(outputs);

@@ -3,28 +3,33 @@
 //! Invariant: an epoch is delivered when it is complete, and with a data directory durable; it is held
 //! until the last of its records is taken.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::edges::{Durability, Held, Marked, ParcelStream, open};
+use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
+use super::topology::{Operator, Topology};
 use crate::fault::Fault;
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
 use crate::plan::{Plan, SinkPlan};
+use crate::reading::Reading;
 use crate::sink::Taken;
 use crate::{Error, Order, Result};
 
-/// The operator of a sink.
+/// The operator of a sink: the stream that ends with it, and that of what it refuses.
 pub(super) fn sink_operator<'s>(
     scope: Scope<'s, u64>,
     streams: Vec<ParcelStream<'s>>,
     (index, sink): (usize, SinkPlan),
-    opener: Option<&Opener>,
-    plan: &Plan,
+    (opener, reading): (Option<&Opener>, &Rc<RefCell<Reading>>),
+    (topology, plan): (&Topology, &Plan),
     durability: Option<Durability<'s>>,
     fault: &Fault,
-) -> ParcelStream<'s> {
+) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
     let SinkPlan { name, mut sink } = sink;
     let at_once = plan.order == Order::Arrival;
     let mut builder = OperatorBuilder::new(format!("sink {name}"), scope);
@@ -38,12 +43,15 @@ pub(super) fn sink_operator<'s>(
         (durable, builder.new_input(durability.marks, to_worker), durability.snapshots)
     });
     let (_, end) = builder.new_output::<Vec<Parcel>>();
+    let (mut letters, streams) = Outputs::of(&mut builder, Operator::Sink(index), topology, plan);
+    let count = 1 + letters.outputs.len();
     let fault = fault.clone();
     if let Some(opener) = opener {
         let address = builder.operator_info().address.to_vec();
         let waker = opener.waker(scope.worker().sync_activator_for(address));
-        if let Err(error) = opener.open_sink(index, &name, &mut *sink, plan, waker) {
-            fault.report(error);
+        match opener.open_sink(index, &name, &mut *sink, plan, waker) {
+            Ok(journal) => reading.borrow_mut().keep_also(journal),
+            Err(error) => fault.report(error),
         }
     }
     builder.build_reschedule(move |initial| {
@@ -59,7 +67,7 @@ pub(super) fn sink_operator<'s>(
             }
             for input in &mut inputs {
                 input.for_each(|capability, parcels| {
-                    if let Some(epoch) = held.keep(&capability, 1) {
+                    if let Some(epoch) = held.keep(&capability, count) {
                         parcels.drain(..).for_each(|parcel| sink.stash(epoch, parcel.body));
                     }
                 });
@@ -82,7 +90,11 @@ pub(super) fn sink_operator<'s>(
                 if !at_once && open(frontiers, epoch) {
                     return true;
                 }
-                match guarded(&fault, &name, || sink.deliver(epoch)) {
+                let delivered = guarded(&fault, &name, || sink.deliver(epoch));
+                if let Some(capabilities) = held.epochs.get(&epoch) {
+                    letters.ship(capabilities, 1);
+                }
+                match delivered {
                     Some(Taken::All) => drop(held.epochs.remove(&epoch)),
                     Some(Taken::Partly) => return true,
                     None => return false,
@@ -97,7 +109,7 @@ pub(super) fn sink_operator<'s>(
             !closed
         }
     });
-    end
+    (end, streams)
 }
 
 /// What the sink of that name says; `None` if it failed, which is reported.

@@ -16,6 +16,7 @@ pub(crate) enum Operator {
     Relay(usize),
     /// Views that are drawn together.
     View(usize),
+    Lookup(usize),
     Sink(usize),
 }
 
@@ -45,17 +46,21 @@ impl Topology {
                 let drawing = plan.drawings.iter().position(|it| it.views.contains(&view));
                 Operator::View(drawing.unwrap_or_default())
             }
+            Owner::Lookup(lookup) => Operator::Lookup(lookup),
+            Owner::Sink(sink) => Operator::Sink(sink),
         };
         let to = |target| match target {
             Target::Port(port) | Target::Retries(port) => {
                 Operator::Group(group_of(port).unwrap_or_default())
             }
             Target::Relay(relay) => Operator::Relay(relay),
+            Target::Lookup(lookup) => Operator::Lookup(lookup),
             Target::Sink(sink) => Operator::Sink(sink),
         };
         let edges: Vec<_> = plan.edges.iter().map(|edge| (from(edge.from), to(edge.to))).collect();
         let mut waiting: BTreeSet<Operator> = std::iter::once(Operator::Ingest)
             .chain((0..plan.relays.len()).map(Operator::Relay))
+            .chain((0..plan.lookups.len()).map(Operator::Lookup))
             .chain((0..groups.len()).map(Operator::Group))
             .chain((0..plan.drawings.len()).map(Operator::View))
             .chain((0..plan.sinks.len()).map(Operator::Sink))
@@ -82,7 +87,7 @@ impl Topology {
             if *to == operator {
                 let port = match edge.to {
                     Target::Port(port) | Target::Retries(port) => port,
-                    Target::Relay(_) | Target::Sink(_) => 0,
+                    Target::Relay(_) | Target::Lookup(_) | Target::Sink(_) => 0,
                 };
                 inputs.push((port, index));
             }
@@ -155,6 +160,10 @@ fn name(plan: &Plan, groups: &[Vec<usize>], operator: Operator) -> String {
                 views.filter_map(|view| plan.views.get(*view).map(String::as_str)).collect();
             format!("view `{}`", names.join("`, `"))
         }
+        Operator::Lookup(lookup) => plan
+            .lookups
+            .get(lookup)
+            .map_or_else(String::new, |lookup| format!("look-up `{}`", lookup.name())),
         Operator::Sink(sink) => {
             plan.sinks.get(sink).map_or_else(String::new, |sink| format!("sink `{}`", sink.name))
         }

@@ -38,14 +38,16 @@ impl Graph {
         graph
     }
 
-    /// Every source can refuse a record, and every computation that tries.
+    /// Every source can refuse a record, every computation that tries, and every sink that does.
     fn add_refusals(&mut self, plan: &Plan) {
         let of = |is: &dyn Fn(&NodeKind) -> bool| -> Vec<NodeId> {
             self.nodes.iter().filter(|node| is(&node.kind)).map(|node| node.id).collect()
         };
         let refuse = of(&|kind| match kind {
             NodeKind::Source { .. } => true,
-            NodeKind::Computation { name, .. } => plan.refusers.contains(name),
+            NodeKind::Computation { name, .. } | NodeKind::Sink { name, .. } => {
+                plan.refusers.contains(name)
+            }
             _ => false,
         });
         for letters in of(&|kind| matches!(kind, NodeKind::DeadLetters { .. })) {

@@ -3,13 +3,11 @@
 //! Invariant: computations of one key, one after the other, are one chain and become one port of a group;
 //! it comes into being where the chain ends. It offers the steps of [`Stream`] and keeps the key.
 
-use std::cell::RefCell;
 use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use super::{Place, Shared, Stream};
 use crate::computation::{Applied, Closure, Compute, Desk, Refusals, Stage, Surroundings, Values};
-use crate::log::{DEAD_LETTER_LINES, Limited};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
 use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target};
 use crate::side_output::Sides;
@@ -316,15 +314,13 @@ where
             plan.add_computation(name, &used, &place.trail);
             let bound = tables.bind(&mut plan.stores);
             let refusals = asks.tries.then(|| {
-                plan.refuses(name, port, uses.sides.letters());
+                plan.refuses(name, Owner::Port(port), uses.sides.letters());
                 // A letter is named by the record, or a timer, its port, and a count.
                 let of_timer = usize::from(uses.timers || event_timers || engine_timers);
                 let depth = place.depth + usize::from(C::FANS_OUT) + of_timer + 2;
                 plan.check_depth(depth, &place.trail);
-                let (computation, port) = (name.to_string(), port as u32);
-                let (keeps, retrying) = (Rc::clone(&plan.keeps_letters), RefCell::default());
-                let log = Limited::new(DEAD_LETTER_LINES);
-                Refusals { pipeline, computation, port, keeps, retrying, log }
+                let refusals = Refusals::new(&pipeline, name, port as u32);
+                refusals.keeping(&plan.keeps_letters)
             });
             let surroundings = uses.surroundings(&plan, name, &asks, refusals);
             let kind = NodeKind::Computation(used.clone());

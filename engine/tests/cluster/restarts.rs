@@ -48,7 +48,7 @@ fn drain(supervisor: &mut Process, children: &[u32]) {
 }
 
 #[test]
-fn a_killed_child_is_started_again_with_all_others_as_the_next_generation() {
+fn mbf_8_a_killed_child_is_started_again_with_all_others_as_the_next_generation() {
     for processes in [1, 2, 3] {
         let dir = Dir::new();
         let mut supervisor = start(&dir, "hold", processes);

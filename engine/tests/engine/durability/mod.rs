@@ -3,6 +3,8 @@
 
 mod ends;
 mod going_on;
+mod lookups;
+mod refusals;
 mod replays;
 
 use std::collections::BTreeMap;
@@ -61,6 +63,9 @@ impl Drop for Folder {
     }
 }
 
+/// Whether a line cannot be taken.
+type Refuses = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What a transactional sink has, over all runs. Asks for a drain when it has `full` lines.
 #[derive(Clone)]
 pub(crate) struct Released<T> {
@@ -68,6 +73,8 @@ pub(crate) struct Released<T> {
     full: usize,
     /// It fails when it has so many.
     breaks: usize,
+    /// The lines that it cannot take.
+    refuses: Option<Refuses>,
     drain: Drain,
     of: std::marker::PhantomData<fn(T)>,
 }
@@ -75,7 +82,8 @@ pub(crate) struct Released<T> {
 impl<T> Released<T> {
     fn new() -> Self {
         let (lines, drain) = (Arc::default(), Drain::default());
-        Self { lines, full: usize::MAX, breaks: usize::MAX, drain, of: std::marker::PhantomData }
+        let (full, breaks, refuses) = (usize::MAX, usize::MAX, None);
+        Self { lines, full, breaks, refuses, drain, of: std::marker::PhantomData }
     }
 
     fn len(&self) -> usize {
@@ -98,7 +106,8 @@ impl<T: Record + Debug> Sink for Released<T> {
         assert!(context.resume.folder.as_ref().is_some_and(|folder| folder.is_dir()));
         let position = <[u8; 8]>::try_from(context.resume.position.as_slice());
         let at = position.map_or(0, u64::from_le_bytes) as usize;
-        let of = Self { lines: Arc::clone(&self.lines), drain: self.drain.clone(), ..*self };
+        let (lines, refuses) = (Arc::clone(&self.lines), self.refuses.clone());
+        let of = Self { lines, refuses, drain: self.drain.clone(), ..*self };
         assert!(at <= of.len(), "a checkpoint is ahead of the sink");
         Ok(Box::new(Releasing { of, at }))
     }
@@ -118,9 +127,14 @@ impl<T: Record + Debug> Writer<T> for Releasing<T> {
         let mut lines = self.of.lines.lock().unwrap();
         while let Some((id, record)) = batch.peek() {
             if self.at >= self.of.breaks {
-                return Err(Error::Connector("the sink is broken".to_string()));
+                return Err(Error::Data("the sink is broken".to_string()));
             }
             let line = format!("{id} {record:?}");
+            // What it has it has.
+            let is_new = self.at == lines.len();
+            if is_new && self.of.refuses.as_ref().is_some_and(|refuses| refuses(&line)) {
+                return Err(Error::Connector(format!("there is no place for {line}")));
+            }
             match lines.get(self.at) {
                 Some(known) => assert_eq!(&line, known, "line {} was another one", self.at),
                 None => lines.push(line),
