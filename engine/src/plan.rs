@@ -3,19 +3,22 @@
 //! Invariant: the builder function draws the same plan on every worker, so indices in it mean the
 //! same everywhere. Mistakes are collected here and reported once, with the names in them.
 
+mod letters;
+mod views;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(crate) use self::views::ViewPlan;
 use crate::computation::SourceNames;
-use crate::dataflow::Building;
 use crate::delivery::AnySink;
 use crate::ingest::AnySource;
-use crate::letters::{Posted, RETRIES, ToLetterSink};
+use crate::letters::{Posted, RETRIES};
 use crate::lookup::AnyLookup;
 use crate::metrics::Counters;
-use crate::pipeline::{Edge, Hub, Identity, Outbox, Parcel, Placement, Tagged, ToWorker};
+use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
 use crate::state::{Port, Stores, TableUse};
 use crate::stream::Named;
 use crate::timer::Alarms;
@@ -76,19 +79,6 @@ pub(crate) struct SinkPlan {
     pub(crate) name: String,
     pub(crate) sink: Box<dyn AnySink>,
 }
-
-/// Views that are drawn together.
-pub(crate) struct ViewPlan {
-    /// The tables that they look at.
-    pub(crate) tables: Vec<&'static str>,
-    /// Their indices.
-    pub(crate) views: Vec<usize>,
-    /// Builds their operators; taken when it does.
-    pub(crate) draw: Option<DrawViews>,
-}
-
-/// Builds the operators of views.
-pub(crate) type DrawViews = Box<dyn FnOnce(&mut Building<'_, '_>)>;
 
 /// What a merge does with a parcel from its leg of that index.
 pub(crate) type Relay = Box<dyn FnMut(usize, Parcel)>;
@@ -287,52 +277,6 @@ impl Plan {
         }
     }
 
-    /// Gives the index of the view of that name.
-    pub(crate) fn add_view(&mut self, name: &str) -> usize {
-        self.check_name("view", name);
-        if self.views.iter().any(|known| known == name) {
-            self.mistake(format!("two views are named `{name}`; give one another name"));
-        }
-        self.views.push(name.to_string());
-        self.views.len() - 1
-    }
-
-    /// What is wrong with the views, given the tables that computations use.
-    fn check_views(&mut self) {
-        let mut used = BTreeSet::new();
-        self.ports().for_each(|(_, port)| used.extend(port.uses.iter().map(|used| used.name)));
-        let names = |drawing: &ViewPlan| -> Vec<&str> {
-            let names = drawing.views.iter().filter_map(|view| self.views.get(*view));
-            names.map(String::as_str).collect()
-        };
-        let mut unused = self.drawings.iter().flat_map(|drawing| {
-            drawing
-                .tables
-                .iter()
-                .filter(|table| !used.contains(**table))
-                .map(move |it| (drawing, it))
-        });
-        let mistake = unused.next().map(|(drawing, table)| {
-            format!(
-                "view `{}` looks at table `{table}`, which no computation uses; write it in one, or \
-                 collect a stream into it by `collect_into`",
-                names(drawing).join("`, `")
-            )
-        });
-        if let Some(mistake) = mistake {
-            self.mistake(mistake);
-        }
-        if !self.views.is_empty() && self.order == Order::Arrival {
-            self.mistake(
-                "views need the order of records, and the application asks for that of their arrival; \
-                 leave `Order::Arrival` out, or the views",
-            );
-        }
-        if self.views.len() > LANES_MAX {
-            self.mistake(format!("it has more than {LANES_MAX} views; leave some out"));
-        }
-    }
-
     /// The index of a port whose chain is still being drawn.
     pub(crate) fn reserve_port(&mut self) -> usize {
         self.ports.push(None);
@@ -425,55 +369,6 @@ impl Plan {
             self.mistake(format!("it has more than {most} sources; merge some of them"));
         }
         self.first_error.take().map_or(Ok(()), Err)
-    }
-
-    /// A computation of that name, in that operator, may refuse records.
-    pub(crate) fn refuses(&mut self, name: &str, owner: Owner, letters: Rc<Hub<Posted>>) {
-        let (_, names) = self.refusing.entry(owner).or_insert_with(|| (letters, BTreeSet::new()));
-        names.insert(name.to_string());
-        self.refusers.insert(name.to_string());
-    }
-
-    /// Where dead letters are handed on.
-    fn letters(&self) -> Vec<(Owner, Rc<Hub<Posted>>)> {
-        let refusing = self.refusing.iter().map(|(owner, (hub, _))| (*owner, hub));
-        let all = std::iter::once((Owner::Ingest, &self.dead_letters)).chain(refusing);
-        all.map(|(owner, hub)| (owner, Rc::clone(hub))).collect()
-    }
-
-    /// Leads the dead letters to the sink that the user named.
-    fn collect_letters(&mut self) {
-        let Some(sink) = self.dead_letters_sink else { return };
-        for (owner, hub) in self.letters() {
-            let outbox = self.edge(owner, Target::Sink(sink));
-            let edge = Edge::new(&self.placement, outbox);
-            hub.add(ToLetterSink { worker: self.placement.sink_worker(sink), edge });
-        }
-    }
-
-    /// Leads all that is posted to the log, which is the sink of that index.
-    pub(crate) fn post_to(&mut self, sink: usize) {
-        for (owner, hub) in self.letters() {
-            let outbox = self.edge(owner, Target::Sink(sink));
-            let edge = Edge::new(&self.placement, outbox);
-            let worker = self.placement.sink_worker(sink);
-            hub.add(ToWorker { chain: Identity::new(), worker, edge });
-        }
-    }
-
-    /// The ports whose computations may refuse records, with the names of these.
-    pub(crate) fn refusing_ports(&self) -> impl Iterator<Item = (usize, BTreeSet<String>)> {
-        self.refusing.iter().filter_map(|(owner, (_, names))| match owner {
-            Owner::Port(port) => Some((*port, names.clone())),
-            _ => None,
-        })
-    }
-
-    /// The worker that reads that partition of the source of that index.
-    pub(crate) fn reader(&self, source: usize, partition: usize) -> usize {
-        // Retries keep no worker busy that reads nothing else.
-        let source = if self.retries == Some(source) { 0 } else { source };
-        self.placement.source_worker(source, partition)
     }
 
     /// Prepares what depends on whether all input is `recorded`: time passes by itself only if not.

@@ -12,6 +12,7 @@ mod keyed;
 mod lookups;
 mod named;
 mod trying;
+mod uses;
 mod windows;
 
 use std::cell::RefCell;

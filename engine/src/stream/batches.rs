@@ -2,7 +2,8 @@
 //!
 //! Invariant: they are computations as others are, on records that are batches: one key, one epoch, one order.
 
-use super::keyed::{Asks, Keyed, ToBeKeyed};
+use super::keyed::{Keyed, ToBeKeyed};
+use super::uses::Asks;
 use crate::computation::{BatchClosure, Batched, Onward, Results};
 use crate::pipeline::Chain;
 use crate::state::Tables;

@@ -3,7 +3,8 @@
 //!
 //! Invariant: results are state like all else, in the table `<computation>.results`.
 
-use super::keyed::{Asks, Keyed, ToBeKeyed};
+use super::keyed::{Keyed, ToBeKeyed};
+use super::uses::Asks;
 use crate::computation::{Batched, IdentifiedBatch, IdentifiedClosure, Identity, Results};
 use crate::pipeline::{Chain, Identity as Nothing};
 use crate::state::{SubKey, Tables, hidden_name};

@@ -3,19 +3,17 @@
 //! Invariant: computations of one key, one after the other, are one chain and become one port of a group;
 //! it comes into being where the chain ends. It offers the steps of [`Stream`] and keeps the key.
 
-use std::hash::Hasher as _;
 use std::rc::Rc;
 
+use super::uses::{Asks, FindOwnRows, Uses, timers_of};
 use super::{Place, Shared, Stream};
-use crate::computation::{Applied, Closure, Compute, Desk, Refusals, Stage, Surroundings, Values};
+use crate::computation::{Applied, Closure, Compute, Desk, Refusals, Stage};
 use crate::pipeline::{Chain, Edge, Filter, FlatMap, Hub, Identity, Inspect, Map, ToKeys};
-use crate::plan::{NodeKind, Owner, Plan, PortPlan, Target};
-use crate::side_output::Sides;
+use crate::plan::{NodeKind, Owner, PortPlan, Target};
 use crate::sink::Sink;
-use crate::state::{ChainPort, Stores, TableUse, Tables, hidden_name};
-use crate::timer::{EngineTimers, OwnRows, TimerRows, Timers};
+use crate::state::{ChainPort, Tables};
 use crate::watermark::PortClock;
-use crate::{Clock, Computation, Context, Key, MapTable, Record, Result, SideOutput};
+use crate::{Clock, Computation, Context, Key, Record, Result, SideOutput};
 
 /// A stream whose key is chosen and that waits for its first computation.
 #[must_use = "a key alone does nothing: add a `compute`"]
@@ -73,67 +71,6 @@ where
         P: Computation<K, C::Out, S>,
     {
         self.keyed().computation(name, tables, computation)
-    }
-}
-
-/// Finds the rows of a computation that say for when its timers are set.
-pub(super) type FindOwnRows<K> = Box<dyn FnOnce(&mut Stores) -> Rc<dyn OwnRows<K>>>;
-
-/// What the computations of one fused chain use.
-struct Uses {
-    tables: Vec<TableUse>,
-    computations: Vec<String>,
-    sides: Rc<Sides>,
-    clock: PortClock,
-    /// Whether one of the computations sets timers.
-    timers: bool,
-    values: Rc<Values>,
-}
-
-/// What a computation asks for beside its tables.
-pub(super) struct Asks<K> {
-    /// Whether it sets timers of event time,
-    pub(super) timers: bool,
-    /// and of engine time.
-    pub(super) engine_timers: bool,
-    /// Whether it may refuse records.
-    pub(super) tries: bool,
-    /// Whether it asks for event time.
-    pub(super) timed: bool,
-    /// Finds those of its rows that say for when its timers of event time are set, if they do.
-    pub(super) own_rows: Option<FindOwnRows<K>>,
-}
-
-impl<K> Asks<K> {
-    /// What a computation on batches asks for.
-    pub(super) fn of_batches() -> Self {
-        Self { timers: false, engine_timers: false, tries: true, timed: false, own_rows: None }
-    }
-}
-
-impl Uses {
-    /// What the next computation can learn while it is applied.
-    fn surroundings<K>(
-        &self,
-        plan: &Plan,
-        name: &str,
-        asks: &Asks<K>,
-        refusals: Option<Refusals>,
-    ) -> Surroundings {
-        let mut salt = xxhash_rust::xxh3::Xxh3::new();
-        salt.write(name.as_bytes());
-        Surroundings {
-            sources: Rc::clone(&plan.source_names),
-            salt: salt.finish(),
-            sides: Rc::clone(&self.sides),
-            watermark: Rc::clone(&self.clock.watermark),
-            counters: plan.counters.scoped(name),
-            timers: asks.timers,
-            engine_timers: asks.engine_timers,
-            refusals,
-            values: Rc::clone(&self.values),
-            level: self.computations.len() as u32,
-        }
     }
 }
 
@@ -472,34 +409,4 @@ where
     pub fn sink(self, name: &str, sink: impl Sink<Item = D::Out>) -> Shared<D::Out> {
         self.share().sink(name, sink)
     }
-}
-
-/// The timers of the computation of that name and level of its chain: of event time, and of the engine's,
-/// each if it asks for some. Their tables are added to those that it uses; if rows of its own say for when
-/// those of event time are set, these have none.
-fn timers_of<K: Key>(
-    plan: &mut Plan,
-    (name, level): (&str, usize),
-    (of_event, of_engine, own_rows): (bool, bool, Option<Rc<dyn OwnRows<K>>>),
-    used: &mut Vec<TableUse>,
-) -> (Option<Timers<K>>, Option<EngineTimers<K>>) {
-    let partitions = plan.placement.partitions();
-    plan.engine_timers |= of_engine;
-    let event_timers = of_event.then(|| {
-        let rows = match own_rows {
-            Some(rows) => TimerRows::Own(rows),
-            None => {
-                let table = MapTable::new(hidden_name(name, "timers"));
-                Tables::<K>::uses(table, used);
-                TimerRows::Table(plan.stores.map_store(table))
-            }
-        };
-        Timers::new(rows, partitions, level)
-    });
-    let engine_timers = of_engine.then(|| {
-        let table = MapTable::new(hidden_name(name, "engine-timers"));
-        Tables::<K>::uses(table, used);
-        EngineTimers::new(plan.stores.map_store(table), partitions, level)
-    });
-    (event_timers, engine_timers)
 }

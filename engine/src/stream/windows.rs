@@ -9,7 +9,8 @@
 use std::rc::Rc;
 
 use super::Stream;
-use super::keyed::{FindOwnRows, Keyed, ToBeKeyed};
+use super::keyed::{Keyed, ToBeKeyed};
+use super::uses::FindOwnRows;
 use crate::aggregate::Aggregate;
 use crate::pipeline::{Chain, Hub, Identity};
 use crate::state::{Stores, hidden_name};
