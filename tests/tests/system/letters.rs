@@ -2,6 +2,7 @@
 //! meanwhile, and what comes of it is released once.
 
 use std::io::Write;
+use std::net::TcpStream;
 
 use serde_json::Value;
 
@@ -93,6 +94,8 @@ fn tried_again_once_while_the_program_is_killed() {
         running.signal("KILL");
     }
     let mut running = world.start(&["-w", "2"]);
+    // The port of an earlier start is in the file until this one listens.
+    until("it listens", || TcpStream::connect(("127.0.0.1", world.folder.port("port"))).ok());
     until("all are tried again", || (world.count("retrying") == 0).then_some(()));
     running.signal("TERM");
     running.succeeds();

@@ -97,7 +97,9 @@ fn every_command_line_is_understood() {
         let has_word = arguments.first().is_some_and(|word| !word.starts_with('-'));
         let word = if has_word { &[][..] } else { &["check".to_owned()][..] };
         let Ended { code, errors, .. } = ended(&mut program(name, word.iter().chain(arguments)));
-        assert_eq!(code, Some(0), "{command:?}: {errors}");
+        // What looks at a data directory is understood, and finds none here.
+        let finds_none = has_word && errors.contains("is no data directory");
+        assert!(code == Some(0) || finds_none, "{command:?}: {errors}");
         checked += 1;
     }
     assert!(checked >= 8, "only {checked} command lines were found");
