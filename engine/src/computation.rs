@@ -70,6 +70,8 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     /// timer's clock is [`Clock::Engine`], after all records of the timer's time, and that is what
     /// [`Context::now`] is.
     ///
+    /// [`Clock::Engine`]: crate::Clock::Engine
+    ///
     /// ```
     /// use anabranch::prelude::*;
     /// use anabranch::{TestDriver, Timer, Watermarks, sink, source};

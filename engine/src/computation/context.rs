@@ -144,6 +144,9 @@ impl<O> Context<'_, O> {
     ///
     /// # Panics
     /// When the computation does not say [`Computation::TIMERS`].
+    ///
+    /// [`Computation::on_timer`]: crate::Computation::on_timer
+    /// [`Computation::TIMERS`]: crate::Computation::TIMERS
     pub fn set_timer(&mut self, name: impl AsRef<str>, time: Time) {
         self.request(Clock::Event, name.as_ref().into(), Change::Set(time));
     }
@@ -222,6 +225,9 @@ impl<O> Context<'_, O> {
     ///
     /// # Panics
     /// When the computation does not say [`Computation::ENGINE_TIMERS`].
+    ///
+    /// [`Computation::on_timer`]: crate::Computation::on_timer
+    /// [`Computation::ENGINE_TIMERS`]: crate::Computation::ENGINE_TIMERS
     pub fn set_engine_timer(&mut self, name: impl AsRef<str>, time: Time) {
         self.request(Clock::Engine, name.as_ref().into(), Change::Set(time));
     }

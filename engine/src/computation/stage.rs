@@ -5,7 +5,7 @@
 //! then, before the next record.
 
 use crate::letters::{Retried, Retry};
-use crate::pipeline::Chain;
+use crate::pipeline::{Chain, Entering};
 use crate::state::{AHEAD, Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
 use crate::{Clock, Key, Origin, Record, Result, Time, Timer};
@@ -168,53 +168,28 @@ where
         both.into_iter().flatten().min()
     }
 
-    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, T::Out)) {
-        let Self { chain, then } = self;
-        let own = match (chain.next_due(clock), then.desk().due(clock)) {
-            (Some(before), Some(own)) => own < before,
-            (None, own) => own.is_some(),
-            (Some(_), None) => false,
-        };
-        if own {
-            let Some((due, key)) = then.desk_mut().pop(clock) else { return };
-            let timer = Timer { name: &due.name, time: due.time, clock };
-            if T::Tables::EXPIRES && then.desk_mut().wake(origin, &key, timer) {
-                return;
-            }
-            then.on_timer(origin, &key, timer);
-            then.outputs().drain(..).for_each(|output| next(&key, output));
-            return;
-        }
-        let mut nth = 0;
-        chain.fire(clock, origin, &mut |key, record| {
-            then.apply(origin, nth, true, key, record);
-            nth += 1;
-            then.outputs().drain(..).for_each(|output| next(key, output));
-        });
-    }
-
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        retry: &Retry,
+        entering: Entering<'_>,
         origin: Origin,
         next: &mut impl FnMut(&C::Key, T::Out),
     ) -> Option<Retried> {
-        let Self { chain, then } = self;
-        if then.desk().surroundings.refuses_as(retry) {
-            let (key, retried) = match then.retry(retry, origin) {
-                Ok(retried) => retried,
-                Err(error) => return Some(Some(error.to_string())),
-            };
-            if then.goes_on() {
-                then.outputs().clear();
+        match entering {
+            Entering::Timer(clock) if self.is_next(clock) => {
+                self.fire(clock, origin, next);
+                return None;
             }
-            then.outputs().drain(..).for_each(|output| next(&key, output));
-            return Some(retried);
+            Entering::Retry(retry) if self.then.desk().surroundings.refuses_as(retry) => {
+                return Some(self.retry(retry, origin, next));
+            }
+            _ => {}
         }
+        let Self { chain, then } = self;
+        let by_timer = matches!(entering, Entering::Timer(_));
         let mut nth = 0;
-        chain.retry(retry, origin, &mut |key, record| {
-            then.apply(origin, nth, false, key, record);
+        chain.resume(entering, origin, &mut |key, record| {
+            then.apply(origin, nth, by_timer, key, record);
             nth += 1;
             then.outputs().drain(..).for_each(|output| next(key, output));
         })
@@ -232,5 +207,51 @@ where
         if let Some(timers) = &mut self.then.desk_mut().engine_timers {
             timers.passed(until, ended);
         }
+    }
+}
+
+impl<C, T> Compute<C, T>
+where
+    C: Chain<Key: Key, Out: Record>,
+    T: Stage<Key = C::Key, In = C::Out>,
+{
+    /// Whether the timer that is fired next is of this computation.
+    fn is_next(&self, clock: Clock) -> bool {
+        match (self.chain.next_due(clock), self.then.desk().due(clock)) {
+            (Some(before), Some(own)) => own < before,
+            (None, own) => own.is_some(),
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Fires it.
+    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, T::Out)) {
+        let then = &mut self.then;
+        let Some((due, key)) = then.desk_mut().pop(clock) else { return };
+        let timer = Timer { name: &due.name, time: due.time, clock };
+        if T::Tables::EXPIRES && then.desk_mut().wake(origin, &key, timer) {
+            return;
+        }
+        then.on_timer(origin, &key, timer);
+        then.outputs().drain(..).for_each(|output| next(&key, output));
+    }
+
+    /// Tries a dead letter of this computation again.
+    fn retry(
+        &mut self,
+        retry: &Retry,
+        origin: Origin,
+        next: &mut impl FnMut(&C::Key, T::Out),
+    ) -> Retried {
+        let then = &mut self.then;
+        let (key, retried) = match then.retry(retry, origin) {
+            Ok(retried) => retried,
+            Err(error) => return Some(error.to_string()),
+        };
+        if then.goes_on() {
+            then.outputs().clear();
+        }
+        then.outputs().drain(..).for_each(|output| next(&key, output));
+        retried
     }
 }

@@ -85,17 +85,13 @@ pub trait Chain: 'static {
         None
     }
 
-    /// Fires it; calls `next` for each output of the chain, in order.
-    #[doc(hidden)]
-    fn fire(&mut self, _: Clock, _: Origin, _: &mut impl FnMut(&Self::Key, Self::Out)) {}
-
-    /// Tries a dead letter of one of the chain's computations again; calls `next` for each output of the chain,
-    /// in order. None: no computation of the chain has that name.
+    /// Takes what enters at one of the chain's computations through the rest of it; calls `next` for each output of
+    /// the chain, in order. Gives how a dead letter ended: none if no computation of the chain has that name.
     #[doc(hidden)]
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        _: &Retry,
+        _: Entering<'_>,
         _: Origin,
         _: &mut impl FnMut(&Self::Key, Self::Out),
     ) -> Option<Retried> {
@@ -115,6 +111,15 @@ pub trait Chain: 'static {
     fn pass(_: &mut Vec<Tagged<Self::In>>) -> Option<Vec<Tagged<Self::Out>>> {
         None
     }
+}
+
+/// What enters a chain not at its beginning but at one of its computations.
+#[derive(Clone, Copy)]
+pub(crate) enum Entering<'a> {
+    /// The timer of that clock that is fired next.
+    Timer(Clock),
+    /// A dead letter, which is tried again.
+    Retry(&'a Retry),
 }
 
 /// The empty chain.
@@ -160,20 +165,15 @@ impl<C: Chain, O: 'static, F: FnMut(C::Out) -> O + 'static> Chain for Map<C, F> 
         chain.feed(origin, key, record, &mut |record| next(map(record)));
     }
 
-    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, O)) {
-        let Self { chain, map } = self;
-        chain.fire(clock, origin, &mut |key, record| next(key, map(record)));
-    }
-
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        retry: &Retry,
+        entering: Entering<'_>,
         origin: Origin,
         next: &mut impl FnMut(&C::Key, O),
     ) -> Option<Retried> {
         let Self { chain, map } = self;
-        chain.retry(retry, origin, &mut |key, record| next(key, map(record)))
+        chain.resume(entering, origin, &mut |key, record| next(key, map(record)))
     }
 
     of_chain!();
@@ -201,24 +201,15 @@ impl<C: Chain, F: FnMut(&C::Out) -> bool + 'static> Chain for Filter<C, F> {
         });
     }
 
-    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
-        let Self { chain, pass } = self;
-        chain.fire(clock, origin, &mut |key, record| {
-            if pass(&record) {
-                next(key, record);
-            }
-        });
-    }
-
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        retry: &Retry,
+        entering: Entering<'_>,
         origin: Origin,
         next: &mut impl FnMut(&C::Key, C::Out),
     ) -> Option<Retried> {
         let Self { chain, pass } = self;
-        chain.retry(retry, origin, &mut |key, record| {
+        chain.resume(entering, origin, &mut |key, record| {
             if pass(&record) {
                 next(key, record);
             }
@@ -261,24 +252,15 @@ where
         });
     }
 
-    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, I::Item)) {
-        let Self { chain, map } = self;
-        chain.fire(clock, origin, &mut |key, record| {
-            for output in map(record) {
-                next(key, output);
-            }
-        });
-    }
-
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        retry: &Retry,
+        entering: Entering<'_>,
         origin: Origin,
         next: &mut impl FnMut(&C::Key, I::Item),
     ) -> Option<Retried> {
         let Self { chain, map } = self;
-        chain.retry(retry, origin, &mut |key, record| {
+        chain.resume(entering, origin, &mut |key, record| {
             for output in map(record) {
                 next(key, output);
             }
@@ -309,23 +291,15 @@ impl<C: Chain, F: FnMut(&C::Out) + 'static> Chain for Inspect<C, F> {
         });
     }
 
-    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
-        let Self { chain, inspect } = self;
-        chain.fire(clock, origin, &mut |key, record| {
-            inspect(&record);
-            next(key, record);
-        });
-    }
-
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        retry: &Retry,
+        entering: Entering<'_>,
         origin: Origin,
         next: &mut impl FnMut(&C::Key, C::Out),
     ) -> Option<Retried> {
         let Self { chain, inspect } = self;
-        chain.retry(retry, origin, &mut |key, record| {
+        chain.resume(entering, origin, &mut |key, record| {
             inspect(&record);
             next(key, record);
         })

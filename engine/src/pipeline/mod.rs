@@ -8,7 +8,7 @@ mod hub;
 mod merge;
 
 pub use chain::{Chain, Identity};
-pub(crate) use chain::{Filter, FlatMap, Inspect, Map, of_chain};
+pub(crate) use chain::{Entering, Filter, FlatMap, Inspect, Map, of_chain};
 pub(crate) use edge::{Body, Edge, Outbox, Parcel, Placement};
 pub(crate) use hub::{Branch, Consumer, Discard, Hub, ToHub, ToKeys, ToWorker, run};
 pub(crate) use merge::Merge;

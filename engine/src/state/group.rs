@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crate::letters::{Answer, Outcome, Posted, Retry};
 use crate::origin::Entry;
-use crate::pipeline::{Body, Chain, Hub, Merge, Tagged};
+use crate::pipeline::{Body, Chain, Entering, Hub, Merge, Tagged};
 use crate::side_output::Sides;
 use crate::timer::{DueKey, Round, Rounds};
 use crate::{Clock, Key, Origin, Record, Time};
@@ -110,7 +110,7 @@ where
         let Self { chain, outputs, current, sides, port, .. } = self;
         *current = Some(origin);
         let mut place = 0;
-        let retried = chain.retry(&record, origin, &mut |_, output| {
+        let retried = chain.resume(Entering::Retry(&record), origin, &mut |_, output| {
             outputs.push(Tagged { origin: origin.child(place), record: output });
             place += 1;
         });
@@ -200,7 +200,7 @@ where
         let Some(origin) = due.and_then(|due| rounds.next(clock, due)) else { return };
         *current = Some(origin);
         let mut place = 0;
-        chain.fire(clock, origin, &mut |_, record| {
+        chain.resume(Entering::Timer(clock), origin, &mut |_, record| {
             outputs.push(Tagged { origin: origin.child(place), record });
             place += 1;
         });

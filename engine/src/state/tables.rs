@@ -104,6 +104,29 @@ pub struct Touch<'a> {
     pub(crate) requests: &'a mut Vec<Request>,
 }
 
+/// What may be undone of the rows of a table: its guard knows how.
+macro_rules! undone_by_guard {
+    () => {
+        #[inline]
+        fn attempt(guard: &mut Self::Guard<'_>) {
+            guard.attempt();
+        }
+        #[inline]
+        fn keep(guard: &mut Self::Guard<'_>) {
+            guard.keep();
+        }
+        fn undo(guard: &mut Self::Guard<'_>, key: &K) {
+            guard.undo(key);
+        }
+        fn hold(guard: &mut Self::Guard<'_>) {
+            guard.hold();
+        }
+        fn undo_held(guard: &mut Self::Guard<'_>, key: &K) {
+            guard.undo_held(key);
+        }
+    };
+}
+
 impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     type Bound = Rc<Store<K, V>>;
     type Guard<'a> = Locked<'a, K, V>;
@@ -127,23 +150,7 @@ impl<K: Key, V: Value> Tables<K> for Table<K, V> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
-    #[inline]
-    fn attempt(guard: &mut Self::Guard<'_>) {
-        guard.attempt();
-    }
-    #[inline]
-    fn keep(guard: &mut Self::Guard<'_>) {
-        guard.keep();
-    }
-    fn undo(guard: &mut Self::Guard<'_>, key: &K) {
-        guard.undo(key);
-    }
-    fn hold(guard: &mut Self::Guard<'_>) {
-        guard.hold();
-    }
-    fn undo_held(guard: &mut Self::Guard<'_>, key: &K) {
-        guard.undo_held(key);
-    }
+    undone_by_guard!();
     fn is_large(bound: &Self::Bound) -> bool {
         bound.is_large()
     }
@@ -205,23 +212,7 @@ impl<K: Key, S: SubKey, V: Value> Tables<K> for MapTable<K, S, V> {
     fn settle(guard: &mut Self::Guard<'_>, key: &K) {
         guard.settle(key);
     }
-    #[inline]
-    fn attempt(guard: &mut Self::Guard<'_>) {
-        guard.attempt();
-    }
-    #[inline]
-    fn keep(guard: &mut Self::Guard<'_>) {
-        guard.keep();
-    }
-    fn undo(guard: &mut Self::Guard<'_>, key: &K) {
-        guard.undo(key);
-    }
-    fn hold(guard: &mut Self::Guard<'_>) {
-        guard.hold();
-    }
-    fn undo_held(guard: &mut Self::Guard<'_>, key: &K) {
-        guard.undo_held(key);
-    }
+    undone_by_guard!();
     fn let_go(guard: &mut Self::Guard<'_>) {
         guard.let_go();
     }

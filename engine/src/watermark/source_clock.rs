@@ -9,8 +9,8 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::{Alignment, LaneTime};
-use crate::letters::{Retried, Retry};
-use crate::pipeline::{Chain, of_chain};
+use crate::letters::Retried;
+use crate::pipeline::{Chain, Entering, of_chain};
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
 
@@ -238,18 +238,14 @@ impl<C: Chain, F: Fn(&C::Out, Time) -> Option<Time> + 'static> Chain for Timed<C
         });
     }
 
-    fn fire(&mut self, clock: Clock, origin: Origin, next: &mut impl FnMut(&C::Key, C::Out)) {
-        self.chain.fire(clock, origin, next);
-    }
-
     #[allow(private_interfaces)]
-    fn retry(
+    fn resume(
         &mut self,
-        retry: &Retry,
+        entering: Entering<'_>,
         origin: Origin,
         next: &mut impl FnMut(&C::Key, C::Out),
     ) -> Option<Retried> {
-        self.chain.retry(retry, origin, next)
+        self.chain.resume(entering, origin, next)
     }
 
     of_chain!();
