@@ -28,7 +28,7 @@ pub(crate) enum Signal {
     End { lane: usize },
     /// A worker was told to stop, and has closed everything before this epoch.
     Stop { worker: usize, epoch: u64 },
-    /// Recorded: a worker has handed on all that its partitions had, before this epoch.
+    /// A worker has handed on all that it reads, before this epoch.
     Done { worker: usize, epoch: u64 },
     /// Live: something is due on a worker at that tick, by engine time; nothing is, if there is none.
     Due { worker: usize, at: Option<u64> },
@@ -96,11 +96,16 @@ impl Fences {
     /// An epoch after the last, once all partitions of all workers have ended: for what there is to do
     /// when nothing follows.
     pub(crate) fn last(&mut self) -> Option<u64> {
-        let ended = self.lanes.iter().all(|lane| matches!(lane, Published::All));
-        (ended && self.pending.is_empty()).then(|| {
+        self.have_ended().then(|| {
             self.next_epoch += 1;
             self.next_epoch - 1
         })
+    }
+
+    /// Whether all partitions of all workers have ended, and every epoch of theirs was given out.
+    pub(crate) fn have_ended(&self) -> bool {
+        let ended = self.lanes.iter().all(|lane| matches!(lane, Published::All));
+        ended && self.pending.is_empty()
     }
 }
 

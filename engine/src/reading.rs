@@ -3,6 +3,7 @@
 //! Invariant: every record leaves in exactly one epoch, which is closed only when no record of it
 //! can follow; no more is read than may be in flight.
 
+mod ending;
 mod live;
 mod recorded;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::ending::LastMark;
 use self::live::Dues;
 use timely::scheduling::Activator;
 
@@ -66,6 +68,8 @@ pub(crate) struct Reading {
     worker: usize,
     /// The workers that have partitions, and where each of them stops, once it was told to.
     stops: BTreeMap<usize, Option<u64>>,
+    /// The same workers, and before which epoch each of them has handed on all that it reads.
+    ends: BTreeMap<usize, Option<u64>>,
     stopping: bool,
     stalled: bool,
     done: bool,
@@ -78,6 +82,7 @@ pub(crate) struct Reading {
     /// What this worker was asked to be the first to say: everything before `at` belongs to a
     /// checkpoint.
     mark: bool,
+    last_mark: LastMark,
     told_done: bool,
     /// Nothing at or after this time is handed on.
     until: Option<Time>,
@@ -101,6 +106,7 @@ impl Reading {
         worker: usize,
         readers: impl IntoIterator<Item = usize>,
     ) -> Self {
+        let nowhere: BTreeMap<_, _> = readers.into_iter().map(|worker| (worker, None)).collect();
         Self {
             mode,
             lanes: Vec::new(),
@@ -110,7 +116,8 @@ impl Reading {
             at: 0,
             signals: Vec::new(),
             worker,
-            stops: readers.into_iter().map(|worker| (worker, None)).collect(),
+            stops: nowhere.clone(),
+            ends: nowhere,
             stopping: false,
             stalled: false,
             done: false,
@@ -119,6 +126,7 @@ impl Reading {
             keeper: None,
             also: Vec::new(),
             mark: false,
+            last_mark: LastMark::default(),
             told_done: false,
             until: None,
             activator: None,
@@ -221,7 +229,13 @@ impl Reading {
     /// The boundary at which a checkpoint was asked for: all before it was read here, and nothing
     /// after it. New segments of the journal begin there.
     pub(crate) fn take_mark(&mut self) -> Option<u64> {
-        std::mem::take(&mut self.mark).then_some(self.at)
+        if !std::mem::take(&mut self.mark) {
+            return None;
+        }
+        if self.wants_last_mark() {
+            self.leave_last_mark();
+        }
+        Some(self.at)
     }
 
     /// The first epoch that is still open here.
@@ -247,6 +261,7 @@ impl Reading {
             }
             Signal::Done { worker, epoch } => {
                 self.stops.insert(worker, Some(epoch));
+                self.ends.insert(worker, Some(epoch));
             }
             Signal::Fence { .. } | Signal::End { .. } => self.fences.publish(signal),
             Signal::Due { worker, at } => {
@@ -261,6 +276,11 @@ impl Reading {
     /// What to tell the other workers.
     pub(crate) fn take_signals(&mut self) -> Vec<Signal> {
         std::mem::take(&mut self.signals)
+    }
+
+    /// Whether there is something to tell them.
+    pub(crate) fn has_signals(&self) -> bool {
+        !self.signals.is_empty()
     }
 
     /// Whether everything was read, or reading has stopped.
@@ -368,16 +388,19 @@ impl Reading {
         tells || self.worker == 0 && self.stops.values().any(Option::is_none)
     }
 
-    /// Tells the others that this worker has nothing left to read.
-    fn tell_done(&mut self) {
-        if !std::mem::replace(&mut self.told_done, true) {
-            self.tell(Signal::Done { worker: self.worker, epoch: self.at });
-        }
+    /// Others have closed everything before `epoch`, and so does this worker.
+    fn follow(&mut self, epoch: u64, ship: &mut impl FnMut(u64, u64)) -> Result<()> {
+        self.at = epoch;
+        ship(epoch, epoch);
+        self.close(None)
     }
 
     fn tell(&mut self, signal: Signal) {
         if let Signal::Stop { worker, epoch } | Signal::Done { worker, epoch } = signal {
             self.stops.insert(worker, Some(epoch));
+        }
+        if let Signal::Done { worker, epoch } = signal {
+            self.ends.insert(worker, Some(epoch));
         }
         self.signals.push(signal);
     }

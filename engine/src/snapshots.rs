@@ -296,6 +296,13 @@ impl Snapshots {
             return None;
         }
         let mut reading = self.reading.borrow_mut();
+        if reading.wants_last_mark() {
+            coordinator.busy = reading.at() > coordinator.done && reading.ask_mark();
+            if !coordinator.busy {
+                reading.leave_last_mark();
+            }
+            return None;
+        }
         if reading.is_done() || reading.at() <= coordinator.done {
             // Nothing was read since; whatever is read wakes this worker.
             return None;
@@ -310,6 +317,12 @@ impl Snapshots {
             return None;
         }
         Some(coordinator.interval)
+    }
+
+    /// On the worker that says when: whether there are checkpoints to come.
+    fn is_open(&self, reading: &Reading) -> bool {
+        let open = |coordinator: &Coordinator| coordinator.busy || !reading.is_done();
+        self.coordinator.as_ref().is_some_and(open)
     }
 
     /// On the worker that says when: the part of a worker is there.
@@ -392,15 +405,20 @@ impl Durability {
         Self { snapshots, parts: Some(parts), arrived, heard: Vec::new() }
     }
 
+    /// On the worker that says when: whether there are checkpoints to come.
+    pub(crate) fn is_open(&self, reading: &Reading) -> bool {
+        self.snapshots.borrow().is_open(reading)
+    }
+
     /// Does some of the work; gives how long the worker may sleep. After `done` no checkpoint is made.
     pub(crate) fn work(&mut self, done: bool) -> Result<Option<Duration>> {
-        if done {
-            self.parts = None;
-            return Ok(None);
-        }
         let mut snapshots = self.snapshots.borrow_mut();
         for signal in self.heard.drain(..) {
             snapshots.hear(signal);
+        }
+        if done {
+            self.parts = None;
+            return Ok(None);
         }
         for bytes in self.arrived.borrow_mut().drain(..) {
             snapshots.collect(of_bytes(&bytes)?);

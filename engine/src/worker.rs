@@ -114,10 +114,18 @@ const HELD_BACK_PARK: Duration = Duration::from_secs(1);
 
 type SignalHandle = InputHandle<u64, CapacityContainerBuilder<Vec<(usize, Signal)>>>;
 
+/// What workers have told each other, and by whom.
+#[derive(Default)]
+struct Heard {
+    signals: Vec<(usize, Signal)>,
+    /// Nobody will tell anything any more.
+    silent: bool,
+}
+
 /// One worker, running.
 pub(crate) struct Running {
     reading: Rc<RefCell<Reading>>,
-    heard: Rc<RefCell<Vec<(usize, Signal)>>>,
+    heard: Rc<RefCell<Heard>>,
     signals: Option<SignalHandle>,
     durability: Option<Durability>,
     /// If live input may fall silent while something is due.
@@ -214,7 +222,9 @@ impl Running {
                 let keeps = durable.desk().map(|desk| (durable, desk));
                 let tables = stores.snapshots().map(|(name, t)| (name, Rc::clone(t))).collect();
                 let sinks = (0..plan.sinks.len()).filter(|s| placement.sink_worker(*s) == index);
-                let ends = Ends { groups: topology.groups.len(), sinks: sinks.count() };
+                // One reaches a boundary for those that there are not.
+                let groups = topology.groups.len().max(1);
+                let ends = Ends { groups, sinks: sinks.count() };
                 keeps.map(|keeps| {
                     let reading = Rc::clone(&reading);
                     let snapshots = Snapshots::new(keeps, reading, tables, rewritten, ends, index);
@@ -222,7 +232,8 @@ impl Running {
                 })
             }
         };
-        let heard = Rc::default();
+        let heard: Rc<RefCell<Heard>> = Rc::default();
+        heard.borrow_mut().silent = peers == 1;
         let signals = (peers > 1).then(|| signals(worker, &heard));
         let assembly = Assembly {
             plan,
@@ -275,7 +286,7 @@ impl Running {
         if self.control.stop.load(Ordering::SeqCst) {
             reading.stop();
         }
-        for (from, signal) in self.heard.borrow_mut().drain(..) {
+        for (from, signal) in self.heard.borrow_mut().signals.drain(..) {
             if from != self.index {
                 reading.hear(signal)?;
             }
@@ -299,8 +310,10 @@ impl Running {
             (None, Some(durability)) => durability.heard.extend(signals),
             (None, None) => {}
         }
-        // A worker that reads nothing may still have to say that something is due.
-        if reading.is_done() && (self.alarms.is_none() || self.finished.done()) {
+        // A worker that reads nothing may still have to say that something is due, or how a checkpoint ended.
+        let is_open =
+            self.durability.as_ref().is_some_and(|durability| durability.is_open(&reading));
+        if reading.is_done() && !is_open && (self.alarms.is_none() || self.finished.done()) {
             self.signals = None;
         }
         Ok(alive)
@@ -320,7 +333,11 @@ impl Running {
     /// Works on a checkpoint, if one is being made, and says when there is more to do.
     fn checkpoint(&mut self) -> Result<Option<Duration>> {
         let Some(durability) = &mut self.durability else { return Ok(None) };
-        durability.work(self.finished.done())
+        // Until nobody has anything to tell, there may be a last checkpoint to come.
+        let is_last = self.heard.borrow().silent && !durability.is_open(&self.reading.borrow());
+        let sleep = durability.work(is_last && self.finished.done())?;
+        // How a checkpoint ended is yet to be told.
+        Ok(if self.reading.borrow().has_signals() { Some(Duration::ZERO) } else { sleep })
     }
 
     /// The test driver's last cut and the epoch that it ended.
@@ -336,12 +353,14 @@ fn local(index: usize, setup: &Setup) -> Range<usize> {
 }
 
 /// The dataflow by which workers tell each other about ticks and fences.
-fn signals(worker: &mut Worker, heard: &Rc<RefCell<Vec<(usize, Signal)>>>) -> SignalHandle {
+fn signals(worker: &mut Worker, heard: &Rc<RefCell<Heard>>) -> SignalHandle {
     let heard = Rc::clone(heard);
     worker.dataflow_named("signals", |scope| {
         let (handle, stream) = scope.new_input::<Vec<(usize, Signal)>>();
-        stream.broadcast().sink(Pipeline, "hear", move |(input, _)| {
-            input.for_each(|_, signals| heard.borrow_mut().append(signals));
+        stream.broadcast().sink(Pipeline, "hear", move |(input, frontier)| {
+            let mut heard = heard.borrow_mut();
+            input.for_each(|_, signals| heard.signals.append(signals));
+            heard.silent = frontier.is_empty();
         });
         handle
     })

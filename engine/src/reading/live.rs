@@ -46,15 +46,11 @@ impl Reading {
         self.end_attending();
         if self.stopping || self.lanes.iter().all(|lane| lane.ended) {
             // Another one makes the ticks then.
-            if !self.stopping && self.board.tells_all.get() {
-                self.tell_done();
-            }
+            self.tell_done();
             if !self.follows() {
-                self.done = true;
+                self.end(&mut ship)?;
             } else if self.ticks.seen() > self.at {
-                self.at = self.ticks.seen();
-                ship(self.at, self.at);
-                self.close(None)?;
+                self.follow(self.ticks.seen(), &mut ship)?;
             }
             return Ok(());
         }
@@ -86,9 +82,7 @@ impl Reading {
             self.close(None)?;
             self.tell(Signal::Tick(self.at));
         } else if self.ticks.seen() > self.at {
-            self.at = self.ticks.seen();
-            ship(self.at, self.at);
-            self.close(None)?;
+            self.follow(self.ticks.seen(), &mut ship)?;
         }
         if more || self.lanes.iter().all(|lane| lane.ended || lane.attends) {
             self.activate();

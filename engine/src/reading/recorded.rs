@@ -3,7 +3,7 @@
 //! Invariant: it goes on by whole epochs, which end at the fences that all partitions of all workers have
 //! proposed; so where it stops is a boundary for all workers.
 
-use super::{EPOCHS_A_TURN, Reading};
+use super::{EPOCHS_A_TURN, LastMark, Reading};
 use crate::epoch::Signal;
 use crate::ingest::{Filled, Volume};
 use crate::origin::Entry;
@@ -18,8 +18,7 @@ impl Reading {
                 // Until all have said where they stopped, to go on could be to go too far.
                 let Some(last) = self.furthest_stop() else { break };
                 if last <= self.at {
-                    self.done = true;
-                    return Ok(());
+                    return self.end(&mut ship);
                 }
             }
             if !self.flow.admits() {
@@ -61,9 +60,9 @@ impl Reading {
             self.close(Some(end))?;
         }
         if self.lanes.iter().all(|own| own.ended && own.lane.is_empty()) && !self.follows() {
-            self.done = true;
-            self.tell_done();
-        } else if more && !self.stalled {
+            self.end(&mut ship)?;
+        }
+        if more && !self.done && !self.stalled {
             self.activate();
         }
         Ok(())
@@ -96,7 +95,11 @@ impl Reading {
     /// When all input has ended, and something may be due by it: tells that nothing follows, in an epoch
     /// without records. Gives whether it did.
     fn end_of_time(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<bool> {
-        if !self.tells_end() {
+        if !self.tells_end() || !self.fences.have_ended() {
+            return Ok(false);
+        }
+        if self.makes_last_mark() && self.last_mark != LastMark::Made {
+            self.want_last_mark();
             return Ok(false);
         }
         let Some(epoch) = self.fences.last() else { return Ok(false) };
@@ -136,7 +139,7 @@ impl Reading {
 
     /// Where the furthest of all stopped, once all have said it: they go up to there, so that no
     /// epoch is cut in two.
-    fn furthest_stop(&self) -> Option<u64> {
+    pub(super) fn furthest_stop(&self) -> Option<u64> {
         let stops: Option<Vec<u64>> = self.stops.values().copied().collect();
         stops?.into_iter().max()
     }

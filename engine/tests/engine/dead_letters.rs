@@ -89,6 +89,8 @@ struct World {
     kept: Kept,
     /// Whether it panics where it cannot do a number, in a computation that does not try.
     panics: bool,
+    /// Whether it breaks when the last item comes.
+    breaks: Arc<AtomicBool>,
     interval: &'static str,
     flags: &'static [&'static str],
 }
@@ -105,8 +107,8 @@ impl World {
             ..Memory::new(vec![items])
         };
         let (folder, interval) = (Arc::new(Folder::new(name)), "10ms");
-        let (corrected, kept) = Default::default();
-        Self { folder, input, corrected, kept, panics: false, interval, flags: &[] }
+        let (corrected, kept, breaks) = Default::default();
+        Self { folder, input, corrected, kept, panics: false, breaks, interval, flags: &[] }
     }
 
     fn config(&self, workers: usize) -> Config {
@@ -116,11 +118,14 @@ impl World {
     }
 
     fn draw(&self, app: &App) {
-        let corrected = Arc::clone(&self.corrected);
+        let (corrected, breaks) = (Arc::clone(&self.corrected), Arc::clone(&self.breaks));
         app.version("7.1");
         let items = app
             .source("items", self.input.clone())
-            .filter(|(_, number, _)| *number != LAST)
+            .filter(move |(_, number, _)| {
+                assert!(*number != LAST || !breaks.load(Ordering::SeqCst), "the program is broken");
+                *number != LAST
+            })
             .key_by(|item| item.0);
         if self.panics {
             let of = self.kept.clone();
@@ -365,17 +370,40 @@ fn what_came_after_the_last_checkpoint_is_not_tried_again() {
     let last = Arc::default();
     let mut world = World::new("letters-new", Nature::Live, &many(4), &last);
     world.interval = "1h";
-    world.run(1, |world| world.list().len() == 2).unwrap();
+    world.breaks.store(true, Ordering::SeqCst);
+    let ended = world.run(1, |world| {
+        last.store(world.list().len() == 2, Ordering::SeqCst);
+        false
+    });
+    assert!(ended.unwrap_err().to_string().contains("the program is broken"));
+    world.breaks.store(false, Ordering::SeqCst);
     let told = world.all(LettersAction::Retry);
     assert!(told[0].starts_with("0 to be tried"), "{told:?}");
     assert!(told[1].starts_with("2 left out: it came after the last checkpoint"), "{told:?}");
     // Corrected, it is applied by the start itself; and there is no letter any more.
     world.corrected.store(true, Ordering::SeqCst);
     world.kept.lines.lock().unwrap().clear();
-    last.store(true, Ordering::SeqCst);
     world.run(2, |_| false).unwrap();
     assert_eq!(world.lines(), sums(many(4).into_iter().take(4)));
     assert_eq!(world.all(LettersAction::List { groups: false }), [""; 0]);
+}
+
+/// It has left a checkpoint at its end.
+#[test]
+fn what_a_program_has_refused_until_its_end_is_tried_again() {
+    for workers in [1, 3] {
+        let last = Arc::default();
+        let mut world = World::new("letters-end", Nature::Live, &many(4), &last);
+        world.interval = "1h";
+        world.run(workers, |world| world.list().len() == 2).unwrap();
+        assert!(world.all(LettersAction::Retry)[0].starts_with("2 to be tried"));
+        world.corrected.store(true, Ordering::SeqCst);
+        last.store(true, Ordering::SeqCst);
+        world.run(2, |_| false).unwrap();
+        let items = many(4);
+        assert_eq!(world.lines(), sums([items[0], items[2], items[1], items[3]]));
+        assert_eq!(world.list(), [""; 0]);
+    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Runs that end before their input does: by a panic, by a later generation.
+//! How runs end: by a panic, by a later generation; and with a checkpoint, if nothing is wrong.
+
+use anabranch::{Timer, Watermarks};
 
 use super::*;
 
@@ -134,5 +136,110 @@ fn a_generation_that_was_replaced_ends_by_itself() {
         assert!(error.starts_with("generation 1 has lost its place in "), "{error}");
         let named = format!("generation 2 has begun (`anabranch`, pid {} on ", std::process::id());
         assert!(error.contains(&named), "{error}");
+    }
+}
+
+/// Tells at the end of time how much of each key there was.
+struct AtTheEnd;
+
+impl Computation<u8, u64, Table<u8, u64>> for AtTheEnd {
+    type Output = (u8, u64);
+    const TIMERS: bool = true;
+
+    fn apply(
+        &mut self,
+        key: &u8,
+        value: u64,
+        mut sum: Row<'_, u64>,
+        out: &mut Context<'_, (u8, u64)>,
+    ) {
+        *sum += value;
+        out.set_timer("end", Time::from_millis(i64::MAX / 2_000_000));
+        if value % 10 == 0 {
+            out.emit((*key, value));
+        }
+    }
+
+    fn on_timer(
+        &mut self,
+        key: &u8,
+        _: Timer<'_>,
+        sum: Row<'_, u64>,
+        out: &mut Context<'_, (u8, u64)>,
+    ) {
+        out.emit((*key, *sum));
+    }
+}
+
+/// A program with a table, and something that is due when all input has ended; one without any table.
+fn to_the_end(app: &App, is_stateful: bool, input: &Memory<u64>, released: Released<(u8, u64)>) {
+    let numbers = app.source("numbers", input.clone());
+    if is_stateful {
+        let times = Watermarks::monotonic(|value: &u64| Time::from_nanos(*value as i64));
+        let keyed = numbers.event_time(times).key_by(|value| (value % 13) as u8);
+        keyed.computation("add", HASHES, AtTheEnd).sink("released", released);
+    } else {
+        numbers.map(|value| ((value % 13) as u8, value)).sink("released", released);
+    }
+}
+
+/// The next start has nothing to do again, on however many workers; and one that reads nothing makes no other.
+#[test]
+fn a_run_that_ends_in_order_leaves_a_checkpoint_at_its_end() {
+    let cases = [Nature::Recorded, Nature::Live].map(|nature| [(nature, true), (nature, false)]);
+    for (nature, is_stateful) in cases.into_iter().flatten() {
+        let folder = Folder::new("end");
+        let partitions = (0..3).map(|partition| {
+            let record = |at: u64| (Some(at as i64 * 3), at * 3 + partition);
+            (0..5_000).map(record).collect()
+        });
+        let input = Memory { nature, ..Memory::new(partitions.collect()) };
+        let mut released = Released::<(u8, u64)>::new();
+        let (store, mut told) = (Store::directory(&folder.0.join("checkpoints")), Vec::new());
+        for (run, workers) in [1, 4, 2, 3].into_iter().enumerate() {
+            released.full = if run == 0 { 100 } else { usize::MAX };
+            released.drain = Drain::default();
+            let (from, of, drain) = (input.clone(), released.clone(), released.drain.clone());
+            let dir = folder.0.to_str().unwrap().to_string();
+            bounded(move || {
+                let workers = workers.to_string();
+                let config = ["-w", &workers, "--data-dir", &dir, "--checkpoint-interval", "1h"];
+                let config = config.into_iter().chain(["--in-flight-records", "1000"]);
+                let build = move |app: &App| {
+                    to_the_end(app, is_stateful, &from, of.clone());
+                    Ok(())
+                };
+                run_until(&Config::from_flags(config).unwrap(), build, &drain).unwrap();
+            });
+            let ids = Manifest::list(&store).unwrap();
+            let newest = Manifest::load(&store, ids[0]).unwrap();
+            let sources = newest.sources.iter().filter(|source| source.source == "numbers");
+            let read: u64 = sources.map(|source| source.next_offset).sum();
+            told.push((ids.len(), read == 15_000, released.len()));
+            let what = format!("{nature:?}, run {run} of {told:?}");
+            assert!(read >= if run == 0 { 100 } else { 15_000 }, "{read} were read: {what}");
+        }
+        // The first has had only some; the second all, and what is due at the end of time; others nothing new.
+        let values: Vec<u64> = (0..15_000).collect();
+        let mut sums = [0; 13];
+        values.iter().for_each(|value| sums[(value % 13) as usize] += value);
+        let all = match (is_stateful, nature) {
+            (true, Nature::Recorded) => 1_500 + 13,
+            // Live input has no end of time: more of it may come.
+            (true, Nature::Live) => 1_500,
+            (false, _) => 15_000,
+        };
+        let more = told[1..].iter().all(|told| *told == (2, true, all));
+        assert!(
+            told[0].0 == 1 && !told[0].1 && more,
+            "{nature:?}, {is_stateful}: {told:?}, {all} to come"
+        );
+        let mut lines = released.lines();
+        let ends = lines.split_off(if is_stateful { 1_500 } else { 15_000 });
+        let mut ends: Vec<_> = ends.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        ends.sort_unstable();
+        let mut expected: Vec<_> = (0..13).map(|key| format!("{:?}", (key, sums[key]))).collect();
+        expected.sort_unstable();
+        assert!(ends.is_empty() || ends == expected, "{ends:?}");
     }
 }

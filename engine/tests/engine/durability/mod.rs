@@ -207,7 +207,8 @@ pub(crate) fn in_pieces_of<T: Record + Debug>(
     in_pieces_up_to(usize::MAX, folder, steps, draw)
 }
 
-/// The same of one whose input does not end, until so many were released in all.
+/// The same of one whose input does not end, until so many were released in all. Of two runs one is drained,
+/// and leaves a checkpoint at its end, and one is cut off by a sink that breaks, and leaves a journal.
 pub(crate) fn in_pieces_up_to<T: Record + Debug>(
     most: usize,
     folder: &Folder,
@@ -215,11 +216,14 @@ pub(crate) fn in_pieces_up_to<T: Record + Debug>(
     draw: impl Fn(&App, Released<T>) + Send + Sync + 'static,
 ) -> Vec<String> {
     let (mut released, draw) = (Released::new(), Arc::new(draw));
-    for (workers, more) in steps {
+    for (index, (workers, more)) in steps.iter().enumerate() {
         if released.len() >= most {
             break;
         }
-        released.full = released.len().saturating_add(*more).min(most);
+        let full = released.len().saturating_add(*more).min(most);
+        let is_cut_off = index % 2 == 1 && full < most;
+        (released.full, released.breaks) =
+            if is_cut_off { (usize::MAX, full) } else { (full, usize::MAX) };
         released.drain = Drain::default();
         let (drain, of, draw) = (released.drain.clone(), released.clone(), Arc::clone(&draw));
         let config = folder.config(*workers);
@@ -228,7 +232,11 @@ pub(crate) fn in_pieces_up_to<T: Record + Debug>(
                 draw(app, of.clone());
                 Ok(())
             };
-            run_until(&config, build, &drain).unwrap();
+            let ended = run_until(&config, build, &drain).map(drop).map_err(|e| e.to_string());
+            assert!(
+                ended.is_ok() || is_cut_off && ended.clone().unwrap_err().contains("broken"),
+                "{ended:?}"
+            );
         });
     }
     released.lines()
