@@ -155,7 +155,7 @@ impl Computation<u8, u64, Table<u8, u64>> for AtTheEnd {
     ) {
         *sum += value;
         out.set_timer("end", Time::from_millis(i64::MAX / 2_000_000));
-        if value % 10 == 0 {
+        if value.is_multiple_of(10) {
             out.emit((*key, value));
         }
     }
