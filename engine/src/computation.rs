@@ -27,6 +27,7 @@ pub(crate) use self::scoped::Values;
 pub(crate) use self::stage::{Compute, Desk, Stage};
 pub use self::trying::TryComputation;
 pub(crate) use self::trying::{Refusals, TryClosure, Trying};
+use crate::reprocess::Former;
 use crate::state::Tables;
 use crate::{Key, Record, Timer, Undo};
 
@@ -139,6 +140,12 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
         out: &mut Context<'_, Self::Output>,
     ) {
         let _ = (key, record, rows, out);
+    }
+
+    /// Tells, by key, how its results differ from what an earlier program has told.
+    #[doc(hidden)]
+    fn settle(bound: &S::Bound, former: &Former, tell: &mut dyn FnMut(&K, Vec<Self::Output>)) {
+        let _ = (bound, former, tell);
     }
 
     /// Whether [`attempt`](Self::attempt) is called in place of `apply`.

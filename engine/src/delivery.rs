@@ -37,6 +37,8 @@ pub(crate) struct Opening {
     pub(crate) number: u32,
     /// If it may refuse records, with a data directory.
     pub(crate) refused: Option<Refused>,
+    /// What belongs to earlier epochs it was told by an earlier program.
+    pub(crate) told_before: u64,
 }
 
 /// What stands in for a sink.
@@ -73,6 +75,7 @@ pub(crate) struct TypedSink<T> {
     outgoing: Outgoing<T>,
     written: Option<crate::metrics::Counter>,
     span: Span,
+    told_before: u64,
     tally: Option<Tally>,
     refusing: Option<Refusing>,
 }
@@ -95,6 +98,7 @@ impl<T: Record> TypedSink<T> {
             outgoing: Outgoing::new(Arc::from([])),
             written: None,
             span: Span::default(),
+            told_before: 0,
             tally: None,
             refusing: None,
         }
@@ -189,7 +193,9 @@ impl<T: Record> AnySink for TypedSink<T> {
     }
 
     fn open(&mut self, opening: Opening) -> Result<()> {
-        let Opening { context, sources, instead, span, released, number, refused } = opening;
+        let Opening { context, sources, instead, span, released, number, refused, told_before } =
+            opening;
+        self.told_before = told_before;
         if let Some(refusing) = &mut self.refusing {
             refusing.refusals.port = number;
             (refusing.counters, refusing.refused) = (context.counters.clone(), refused);
@@ -212,7 +218,9 @@ impl<T: Record> AnySink for TypedSink<T> {
     }
 
     fn stash(&mut self, epoch: u64, body: Body) {
-        self.waiting.entry(epoch).or_default().add(body.records());
+        if epoch >= self.told_before {
+            self.waiting.entry(epoch).or_default().add(body.records());
+        }
     }
 
     fn deliver(&mut self, epoch: u64) -> Result<Taken> {

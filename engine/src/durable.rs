@@ -27,7 +27,9 @@ use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::letters;
 use crate::metrics::{Counter, Counters};
 use crate::pipeline::Placement;
+use crate::reading::Settling;
 use crate::released::Released;
+use crate::reprocess::{self, Former, Order};
 use crate::scribe::{Desk, Scribe};
 use crate::source::{Nature, Resume};
 use crate::state::{Fate, Stores};
@@ -41,6 +43,8 @@ pub(crate) struct Durable {
     durability: Durability,
     interval: Duration,
     restored: Option<Restored>,
+    /// What an earlier program had, if what it has computed is computed anew.
+    former: Option<Restored>,
     /// None if this only looks at what an earlier start has left.
     desk: Option<Desk>,
     span: Span,
@@ -98,6 +102,7 @@ impl Durable {
     ) -> Result<Arc<Self>> {
         let store = store(config, &dir)?;
         let restored = newest(&store, |manifest: &Manifest| manifest.generation <= generation)?;
+        let (restored, former) = anew(&store, &dir, restored)?;
         if let Some(restored) = &restored {
             let manifest = &restored.manifest;
             tracing::info!("generation {generation} goes on from {}", manifest.id());
@@ -133,6 +138,7 @@ impl Durable {
             span: Span::default(),
             interval: config.checkpoint_interval(),
             restored,
+            former,
             desk: Some(scribe.start()?),
             counters: counters.scoped("checkpoints"),
         }))
@@ -147,6 +153,39 @@ impl Durable {
         dir: &DataDir,
         span: Span,
     ) -> Result<Option<Restored>> {
+        let Some(order) = Order::last(dir)? else { return Self::anew(config, dir, span) };
+        // What came before was told by another program, and corrected since.
+        let store = store(config, dir)?;
+        let mut later = Manifest::list(&store)?;
+        later.retain(|id| id.epoch > order.at());
+        for id in &later {
+            let found = Restored::open(&store, *id)?;
+            if span.may_begin_at(&found.manifest) {
+                return Ok(Some(found));
+            }
+        }
+        let Some(oldest) = later.last() else {
+            return Err(Error::Usage(format!(
+                "the program was reprocessed, and there is no checkpoint since, from which a replay \
+                 could begin: end the program that uses {} in order, or wait for one",
+                dir.path().display()
+            )));
+        };
+        let found = Restored::open(&store, *oldest)?;
+        if span.from.is_some() {
+            return Err(Error::Usage(format!(
+                "the program was reprocessed before {} was made: ask for a later --from",
+                found.manifest.id()
+            )));
+        }
+        Ok(Some(found))
+    }
+
+    /// The same, whatever was computed anew since.
+    ///
+    /// # Errors
+    /// As [`beginning`](Self::beginning).
+    pub(crate) fn anew(config: &Config, dir: &DataDir, span: Span) -> Result<Option<Restored>> {
         let store = store(config, dir)?;
         let mut restored = None;
         for id in Manifest::list(&store)? {
@@ -198,6 +237,7 @@ impl Durable {
             durability: config.durability(),
             interval: config.checkpoint_interval(),
             restored,
+            former: None,
             desk: None,
             span,
             counters: counters.scoped("checkpoints"),
@@ -223,6 +263,46 @@ impl Durable {
     /// The boundary that this start goes on from.
     pub(crate) fn from(&self) -> u64 {
         self.restored.as_ref().map_or(0, |restored| restored.manifest.epoch)
+    }
+
+    /// Before this boundary all was computed before, by this program or an earlier one.
+    pub(crate) fn computed(&self) -> u64 {
+        self.former.as_ref().map_or(self.from(), |former| former.manifest.epoch)
+    }
+
+    /// Where an earlier program had come to, if what it has computed is computed anew.
+    pub(crate) fn settling(&self) -> Option<Settling> {
+        let manifest = &self.former.as_ref()?.manifest;
+        Some(Settling { at: manifest.epoch, applied: applied(manifest) })
+    }
+
+    /// What an earlier program has told, into `stores`, of the partitions `owned`; if what it has computed is
+    /// computed anew.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn load_former(
+        &self,
+        stores: Stores,
+        (partitions, owned): (u32, Range<u32>),
+        tells: bool,
+    ) -> Result<Option<Former>> {
+        let Some(former) = &self.former else { return Ok(None) };
+        reprocess::load_results(former, &stores, owned, tells)?;
+        let applied = applied(&former.manifest).map(|applied| applied.time);
+        let epoch = i64::try_from(former.manifest.epoch).unwrap_or(i64::MAX);
+        let time = applied.unwrap_or(Time::from_nanos(epoch));
+        Ok(Some(Former { stores, partitions, time }))
+    }
+
+    /// Whether this start computes anew what an earlier program has computed.
+    pub(crate) fn is_anew(&self) -> bool {
+        self.former.is_some()
+    }
+
+    /// The checkpoint that sinks go on from.
+    fn told(&self) -> Option<&Restored> {
+        self.former.as_ref().or(self.restored.as_ref())
     }
 
     /// How far event time had come.
@@ -292,7 +372,7 @@ impl Durable {
 
     /// What a sink was given before this start, if that is known.
     pub(crate) fn released(&self, sink: &str) -> Option<Released> {
-        released(self.restored.as_ref(), sink)
+        released(self.told(), sink)
     }
 
     /// Where a partition goes on.
@@ -375,8 +455,7 @@ impl Durable {
             return Ok(Resume::default());
         }
         let known = self
-            .restored
-            .as_ref()
+            .told()
             .and_then(|restored| restored.manifest.sinks.iter().find(|known| known.name == sink));
         let position = known.map(|known| known.position.clone()).unwrap_or_default();
         let folder = self.folder(sink, "sink")?;
@@ -447,6 +526,21 @@ pub(crate) fn ends_before(manifest: &Manifest, span: Span) -> bool {
 /// Where the checkpoints are.
 pub(crate) fn store(config: &Config, dir: &DataDir) -> Result<Store> {
     Ok(Store::of_config(config)?.unwrap_or_else(|| Store::directory(&dir.checkpoints())))
+}
+
+/// Where a start goes on: at the newest checkpoint; or where the order says to compute anew, with the newest as what
+/// an earlier program had.
+fn anew(
+    store: &Store,
+    dir: &DataDir,
+    newest: Option<Restored>,
+) -> Result<(Option<Restored>, Option<Restored>)> {
+    let order = Order::last(dir)?;
+    let open = order.filter(|order| newest.as_ref().is_some_and(|it| order.is_open(&it.manifest)));
+    let Some(order) = open else { return Ok((newest, None)) };
+    let from = order.from().map(|id| Restored::open(store, id)).transpose()?;
+    tracing::info!("what was computed before is computed anew, as `reprocess` has ordered");
+    Ok((from, newest))
 }
 
 /// A checkpoint with the names that its tables have in this program.

@@ -76,8 +76,9 @@ impl Fences {
         }
     }
 
-    /// The next epoch and its last entry, once no partition can still propose an earlier fence.
-    pub(crate) fn next(&mut self) -> Option<(u64, Entry)> {
+    /// The next epoch and its last entry, once no partition can still propose an earlier fence; it ends at `limit`, if
+    /// it would end after that.
+    pub(crate) fn next(&mut self, limit: Option<Entry>) -> Option<(u64, Entry)> {
         let first = *self.pending.first()?;
         let final_ = self.lanes.iter().all(|lane| match lane {
             Published::Nothing => false,
@@ -87,10 +88,13 @@ impl Fences {
         if !final_ {
             return None;
         }
-        self.pending.pop_first();
+        let end = limit.filter(|limit| *limit < first).unwrap_or(first);
+        if end == first {
+            self.pending.pop_first();
+        }
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        Some((epoch, first))
+        Some((epoch, end))
     }
 
     /// An epoch after the last, once all partitions of all workers have ended: for what there is to do
@@ -215,12 +219,12 @@ mod tests {
     fn a_fence_waits_for_every_partition() {
         let mut fences = Fences::new(2);
         fences.publish(Signal::Fence { lane: 0, entry: entry(5, 0) });
-        assert_eq!(fences.next(), None, "partition 1 may still propose an earlier one");
+        assert_eq!(fences.next(None), None, "partition 1 may still propose an earlier one");
         fences.publish(Signal::Fence { lane: 1, entry: entry(3, 1) });
-        assert_eq!(fences.next(), Some((0, entry(3, 1))));
-        assert_eq!(fences.next(), None);
+        assert_eq!(fences.next(None), Some((0, entry(3, 1))));
+        assert_eq!(fences.next(None), None);
         fences.publish(Signal::End { lane: 1 });
-        assert_eq!(fences.next(), Some((1, entry(5, 0))));
+        assert_eq!(fences.next(None), Some((1, entry(5, 0))));
     }
 
     proptest! {
@@ -241,7 +245,7 @@ mod tests {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let lane = (random >> 33) as usize % queues.len();
                 if let Some(signal) = queues[lane].pop() { fences.publish(signal); }
-                while let Some((epoch, end)) = fences.next() {
+                while let Some((epoch, end)) = fences.next(None) {
                     prop_assert_eq!(epoch as usize, ends.len());
                     ends.push(end);
                 }

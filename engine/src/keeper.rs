@@ -223,6 +223,12 @@ impl Keeper {
         self.past.iter().any(Option::is_some)
     }
 
+    /// The epoch that is replayed next, if there is one.
+    pub(crate) fn next_epoch(&self) -> Option<u64> {
+        let heads = self.past.iter().flatten().filter_map(|past| past.head);
+        heads.map(|head| head.epoch).min()
+    }
+
     /// Whether this start keeps what is read; else it only looks at what an earlier one has kept.
     pub(crate) fn keeps(&self) -> bool {
         self.journal.is_some()
@@ -246,8 +252,7 @@ impl Keeper {
     /// Hands on the next journaled epoch; gives it and what it was. None: not all of it can be read
     /// yet, or nothing is left.
     pub(crate) fn replay(&mut self, lanes: &mut [OwnLane]) -> Result<Option<(u64, Volume)>> {
-        let heads = self.past.iter().flatten().filter_map(|past| past.head);
-        let Some(epoch) = heads.map(|head| head.epoch).min() else { return Ok(None) };
+        let Some(epoch) = self.next_epoch() else { return Ok(None) };
         let mut total = Volume::default();
         for (past, own) in self.past.iter_mut().zip(lanes) {
             let Some(lane) = past else { continue };

@@ -182,6 +182,7 @@ impl Opener {
         let places = Places { boundary: from, applied: kept.applied, points: kept.points };
         let keeper = Keeper::new(journal, kept.lanes, kept.past, places);
         reading.keep(keeper, from);
+        reading.settle_at(durable.settling());
         reading.end_at(durable.span().to);
         Ok(())
     }
@@ -221,12 +222,18 @@ impl Opener {
             released: None,
             number: u32::try_from(others + index).unwrap_or(u32::MAX),
             refused: None,
+            told_before: 0,
         };
         let mut journal = None;
         if let Some(durable) = &self.durable {
             let counted = durable.keeps() || self.trace.is_some();
             opening.context.resume = durable.sink_resume(name)?;
             opening.span = durable.span();
+            // The log of dead letters is told what fails now.
+            opening.told_before = match durable.settling() {
+                Some(settling) if name != letters::LETTERS => settling.at,
+                _ => 0,
+            };
             opening.released = durable.released(name).filter(|_| counted);
             if sink.refuses() {
                 let refused = Refused::open(durable, name, move || woken.wake())?;

@@ -21,6 +21,11 @@ pub const LANES_MAX: usize = 1 << PARTITION_BITS;
 /// records, and before those of timers.
 const VIEW_SOURCE: usize = LANES_MAX - 3;
 
+/// The source number of corrections of what an earlier program has told.
+const CORRECTION_SOURCE: usize = LANES_MAX - 4;
+/// Of the place of a correction, what is its number within the partition.
+const CORRECTION_BITS: u32 = 36;
+
 /// The origin of a record: the total order inside an epoch.
 ///
 /// ```
@@ -69,6 +74,12 @@ impl Origin {
     /// Whether a view has told it.
     pub(crate) fn is_of_view(&self) -> bool {
         self.source() == VIEW_SOURCE
+    }
+
+    /// The origin of the correction number `number` of that partition of tables.
+    pub(crate) fn of_correction(time: Time, partition: u32, number: u64) -> Self {
+        let place = u64::from(partition) << CORRECTION_BITS | number & ((1 << CORRECTION_BITS) - 1);
+        Self::of_timers(time, CORRECTION_SOURCE, place)
     }
 
     /// The place of what timers emit.
@@ -267,6 +278,11 @@ impl fmt::Display for RecordId<'_> {
         } else if self.origin.is_of_view() {
             let (view, epoch) = (self.origin.partition(), self.origin.offset());
             write!(f, "view-{view}-{}-{epoch}", self.origin.time().as_nanos())?;
+        } else if self.origin.source() == CORRECTION_SOURCE {
+            let place = self.origin.timers();
+            let number = place & ((1 << CORRECTION_BITS) - 1);
+            let time = self.origin.time().as_nanos();
+            write!(f, "correction-{time}-{}-{number}", place >> CORRECTION_BITS)?;
         } else {
             let (partition, offset) = (self.origin.partition(), self.origin.offset());
             write!(f, "{}-{partition}-{offset}", self.source)?;

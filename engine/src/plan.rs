@@ -19,6 +19,7 @@ use crate::letters::{Posted, RETRIES};
 use crate::lookup::AnyLookup;
 use crate::metrics::Counters;
 use crate::pipeline::{Hub, Outbox, Parcel, Placement, Tagged};
+use crate::reprocess::Former;
 use crate::state::{Port, Stores, TableUse};
 use crate::stream::Named;
 use crate::timer::Alarms;
@@ -127,6 +128,8 @@ pub(crate) struct Plan {
     pub(crate) engine_timers: bool,
     /// Live, if something can be due by engine time: when it is.
     pub(crate) alarms: Option<Alarms>,
+    /// What an earlier program has told, if it is computed anew.
+    pub(crate) former: Option<Rc<Former>>,
     pub(crate) dead_letters: Rc<Hub<Posted>>,
     pub(crate) dead_letters_named: bool,
     /// The sink of dead letters, if it is named.
@@ -168,6 +171,7 @@ impl Plan {
             board: Board::default(),
             engine_timers: false,
             alarms: None,
+            former: None,
             dead_letters: Hub::new(),
             dead_letters_named: false,
             dead_letters_sink: None,

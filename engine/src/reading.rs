@@ -6,6 +6,7 @@
 mod ending;
 mod live;
 mod recorded;
+mod settling;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use self::ending::LastMark;
 use self::live::Dues;
+pub(crate) use self::settling::Settling;
 use timely::scheduling::Activator;
 
 use crate::checkpoint::SourcePosition;
@@ -83,6 +85,10 @@ pub(crate) struct Reading {
     /// checkpoint.
     mark: bool,
     last_mark: LastMark,
+    /// Until it is done with what an earlier program had computed otherwise.
+    settling: Option<Settling>,
+    settle_asked: bool,
+    settle_mark: bool,
     told_done: bool,
     /// Nothing at or after this time is handed on.
     until: Option<Time>,
@@ -127,6 +133,9 @@ impl Reading {
             also: Vec::new(),
             mark: false,
             last_mark: LastMark::default(),
+            settling: None,
+            settle_asked: false,
+            settle_mark: false,
             told_done: false,
             until: None,
             activator: None,
@@ -338,7 +347,12 @@ impl Reading {
             if let Some(until) = self.until {
                 keeper.leave_out_after(u64::try_from(until.as_nanos()).unwrap_or(0));
             }
-            if !keeper.replays() {
+            let replays = keeper.replays();
+            if matches!(self.mode, Mode::Live { .. }) && !self.is_anew() && !self.settle(ship)? {
+                return Ok(false);
+            }
+            let Some(keeper) = self.keeper.as_mut() else { return Ok(true) };
+            if !replays {
                 let live = matches!(self.mode, Mode::Live { .. });
                 if live && !keeper.keeps() {
                     self.end_of_span(ship);
@@ -392,7 +406,7 @@ impl Reading {
     fn follow(&mut self, epoch: u64, ship: &mut impl FnMut(u64, u64)) -> Result<()> {
         self.at = epoch;
         ship(epoch, epoch);
-        self.close(None)
+        self.close(self.applied)
     }
 
     fn tell(&mut self, signal: Signal) {

@@ -113,7 +113,7 @@ impl Snapshots {
             last: clock::instant(),
             asked: clock::instant(),
             busy: false,
-            done: durable.from(),
+            done: durable.computed(),
             told_progress: false,
         });
         Self {

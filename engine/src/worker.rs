@@ -18,7 +18,7 @@ use timely::dataflow::operators::{Input, Operator as _};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
-use crate::app::{App, draw_to_run};
+use crate::app::{App, draw, draw_to_run};
 use crate::dataflow::{Assembly, Topology, assemble};
 use crate::durable::Durable;
 use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
@@ -218,6 +218,12 @@ impl Running {
             Some(durable) => {
                 let owned = Placement::owned(setup.partitions, peers, index);
                 let partitions = u32::try_from(setup.partitions).unwrap_or(u32::MAX);
+                if durable.is_anew() {
+                    let drawn =
+                        draw(placement.clone(), Counters::default(), |app| (setup.build)(app))?;
+                    let (stores, slice) = (drawn.into_plan()?.stores, (partitions, owned.clone()));
+                    plan.former = durable.load_former(stores, slice, index == 0)?.map(Rc::new);
+                }
                 let rewritten = durable.restore(&stores, partitions, owned, index == 0)?;
                 let keeps = durable.desk().map(|desk| (durable, desk));
                 let tables = stores.snapshots().map(|(name, t)| (name, Rc::clone(t))).collect();

@@ -9,6 +9,7 @@ use super::stage::{Desk, Stage};
 use super::tried::{Done, Invocation};
 use super::trying::FiredTimer;
 use super::{Computation, Context};
+use crate::reprocess::Former;
 use crate::state::{Tables, Touch};
 use crate::timer::Asking;
 use crate::{Key, Origin, Record, Timer, Undo};
@@ -132,6 +133,12 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Stage for Applied
             }
             self.desk.surroundings.undone(undo, origin, Some(key), &record);
         }
+    }
+
+    fn settle(&self, former: &Former, tell: &mut dyn FnMut(&K, P::Output)) {
+        P::settle(&self.desk.bound, former, &mut |key, outputs| {
+            outputs.into_iter().for_each(|output| tell(key, output));
+        });
     }
 
     fn on_timer(&mut self, origin: Origin, key: &K, timer: Timer<'_>) {

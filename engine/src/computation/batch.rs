@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use super::stage::{Desk, Stage};
 use super::tried::{Done, Invocation};
 use super::{Context, Surroundings};
+use crate::reprocess::Former;
 use crate::state::{Tables, Touch};
 use crate::timer::Asking;
 use crate::{Key, Origin, Record, Timer, Undo};
@@ -64,6 +65,12 @@ pub trait TryBatch<K: Key, I: Record, S: Tables<K>>: 'static {
         out: &mut Context<'_, Self::Output>,
     ) {
         let _ = (key, item, rows, out);
+    }
+
+    /// Tells, by key, how its results differ from what an earlier program has told.
+    #[doc(hidden)]
+    fn settle(bound: &S::Bound, former: &Former, tell: &mut dyn FnMut(&K, Vec<Self::Output>)) {
+        let _ = (bound, former, tell);
     }
 
     /// Looks at the items that were applied and not undone, after the last.
@@ -354,6 +361,14 @@ where
 
     fn goes_on(&self) -> bool {
         self.onward.goes_on()
+    }
+
+    fn settle(&self, former: &Former, tell: &mut dyn FnMut(&K, R::Out)) {
+        P::settle(&self.desk.bound, former, &mut |key, mut results| {
+            if let Some(batch) = self.onward.onward(&[], &[], &mut results) {
+                tell(key, batch);
+            }
+        });
     }
 
     /// It sets none.

@@ -5,9 +5,11 @@
 //! last time gave that did not fail.
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use super::{Computation, Context, TryBatch};
-use crate::state::{MapRow, SubKey, Tables};
+use crate::reprocess::Former;
+use crate::state::{Differing, MapRow, MapStore, Snapshot as _, SubKey, Tables};
 use crate::upsert::Upsert;
 use crate::{Key, MapTable, Record, Undo};
 
@@ -38,6 +40,9 @@ type WithResults<K, S, D, O> = (S, MapTable<K, D, Vec<O>>);
 
 /// Their rows of one key.
 type RowsWithResults<'a, K, S, D, O> = <WithResults<K, S, D, O> as Tables<K>>::Rows<'a>;
+
+/// What is told the corrections of a key.
+type Tell<'a, K, D, O> = &'a mut dyn FnMut(&K, Vec<Correction<D, O>>);
 
 type Corrections<'a, D, O> = Context<'a, Correction<D, O>>;
 
@@ -78,12 +83,39 @@ fn settle<D, O>(
     } else {
         results.insert(id.clone(), now.clone());
     }
-    let places = former.len().max(now.len());
+    out.emit_all(corrections(id, former, now));
+}
+
+/// What makes `now` of the `former` results of a record, place by place.
+fn corrections<D: SubKey, O: PartialEq>(
+    id: &D,
+    former: Vec<O>,
+    now: Vec<O>,
+) -> impl Iterator<Item = Correction<D, O>> {
+    let places = u32::try_from(former.len().max(now.len())).unwrap_or(u32::MAX);
     let (mut former, mut now) = (former.into_iter(), now.into_iter());
-    for place in 0..u32::try_from(places).unwrap_or(u32::MAX) {
-        let key = (id.clone(), place);
-        out.emit_all(Upsert::of(key, former.next(), now.next()));
-    }
+    (0..places).filter_map(move |place| Upsert::of((id.clone(), place), former.next(), now.next()))
+}
+
+/// Tells, by key, how the results that there are differ from those that an earlier program has told.
+fn settle_all<K, D, O>(results: &MapStore<K, D, Vec<O>>, former: &Former, tell: Tell<'_, K, D, O>)
+where
+    K: Key,
+    D: SubKey,
+    O: Record + PartialEq,
+{
+    let was = former.stores.map_store_of(&results.schema().name);
+    results.differences(
+        was,
+        |key| former.partition(key),
+        |key, records| {
+            let of_record = |(id, was, now): Differing<D, Vec<O>>| {
+                corrections(&id, was.unwrap_or_default(), now.unwrap_or_default())
+                    .collect::<Vec<_>>()
+            };
+            tell(key, records.into_iter().flat_map(of_record).collect());
+        },
+    );
 }
 
 /// Takes back what was told of a record that is ignored now.
@@ -143,6 +175,14 @@ where
         corrected(&(identity.id)(record), &mut results, out, |out| apply(record, rows, out))
     }
 
+    fn settle(
+        (_, results): &(S::Bound, Rc<MapStore<K, D, Vec<O>>>),
+        former: &Former,
+        tell: Tell<'_, K, D, O>,
+    ) {
+        settle_all(results, former, tell);
+    }
+
     fn has_ignored(
         &mut self,
         _: &K,
@@ -186,6 +226,14 @@ where
         out: &mut Corrections<'_, D, O>,
     ) -> Result<(), Undo> {
         Computation::<K, I, WithResults<K, S, D, O>>::attempt(&mut self.0, key, item, rows, out)
+    }
+
+    fn settle(
+        (_, results): &(S::Bound, Rc<MapStore<K, D, Vec<O>>>),
+        former: &Former,
+        tell: Tell<'_, K, D, O>,
+    ) {
+        settle_all(results, former, tell);
     }
 
     fn has_ignored(

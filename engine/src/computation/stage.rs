@@ -6,6 +6,7 @@
 
 use crate::letters::{Retried, Retry};
 use crate::pipeline::{Chain, Entering};
+use crate::reprocess::Former;
 use crate::state::{AHEAD, Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
 use crate::{Clock, Key, Origin, Record, Result, Time, Timer};
@@ -63,6 +64,11 @@ pub(crate) trait Stage: 'static {
 
     /// A timer of its own is due.
     fn on_timer(&mut self, origin: Origin, key: &Self::Key, timer: Timer<'_>);
+
+    /// Tells how its results differ from what an earlier program has told.
+    fn settle(&self, former: &Former, tell: &mut dyn FnMut(&Self::Key, Self::Out)) {
+        let _ = (former, tell);
+    }
 
     /// What it has emitted.
     fn outputs(&mut self) -> &mut Vec<Self::Out>;
@@ -182,6 +188,11 @@ where
             }
             Entering::Retry(retry) if self.then.desk().surroundings.refuses_as(retry) => {
                 return Some(self.retry(retry, origin, next));
+            }
+            // What computations before it would tell this one has been told already.
+            Entering::Former(former) => {
+                self.then.settle(former, &mut |key, output| next(key, output));
+                return None;
             }
             _ => {}
         }

@@ -49,6 +49,7 @@ pub(super) enum Word {
     Check,
     Checkpoint,
     DeadLetters,
+    Reprocess,
     Replay,
     Verify,
     Diff,

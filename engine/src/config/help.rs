@@ -10,7 +10,7 @@ use clap::Command;
 use super::layers;
 
 /// The commands, each with what it does.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("run", "Run the application (the default)"),
     ("graph", "Print the application as a graph: mermaid, dot or json; runs nothing"),
     ("check", "Build the application and print its tables, pipelines and connectors; runs nothing"),
@@ -23,6 +23,11 @@ const COMMANDS: [(&str, &str); 8] = [
         "dead-letters",
         "Look at dead letters in --data-dir, or have them tried again, changed or closed: ls, show, \
          retry, edit, ignore or export; `dead-letters --help` explains",
+    ),
+    (
+        "reprocess",
+        "Have the next start compute anew what is in --data-dir, with a program that was changed, \
+         and correct the results of identified records; since --from, if not all",
     ),
     (
         "replay",

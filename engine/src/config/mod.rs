@@ -25,7 +25,7 @@ pub use self::letters::{
 };
 pub use self::parse::{parse, parse_any};
 use crate::cluster::Placement;
-use crate::{Error, Result, Span};
+use crate::{Error, Result, Span, Time};
 
 /// Time from one checkpoint to the next unless an option says otherwise.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -100,6 +100,11 @@ pub enum Command {
     Check {
         /// And what it would do to this checkpoint (`--restore`).
         restore: Option<Restore>,
+    },
+    /// Orders that the next start computes anew what was computed before, and corrects what was told.
+    Reprocess {
+        /// Since when (`--from`).
+        from: Option<Time>,
     },
     /// Replays what was journaled, touching nothing that is live: see [`replay`](crate::replay).
     Replay {

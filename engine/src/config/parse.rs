@@ -109,8 +109,10 @@ pub fn parse_any<O: clap::Args>(
     let from = matches.remove_one::<Time>(args::FROM);
     let span = Span { from, to: matches.remove_one::<Time>(args::TO) };
     let replays = matches!(word, Word::Replay | Word::Verify | Word::Diff | Word::Trace);
-    if span != Span::default() && !replays {
-        let what = "--from and --to go with the commands `replay`, `verify` and `diff`";
+    let reprocesses = word == Word::Reprocess && span.to.is_none();
+    if span != Span::default() && !replays && !reprocesses {
+        let what = "--from and --to go with the commands `replay`, `verify` and `diff`; --from also \
+                    with `reprocess`";
         return Err(usage(&mut command, what));
     }
     let against = matches.remove_one::<PathBuf>(args::AGAINST);
@@ -124,6 +126,7 @@ pub fn parse_any<O: clap::Args>(
         Word::DeadLetters => Some("dead-letters"),
         Word::Check => restore.map(|_| "check --restore"),
         Word::Replay | Word::Trace => Some("replay"),
+        Word::Reprocess => Some("reprocess"),
         Word::Verify => Some("verify"),
         Word::Diff => Some("diff"),
         _ => None,
@@ -144,6 +147,7 @@ pub fn parse_any<O: clap::Args>(
     let command = match word {
         Word::Graph => Command::Graph { format: format.unwrap_or(GraphFormat::Mermaid) },
         Word::Check => Command::Check { restore },
+        Word::Reprocess => Command::Reprocess { from: span.from },
         Word::Replay => Command::Replay { span },
         Word::Verify => Command::Verify { span },
         Word::Diff => Command::Diff { span, against: against.unwrap_or_default() },

@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
@@ -28,8 +30,24 @@ pub(super) struct Durability<'s> {
     pub(super) snapshots: Rc<RefCell<Snapshots>>,
     /// Carries nothing: its frontier passes an epoch when the epoch's input is durable everywhere.
     pub(super) durable: StreamVec<'s, u64, ()>,
-    /// A mark at the time of each boundary at which a checkpoint is made, for each worker.
-    pub(super) marks: StreamVec<'s, u64, usize>,
+    /// A mark at the time of each boundary at which a checkpoint is made, for each worker; and of the epoch in
+    /// which groups correct what an earlier program has told.
+    pub(super) marks: StreamVec<'s, u64, Mark>,
+}
+
+/// A mark, for a worker.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Mark {
+    pub(super) to: usize,
+    /// Its time is not that of a boundary, but an epoch of corrections.
+    pub(super) settles: bool,
+}
+
+impl Mark {
+    /// The worker that a mark is for.
+    pub(super) fn exchange() -> Exchange<Mark, impl FnMut(&Mark) -> u64 + 'static> {
+        Exchange::new(|mark: &Mark| mark.to as u64)
+    }
 }
 
 /// The boundary of the next checkpoint, as an operator knows it.
@@ -37,6 +55,15 @@ pub(super) struct Durability<'s> {
 pub(super) struct Marked(pub(super) Option<u64>);
 
 impl Marked {
+    /// Takes note of marks; gives whether some are of corrections.
+    pub(super) fn hear(&mut self, time: Option<u64>, marks: &mut Vec<Mark>) -> bool {
+        let settles = marks.iter().any(|mark| mark.settles);
+        if marks.drain(..).any(|mark| !mark.settles) {
+            self.0 = time;
+        }
+        settles
+    }
+
     /// Takes the boundary, if everything before it has been handled.
     pub(super) fn reached(
         &mut self,

@@ -13,7 +13,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
+use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream, open};
 use super::topology::{Operator, Topology};
 use crate::fault::Fault;
 use crate::metrics::Counter;
@@ -88,8 +88,7 @@ pub(super) fn group<'s>(
         streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
     let ends = ends(index, topology, plan);
     let mut checkpoints = durability.map(|durability| {
-        let to_worker = Exchange::new(|worker: &usize| *worker as u64);
-        (builder.new_input(durability.marks, to_worker), durability.snapshots)
+        (builder.new_input(durability.marks, Mark::exchange()), durability.snapshots)
     });
     let mut clocks = clocks.map(|(clocks, notes)| {
         let to_worker = Exchange::new(|note: &Note| note.to as u64);
@@ -115,6 +114,7 @@ pub(super) fn group<'s>(
     }
     let computations = computations.join(" or ");
     let alarms = plan.alarms.clone();
+    let mut former = plan.former.clone();
     let has_engine_timers = ports.iter().any(|port| port.has_engine_timers());
     let at_once = plan.order == Order::Arrival;
     let count = 1 + outputs.outputs.len() + usize::from(tells.is_some());
@@ -124,6 +124,8 @@ pub(super) fn group<'s>(
         drop(initial);
         let (mut held, mut marked) = (Held::default(), Marked::default());
         let mut begun = false;
+        // The epoch in which what an earlier program has told is corrected.
+        let mut settles = None;
         move |frontiers| {
             let mut changed = !std::mem::replace(&mut begun, true);
             if changed
@@ -133,7 +135,11 @@ pub(super) fn group<'s>(
                 return fault.report(panic.at(&format!("the keys of computation {computations}")));
             }
             if let Some((marks, _)) = &mut checkpoints {
-                marks.for_each(|capability, _| marked.0 = capability.least().copied());
+                marks.for_each(|capability, marks| {
+                    if marked.hear(capability.least().copied(), marks) {
+                        settles = held.keep(&capability, count);
+                    }
+                });
             }
             if let Some((notes, clocks)) = &mut clocks {
                 notes.for_each(|capability, notes| {
@@ -168,13 +174,17 @@ pub(super) fn group<'s>(
                 for port in &mut ports {
                     port.open(epoch);
                 }
+                let settled = former.take_if(|_| settles == Some(epoch));
                 let applied = fault.guard(|| {
-                    apply(
-                        &mut ports,
-                        clocks.as_mut().map(|(_, clocks)| clocks),
-                        epoch,
-                        has_engine_timers,
-                    );
+                    match settled {
+                        Some(former) => ports.iter_mut().for_each(|port| port.settle(&former)),
+                        None => apply(
+                            &mut ports,
+                            clocks.as_mut().map(|(_, clocks)| clocks),
+                            epoch,
+                            has_engine_timers,
+                        ),
+                    }
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
                 changed = true;

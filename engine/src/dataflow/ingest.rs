@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
-use super::edges::{Outputs, ParcelStream};
+use super::edges::{Mark, Outputs, ParcelStream};
 use super::topology::{Operator, Topology};
 use crate::Time;
 use crate::fault::Fault;
@@ -25,7 +25,7 @@ use crate::watermark::Note;
 pub(super) struct Read<'s> {
     pub(super) streams: Vec<(usize, ParcelStream<'s>)>,
     pub(super) durable: StreamVec<'s, u64, ()>,
-    pub(super) marks: StreamVec<'s, u64, usize>,
+    pub(super) marks: StreamVec<'s, u64, Mark>,
     /// How far event time has come by the end of each epoch, for each worker.
     pub(super) notes: StreamVec<'s, u64, Note>,
     /// The logical time of each epoch, for each worker, if views are to be told it.
@@ -55,8 +55,8 @@ pub(super) fn ingest<'s>(
     let (notes, notes_stream) = builder.new_output::<Vec<Note>>();
     let mut notes = OutputBuilder::<_, CapacityContainerBuilder<Vec<Note>>>::from(notes);
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
-    let (marks, marks_stream) = builder.new_output::<Vec<usize>>();
-    let mut marks = OutputBuilder::<_, CapacityContainerBuilder<Vec<usize>>>::from(marks);
+    let (marks, marks_stream) = builder.new_output::<Vec<Mark>>();
+    let mut marks = OutputBuilder::<_, CapacityContainerBuilder<Vec<Mark>>>::from(marks);
     let (this, workers) = (plan.placement.this_worker(), plan.placement.workers());
     let address = builder.operator_info().address;
     {
@@ -121,9 +121,12 @@ pub(super) fn ingest<'s>(
             let (at, is_done) = (reading.at(), reading.is_done());
             if let Some(capability) = &mut may_mark {
                 capability.downgrade(&at);
-                if let Some(boundary) = reading.take_mark() {
-                    debug_assert_eq!(boundary, at);
-                    marks.activate().session(capability).give_iterator(0..workers);
+                let settles = reading.take_settle_mark();
+                let boundary = reading.take_mark();
+                debug_assert!(boundary.is_none_or(|boundary| boundary == at));
+                if settles || boundary.is_some() {
+                    let to_all = (0..workers).map(|to| Mark { to, settles });
+                    marks.activate().session(capability).give_iterator(to_all);
                 }
             }
             if is_done {

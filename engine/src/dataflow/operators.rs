@@ -6,12 +6,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{ProbeHandle, Scope};
 
-use super::edges::{Durability, Held, Marked, Outputs, ParcelStream};
+use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream};
 use super::group::{After, Grouped, clocks, group};
 use super::ingest::{Read, ingest};
 use super::lookup::lookup_operator;
@@ -138,14 +138,15 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
 fn boundary<'s>(scope: Scope<'s, u64>, durability: Durability<'s>) {
     let mut builder = OperatorBuilder::new("boundary".to_string(), scope);
     let mut durable = builder.new_input(durability.durable, Pipeline);
-    let to_worker = Exchange::new(|worker: &usize| *worker as u64);
-    let mut marks = builder.new_input(durability.marks, to_worker);
+    let mut marks = builder.new_input(durability.marks, Mark::exchange());
     builder.build(move |initial| {
         drop(initial);
         let (held, mut marked) = (Held::default(), Marked::default());
         move |frontiers| {
             durable.for_each(|_, _| {});
-            marks.for_each(|capability, _| marked.0 = capability.least().copied());
+            marks.for_each(|capability, marks| {
+                marked.hear(capability.least().copied(), marks);
+            });
             if let Some(boundary) = marked.reached(&held, frontiers) {
                 durability.snapshots.borrow_mut().group_reached(boundary, &BTreeSet::new(), None);
             }

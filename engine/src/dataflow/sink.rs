@@ -10,7 +10,7 @@ use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::edges::{Durability, Held, Marked, Outputs, ParcelStream, open};
+use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream, open};
 use super::topology::{Operator, Topology};
 use crate::fault::Fault;
 use crate::opener::Opener;
@@ -38,9 +38,8 @@ pub(super) fn sink_operator<'s>(
         streams.into_iter().map(|stream| builder.new_input(stream, exchange())).collect();
     let is_open = opener.is_some();
     let mut checkpoints = durability.map(|durability| {
-        let to_worker = Exchange::new(|worker: &usize| *worker as u64);
         let durable = builder.new_input(durability.durable, Pipeline);
-        (durable, builder.new_input(durability.marks, to_worker), durability.snapshots)
+        (durable, builder.new_input(durability.marks, Mark::exchange()), durability.snapshots)
     });
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let (mut letters, streams) = Outputs::of(&mut builder, Operator::Sink(index), topology, plan);
@@ -63,7 +62,9 @@ pub(super) fn sink_operator<'s>(
         move |frontiers| {
             if let Some((durable, marks, _)) = &mut checkpoints {
                 durable.for_each(|_, _| {});
-                marks.for_each(|capability, _| marked.0 = capability.least().copied());
+                marks.for_each(|capability, marks| {
+                    marked.hear(capability.least().copied(), marks);
+                });
             }
             for input in &mut inputs {
                 input.for_each(|capability, parcels| {

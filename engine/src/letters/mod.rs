@@ -30,6 +30,14 @@ pub(crate) use self::retry::{Content, Retried, Retry, To};
 
 use std::path::{Path, PathBuf};
 
+/// How many dead letters of a data directory are open.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn open_count(data_dir: &Path) -> crate::Result<usize> {
+    commands::open_count(&folder(data_dir))
+}
+
 /// Where dead letters are in a data directory.
 pub(crate) fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("dead-letters")

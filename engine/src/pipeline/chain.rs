@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 
 use super::Tagged;
 use crate::letters::{Retried, Retry};
+use crate::reprocess::Former;
 use crate::timer::{DueKey, Round};
 use crate::{Clock, Origin, Time};
 
@@ -120,6 +121,8 @@ pub(crate) enum Entering<'a> {
     Timer(Clock),
     /// A dead letter, which is tried again.
     Retry(&'a Retry),
+    /// What an earlier program has told: the last computation tells how its results differ.
+    Former(&'a Former),
 }
 
 /// The empty chain.

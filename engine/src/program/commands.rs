@@ -6,7 +6,7 @@ use std::io::{BufWriter, ErrorKind, Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::embedded::replay_build;
+use super::embedded::{replay_build, reprocess_build};
 use super::setup::{drawing, plan};
 use super::{failed, summarize};
 use crate::checkpoint::{self, Store};
@@ -14,7 +14,7 @@ use crate::config::{CheckpointCommand, Config, GraphFormat, LettersCommand, Rest
 use crate::durable::Span;
 use crate::graph::Graph;
 use crate::worker::Build;
-use crate::{Error, Result, compare, letters, log, restorable};
+use crate::{Error, Result, Time, compare, letters, log, restorable};
 
 /// Looks at checkpoints, without the application.
 pub(super) fn look(command: &CheckpointCommand, config: &Config) -> ExitCode {
@@ -48,6 +48,14 @@ pub(super) fn check(config: &Config, build: &Build, restore: Option<Restore>) ->
         let plan = plan(build, config.workers(), config.partitions() as usize)?;
         print(out, &Graph::of_plan(config.program(), &plan).to_text())?;
         restore.map_or(Ok(()), |which| restorable::check(config, &plan, which, out))
+    })
+}
+
+/// Orders that the next start computes anew.
+pub(super) fn reprocess(config: &Config, build: &Build, from: Option<Time>) -> ExitCode {
+    printing(config, |out| {
+        let told = reprocess_build(config, build, from)?;
+        print(out, &format!("{told}\n"))
     })
 }
 

@@ -4,15 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::setup::{data_dir, drawing, keep, left_data, looking, run_alone, setup, worker_config};
+use super::setup::{
+    data_dir, drawing, keep, left_data, looking, plan, run_alone, setup, worker_config,
+};
 use crate::cluster::{Drain, Progress};
 use crate::compare::{self, Verified};
 use crate::config::{Config, Layout};
 use crate::data_dir::Seat;
 use crate::durable::{Durable, Span};
 use crate::metrics::Counters;
+use crate::reprocess::order;
 use crate::worker::Build;
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, Time};
 
 /// How long an embedded program waits for its data directory.
 const SEAT_WAIT: Duration = Duration::from_secs(10);
@@ -150,6 +153,32 @@ pub fn verify(
     build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Verified> {
     compare::verify_build(config, span, Arc::new(build))
+}
+
+/// Orders that the next start of the application, which was changed since, computes anew what was computed in the
+/// data directory of `config`: since `from`, or all that is kept. That start replays its input with nothing
+/// told, then tells how the results of identified records ([`Keyed::identified_by`](crate::Keyed::identified_by))
+/// differ from what was told, at once, and goes on. Gives what it will do, in words.
+///
+/// # Errors
+/// [`Error::Usage`] when it cannot be done, with what to do: if no record of the application has an identity; if
+/// there is no checkpoint, or the journal has something after the newest one; if nothing is kept of what came
+/// before; if dead letters were tried again since. [`Error::Cluster`] if the directory is in use.
+pub fn reprocess(
+    config: &Config,
+    from: Option<Time>,
+    build: impl Fn(&App) -> Result<()> + Send + Sync + 'static,
+) -> Result<String> {
+    reprocess_build(config, &(Arc::new(build) as Build), from)
+}
+
+pub(super) fn reprocess_build(
+    config: &Config,
+    build: &Build,
+    from: Option<Time>,
+) -> Result<String> {
+    let plan = plan(build, config.workers(), config.partitions() as usize)?;
+    order(config, &plan.stores, from)
 }
 
 pub(super) fn replay_build(config: &Config, span: Span, build: Build) -> Result<Counters> {

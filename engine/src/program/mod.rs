@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::embedded::{replay, run, run_until, verify};
+pub use self::embedded::{replay, reprocess, run, run_until, verify};
 pub(crate) use self::setup::{
     check, left_data, looking, plan, run_alone, with_dead_letters, worker_config,
 };
@@ -65,6 +65,7 @@ where
         Command::Run => run_program(&config, build),
         Command::Graph { format } => commands::graph(&config, &build, format),
         Command::Check { restore } => commands::check(&config, &build, restore),
+        Command::Reprocess { from } => commands::reprocess(&config, &build, from),
         Command::Replay { span } => commands::replay(&config, span, build),
         Command::Verify { span } => commands::verify(&config, span, build),
         Command::Diff { span, against } => commands::diff(&config, span, build, &against),

@@ -28,7 +28,10 @@ impl Reading {
             if turn == EPOCHS_A_TURN {
                 break;
             }
-            let Some((epoch, end)) = self.fences.next() else {
+            if !self.is_anew() && !self.settle(&mut ship)? {
+                return Ok(());
+            }
+            let Some((epoch, end)) = self.fences.next(self.anew_up_to()) else {
                 if self.end_of_time(&mut ship)? {
                     continue;
                 }

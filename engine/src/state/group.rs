@@ -11,6 +11,7 @@ use std::rc::Rc;
 use crate::letters::{Answer, Outcome, Posted, Retry};
 use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Entering, Hub, Merge, Tagged};
+use crate::reprocess::Former;
 use crate::side_output::Sides;
 use crate::timer::{DueKey, Round, Rounds};
 use crate::{Clock, Key, Origin, Record, Time};
@@ -33,6 +34,8 @@ pub(crate) trait Port {
     fn head(&self) -> Option<Origin>;
     /// Applies the records before `end`, all if there is none.
     fn apply(&mut self, end: Option<Entry>);
+    /// In the place of records: tells how results differ from what an earlier program has told.
+    fn settle(&mut self, former: &Former);
     /// Begins to fire the timers that are due by event time.
     fn begin_round(&mut self, round: Round);
     /// The timer of that clock that is fired next: of engine time, whether or not it is due yet.
@@ -183,6 +186,21 @@ where
             }
         }
         self.apply_records(end);
+    }
+
+    fn settle(&mut self, former: &Former) {
+        // What corrections before it would change here was computed anew already.
+        self.open.take_before(None, 0, |_, _| {});
+        self.open_retries.clear();
+        let Self { chain, outputs, port, .. } = self;
+        let mut last = (0, 0);
+        let begin = Origin::of_correction(former.time, 0, 0);
+        chain.resume(Entering::Former(former), begin, &mut |key, record| {
+            let partition = former.partition(key);
+            last = (partition, if last.0 == partition { last.1 + 1 } else { 0 });
+            let origin = Origin::of_correction(former.time, partition, last.1).child(*port);
+            outputs.push(Tagged { origin, record });
+        });
     }
 
     fn begin_round(&mut self, round: Round) {

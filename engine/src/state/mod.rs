@@ -1,6 +1,7 @@
 //! Named, partitioned state: tables, their rows, and the one operator that applies records to
 //! them.
 
+mod differences;
 mod engine_time;
 mod expiring;
 mod form;
@@ -20,6 +21,7 @@ mod tables;
 mod tests;
 mod watch;
 
+pub(crate) use differences::Differing;
 pub(crate) use engine_time::{apply_in_time, apply_rest};
 pub use expiring::Expiring;
 pub(crate) use group::{AHEAD, ChainPort, Port, apply_open, fire_due};

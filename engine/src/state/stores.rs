@@ -113,6 +113,14 @@ impl Stores {
         self.stores.get(table.name)?.store.downcast_ref::<MapStore<K, S, V>>()?.get(key)
     }
 
+    /// The map table of that name, if it has these types.
+    pub(crate) fn map_store_of<K: Key, S: SubKey, V: Value>(
+        &self,
+        name: &str,
+    ) -> Option<&MapStore<K, S, V>> {
+        self.stores.get(name)?.store.downcast_ref()
+    }
+
     /// All tables, by name.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &TableUse> {
         self.stores.values().map(|known| &known.usage)

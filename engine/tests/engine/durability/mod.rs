@@ -6,6 +6,7 @@ mod going_on;
 mod lookups;
 mod refusals;
 mod replays;
+mod reprocessing;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

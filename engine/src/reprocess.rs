@@ -1,0 +1,251 @@
+//! Computing anew, with a changed program, what an earlier one has computed: [`Order`], which says so in the data
+//! directory, and [`Former`], what the earlier one has told.
+//!
+//! Invariant: an order holds until a start has made a checkpoint after it. Until then every start begins where it
+//! says, so what a crash interrupts is done again, and comes to the same.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointId, Manifest, Restored, newest};
+use crate::config::Config;
+use crate::data_dir::{DataDir, Seat};
+use crate::durable::{Durable, Span, store};
+use crate::journal::{self, Access, LaneReader};
+use crate::state::Stores;
+use crate::{Error, Key, Result, Time, letters};
+
+/// The end of the names of the tables that keep what was told of records that have an identity.
+pub(crate) const RESULTS: &str = "results";
+
+/// What an earlier program has told, on one worker.
+pub struct Former {
+    /// With the tables of results, as they were.
+    pub(crate) stores: Stores,
+    pub(crate) partitions: u32,
+    /// The time of corrections.
+    pub(crate) time: Time,
+}
+
+impl Former {
+    /// The partition of tables that a key belongs to.
+    pub(crate) fn partition<K: Key>(&self, key: &K) -> u32 {
+        let partition = key.placement_hash() % u64::from(self.partitions.max(1));
+        u32::try_from(partition).unwrap_or(u32::MAX)
+    }
+}
+
+/// That the next start is to compute anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The checkpoint that it begins at; none: the journal's beginning.
+    from: Option<Id>,
+    /// The newest checkpoint, with what the earlier program has told.
+    at: Id,
+}
+
+/// A checkpoint's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Id {
+    generation: u64,
+    epoch: u64,
+}
+
+impl From<CheckpointId> for Id {
+    fn from(id: CheckpointId) -> Self {
+        Self { generation: id.generation, epoch: id.epoch }
+    }
+}
+
+impl From<Id> for CheckpointId {
+    fn from(id: Id) -> Self {
+        Self { generation: id.generation, epoch: id.epoch }
+    }
+}
+
+impl Order {
+    /// The last that was given in a data directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn last(dir: &DataDir) -> Result<Option<Self>> {
+        let path = path(dir.path());
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(format!("reading {}", path.display()), e)),
+        };
+        let damaged = |e| {
+            Error::Data(format!(
+                "{} is damaged: {e}; bring back a copy of it, or give the order again by `reprocess`",
+                path.display()
+            ))
+        };
+        serde_json::from_str(&text).map(Some).map_err(damaged)
+    }
+
+    /// Whether it is still to be done, if that is the newest checkpoint.
+    pub(crate) fn is_open(&self, newest: &Manifest) -> bool {
+        CheckpointId::from(self.at) == newest.id()
+    }
+
+    /// The checkpoint to begin at; none: the journal's beginning.
+    pub(crate) fn from(&self) -> Option<CheckpointId> {
+        self.from.map(CheckpointId::from)
+    }
+
+    /// The boundary up to which all was computed by an earlier program.
+    pub(crate) fn at(&self) -> u64 {
+        self.at.epoch
+    }
+
+    fn give(&self, dir: &DataDir) -> Result<()> {
+        let path = path(dir.path());
+        let beside = path.with_extension("tmp");
+        let failed = |e| Error::io(format!("writing {}", path.display()), e);
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        std::fs::write(&beside, text).map_err(failed)?;
+        std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
+        std::fs::rename(&beside, &path).map_err(failed)?;
+        std::fs::File::open(dir.path()).and_then(|dir| dir.sync_all()).map_err(failed)
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("reprocess.json")
+}
+
+/// Orders that the next start computes anew what came since `from`: since the journal's beginning, if that is not
+/// said. `stores` are the tables of the program. Gives what it will do, in words.
+///
+/// # Errors
+/// When it cannot be done, with what to do.
+pub(crate) fn order(config: &Config, stores: &Stores, from: Option<Time>) -> Result<String> {
+    let Some(path) = config.data_dir() else {
+        return Err(Error::Usage("add --data-dir with the directory of the program".to_string()));
+    };
+    DataDir::look(path, config.program(), config.partitions())?;
+    let dir = DataDir::open(path, config.program(), config.partitions())?;
+    // Nobody runs on it meanwhile.
+    dir.take(Seat::Program, Duration::ZERO)?;
+    let is_results = |name: &str| name.ends_with(&format!(".{RESULTS}"));
+    if !stores.tables().any(|table| is_results(table.name)) {
+        return Err(Error::Usage(
+            "no computation of this program has an identity of its records, so there is nothing that \
+             could be corrected: say `identified_by` before `try_compute`"
+                .to_string(),
+        ));
+    }
+    let store = store(config, &dir)?;
+    let Some(Restored { manifest: last, .. }) = newest(&store, |_| true)? else {
+        return Err(Error::Usage(format!(
+            "{} has no checkpoint yet, so nothing was computed that could be corrected: just start \
+             the program",
+            path.display()
+        )));
+    };
+    refuse_what_is_open(&dir, &last)?;
+    let restored = Durable::anew(config, &dir, Span { from, to: None })?;
+    if restored.as_ref().is_some_and(|it| it.manifest.epoch >= last.epoch) {
+        return Err(Error::Usage(format!(
+            "nothing is kept of what came before {}: start the program with --keep-journal, and \
+             what comes from then on can be computed anew",
+            last.id()
+        )));
+    }
+    let boundary = restored.as_ref().map_or(0, |restored| restored.manifest.epoch);
+    refuse_retries(&dir, boundary)?;
+    if let Some(restored) = &restored {
+        let schemas: Vec<_> = restored.manifest.tables.iter().map(|it| it.schema.clone()).collect();
+        stores.restore(&schemas)?;
+    }
+    let from = restored.as_ref().map(|restored| Id::from(restored.manifest.id()));
+    Order { from, at: last.id().into() }.give(&dir)?;
+    let begins = match &restored {
+        Some(restored) => restored.manifest.id().to_string(),
+        None => "the beginning of its input".to_string(),
+    };
+    Ok(format!(
+        "the next start of this program computes anew from {begins} up to {}, tells how results of \
+         identified records differ, and goes on",
+        last.id()
+    ))
+}
+
+/// Refuses what an order cannot be given over: input that no checkpoint has, and open dead letters.
+fn refuse_what_is_open(dir: &DataDir, last: &Manifest) -> Result<()> {
+    let root = dir.journal();
+    for lane in journal::lanes(&root)? {
+        let reader = LaneReader::open(&root, &lane, last.epoch, None, Access::Look)?;
+        if reader.end().position().last_epoch.is_some_and(|epoch| epoch >= last.epoch) {
+            return Err(Error::Usage(format!(
+                "the program has gone on after {}, its newest: start it as it was and end it in order, \
+                 so that a checkpoint has all that it has told, then try again",
+                last.id()
+            )));
+        }
+    }
+    let open = letters::open_count(dir.path())?;
+    if open > 0 {
+        return Err(Error::Usage(format!(
+            "{open} dead letters are open; their records are computed anew, too, and are dead letters \
+             again if that fails: close them first by `dead-letters ignore --all`, and start the \
+             program as it was once more, so that it knows"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a span in which dead letters were tried again: what was refused then may not be, now.
+fn refuse_retries(dir: &DataDir, from: u64) -> Result<()> {
+    let root = dir.journal();
+    for lane in journal::lanes(&root)?.iter().filter(|lane| lane.source == letters::RETRIES) {
+        let mut reader = LaneReader::open(&root, lane, from, None, Access::Look)?;
+        while let Some(entry) = reader.next()? {
+            if entry.head.epoch >= from && entry.head.frames > 0 {
+                return Err(Error::Usage(format!(
+                    "dead letters were tried again at {}, which would be applied twice: begin after \
+                     that, by --from",
+                    entry.head.time
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The tables of results that a checkpoint has and this program knows, into `stores`.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn load_results(
+    restored: &Restored,
+    stores: &Stores,
+    owned: std::ops::Range<u32>,
+    tells: bool,
+) -> Result<()> {
+    let known: BTreeSet<&str> = stores.tables().map(|table| table.name).collect();
+    for table in &restored.manifest.tables {
+        let name = &table.schema.name;
+        if !name.ends_with(&format!(".{RESULTS}")) {
+            continue;
+        }
+        if !known.contains(name.as_str()) {
+            if tells {
+                tracing::warn!(
+                    "the program has no table `{name}` any more: what was told of it stays"
+                );
+            }
+            continue;
+        }
+        for fate in stores.restore(std::slice::from_ref(&table.schema))? {
+            if let crate::state::Fate::Restored(restoring) = fate {
+                restoring.load(restored, name, owned.clone())?;
+            }
+        }
+    }
+    Ok(())
+}

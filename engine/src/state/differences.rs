@@ -1,0 +1,57 @@
+//! [`MapStore::differences`]: how the entries of a table differ from those that it had otherwise.
+//!
+//! Invariant: rows are told in the order of their partitions, and in one of their keys' bytes: the same on any
+//! number of workers.
+
+use std::collections::BTreeMap;
+
+use super::map_store::MapStore;
+use super::{SubKey, Value};
+use crate::Key;
+
+/// An entry that differs: what it was, and what it is.
+pub(crate) type Differing<S, V> = (S, Option<V>, Option<V>);
+
+/// Rows of which some entries differ, by partition and by the bytes of their keys.
+type Rows<K, S, V> = BTreeMap<(u32, Vec<u8>), (K, BTreeMap<S, (Option<V>, Option<V>)>)>;
+
+impl<K: Key, S: SubKey, V: Value + PartialEq> MapStore<K, S, V> {
+    /// Tells of each key of which entries differ from those of `former`.
+    pub(crate) fn differences(
+        &self,
+        former: Option<&Self>,
+        partition: impl Fn(&K) -> u32,
+        mut tell: impl FnMut(&K, Vec<Differing<S, V>>),
+    ) {
+        let mut rows: Rows<K, S, V> = BTreeMap::new();
+        let mut differs = |key: &K, sub_key: &S, was: Option<&V>, is: Option<&V>| {
+            if was == is {
+                return;
+            }
+            let mut bytes = Vec::new();
+            key.append_bytes(&mut bytes);
+            let place = (partition(key), bytes);
+            let (_, entries) = rows.entry(place).or_insert_with(|| (key.clone(), BTreeMap::new()));
+            entries.insert(sub_key.clone(), (was.cloned(), is.cloned()));
+        };
+        if let Some(former) = former {
+            former.each_entry(|key, sub_key, was| {
+                let see = |is: Option<&V>| (is != Some(was)).then(|| is.cloned());
+                let is = self.see(key, sub_key, |is| see(Some(is))).unwrap_or_else(|| see(None));
+                if let Some(is) = is {
+                    differs(key, sub_key, Some(was), is.as_ref());
+                }
+            });
+        }
+        self.each_entry(|key, sub_key, is| {
+            let is_new = former.is_none_or(|it| it.see(key, sub_key, |_| ()).is_none());
+            if is_new {
+                differs(key, sub_key, None, Some(is));
+            }
+        });
+        for (key, entries) in rows.into_values() {
+            let entries = entries.into_iter().map(|(sub_key, (was, is))| (sub_key, was, is));
+            tell(&key, entries.collect());
+        }
+    }
+}
