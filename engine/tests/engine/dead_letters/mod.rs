@@ -1,10 +1,11 @@
 //! Dead letters that are kept: listed, tried again, changed and closed, each record applied once, on any number
 //! of workers and after crashes.
 
+mod batches;
 mod middle;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -119,6 +120,8 @@ struct World {
     kept: Kept,
     /// Whether it panics where it cannot do a number, in a computation that does not try.
     panics: bool,
+    /// A program on batches, in its place.
+    batches: Option<batches::Program>,
     interval: &'static str,
     flags: &'static [&'static str],
 }
@@ -136,7 +139,7 @@ impl World {
         };
         let (folder, interval) = (Arc::new(Folder::new(name)), "10ms");
         let (corrected, kept) = Default::default();
-        Self { folder, input, corrected, kept, panics: false, interval, flags: &[] }
+        Self { folder, input, corrected, kept, panics: false, batches: None, interval, flags: &[] }
     }
 
     fn config(&self, workers: usize) -> Config {
@@ -148,6 +151,9 @@ impl World {
     fn draw(&self, app: &App) {
         let corrected = Arc::clone(&self.corrected);
         app.version("7.1");
+        if let Some(program) = &self.batches {
+            return program.draw(app, self);
+        }
         let items = app
             .source("items", self.input.clone())
             .filter(|(_, number, _)| *number != LAST)
