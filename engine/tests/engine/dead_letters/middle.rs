@@ -41,3 +41,21 @@ fn retries_of_live_input_go_on_from_checkpoints_in_their_middle() {
 fn retries_of_recorded_input_go_on_from_checkpoints_in_their_middle() {
     from_checkpoints_in_the_middle(Nature::Recorded, "letters-middle-recorded");
 }
+
+/// What a checkpoint has of the log ends where its boundary is, whatever it asked for meanwhile.
+#[test]
+fn the_letters_before_a_boundary_are_in_its_checkpoint() {
+    for workers in [1, 2] {
+        let last = Arc::default();
+        let mut items = many(6_000);
+        items.extend(vec![(0, LAST, false); 1_100]);
+        let world = World::new("letters-boundary", Nature::Recorded, &items, &last);
+        let at_the_end = |world: &World| position(&world.folder, "sums") == 3_000;
+        world.run(workers, at_the_end).unwrap();
+        assert_eq!(world.settled(), 3_000, "{workers} workers");
+        // A start cuts what its checkpoint does not have.
+        last.store(true, Ordering::SeqCst);
+        world.run(3 - workers, |_| false).unwrap();
+        assert_eq!(world.list().len(), 3_000, "{workers} workers");
+    }
+}
