@@ -94,7 +94,9 @@ struct Queue {
     bytes: usize,
     /// The worker waits for room.
     full: bool,
-    /// A position is asked for: where the queue ended then, in entries from now.
+    /// A position is asked for, and was not handed out yet: asked for again meanwhile, it is still that one.
+    asked: bool,
+    /// Until the thread comes to it, where the queue ended then, in entries from now.
     mark: Option<usize>,
     reached: Option<u64>,
     failed: Option<Error>,
@@ -166,9 +168,10 @@ impl Writer<Posted> for LetterWriter {
         let mut queue = self.shared.lock();
         Self::healthy(&mut queue)?;
         if let Some(reached) = queue.reached.take() {
+            queue.asked = false;
             return Ok(Some(reached.to_le_bytes().to_vec()));
         }
-        if queue.mark.is_none() {
+        if !std::mem::replace(&mut queue.asked, true) {
             queue.mark = Some(queue.waiting.len());
             self.shared.changed.notify_all();
         }
@@ -302,5 +305,27 @@ impl Writing {
         let waited = self.shared.changed.wait_timeout(queue, TRY_EVERY);
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !queue.gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker asks whenever it is woken, also while the thread syncs. An answer too many would be handed
+    /// out at the next boundary, as if the letters since were not in the log.
+    #[test]
+    fn a_position_that_is_asked_for_again_is_given_once() {
+        let shared = Arc::new(Shared::default());
+        let mut writer =
+            LetterWriter { shared: Arc::clone(&shared), version: String::new(), thread: None };
+        assert_eq!(writer.position().unwrap(), None);
+        assert_eq!(shared.lock().mark.take(), Some(0), "the thread syncs");
+        assert_eq!(writer.position().unwrap(), None);
+        assert_eq!(shared.lock().mark, None, "it is asked for already");
+        shared.lock().reached = Some(3);
+        assert_eq!(writer.position().unwrap(), Some(3_u64.to_le_bytes().to_vec()));
+        assert_eq!(writer.position().unwrap(), None);
+        assert_eq!(shared.lock().mark, Some(0), "the next one is another");
     }
 }

@@ -84,6 +84,10 @@ where
     /// What was emitted goes on as one batch of results, when the last item was applied: so the next
     /// computation sees all of it, and a batch without results ends here.
     ///
+    /// A dead letter that is a batch of several items is tried again item by item too. Unless all of it is aborted
+    /// once more, it is closed: what was done stays, and each item that fails is a new dead letter, a batch of this
+    /// item, which is named after the request to try again (`@retries-0-7/book`).
+    ///
     /// ```
     /// use anabranch::prelude::*;
     /// use anabranch::{TestDriver, Undo, sink, source};

@@ -10,7 +10,7 @@ use anabranch::{
     Correction, OnIgnore, Op, ResultKey, Scoped, TestDriver, Undo, Upsert, sink, source,
 };
 
-use crate::durability::{Folder, Released, in_pieces_of};
+use crate::durability::{Folder, Released, in_pieces_from_checkpoints};
 use crate::support::{Memory, Sequence, uninterrupted};
 
 /// A key, an identity within it, what follows from a seed, and how it ends.
@@ -131,30 +131,36 @@ fn what_comes_again_corrects_what_was_told() {
     }
 }
 
+/// Former results are in checkpoints: a start that goes on from one corrects what an earlier start has told.
 #[test]
 fn what_comes_again_corrects_what_was_told_after_restarts() {
-    let items = items(3, 9_000);
-    let mut partitions = vec![Vec::new(); 3];
-    for (time, item) in (1_i64..).zip(&items) {
-        partitions[(time % 7 % 3) as usize].push((Some(time), *item));
-    }
-    let input = Memory { nature: Nature::Recorded, ..Memory::new(partitions) };
-    let told = expected(&items, OnIgnore::Retract).1;
-    assert!(told.len() > 5_000, "{}", told.len());
-    let mut one = Vec::new();
-    for count in [1, 3] {
-        let input = input.clone();
-        one =
-            uninterrupted(count, move |app, out| draw(app, OnIgnore::Retract, input.clone(), out));
+    for seed in 0..6 {
+        let on_ignore = if seed % 2 == 0 { OnIgnore::Retract } else { OnIgnore::Keep };
+        let items = items(seed, 30_000);
+        let told = expected(&items, on_ignore).1;
+        assert!(told.len() > 25_000, "{}", told.len());
+        let mut partitions = vec![Vec::new(); 2];
+        for (time, item) in (1_i64..).zip(&items) {
+            partitions[(time % 7 % 2) as usize].push((Some(time), *item));
+        }
+        let input = Memory { nature: Nature::Recorded, ..Memory::new(partitions) };
+        let (workers, from) = (1 + seed as usize % 4, input.clone());
+        let one = uninterrupted(workers, move |app, out| draw(app, on_ignore, from.clone(), out));
         let records = one.iter().map(|line| line.split_once(' ').unwrap().1);
-        assert!(records.eq(told.iter().map(|told| format!("{told:?}"))), "{count} workers");
+        assert!(records.eq(told.iter().map(|told| format!("{told:?}"))), "{workers} workers");
+        let folder = Folder::new("corrections");
+        let draw = move |app: &App, out: Released<Told>| {
+            // More than two chunks.
+            draw(app, on_ignore, out.hold(&input, 2_500), out).unwrap();
+        };
+        let mut steps = vec![1, 3, 2, 4, 1, 2];
+        steps.rotate_left(workers);
+        let (released, resumed) = in_pieces_from_checkpoints(&folder, &steps, draw);
+        assert!(released == one, "seed {seed}");
+        // Each start but the first has gone on from a later checkpoint than the one before.
+        assert_eq!((resumed.len(), resumed[0]), (steps.len(), 0));
+        assert!(resumed.is_sorted_by(|one, next| one < next), "seed {seed}: {resumed:?}");
     }
-    let folder = Folder::new("corrections");
-    let steps = [(1, 500), (3, 1), (2, 1_900), (4, 10), (1, 2_700), (2, usize::MAX)];
-    let released = in_pieces_of(&folder, &steps, move |app, out: Released<Told>| {
-        draw(app, OnIgnore::Retract, input.clone(), out).unwrap();
-    });
-    assert!(released == one);
 }
 
 #[test]

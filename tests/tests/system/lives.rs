@@ -258,7 +258,7 @@ pub(crate) struct Dose {
     pub(crate) faults: u64,
     pub(crate) dice: Dice,
     begun: std::time::Instant,
-    made: u64,
+    pub(crate) made: u64,
     first: u64,
 }
 

@@ -10,6 +10,7 @@ mod reprocessing;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anabranch::checkpoint::{CheckpointId, Manifest, Store};
@@ -48,12 +49,27 @@ impl Folder {
 
 impl Folder {
     /// Whether there is a checkpoint in it.
-    pub(crate) fn checkpointed(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    pub(crate) fn checkpointed(&self) -> When {
         let manifests = self.0.join("checkpoints/manifests");
         let is_manifest = |name: &std::path::Path| name.extension().is_some_and(|it| it == "json");
         Arc::new(move || {
             let found = std::fs::read_dir(&manifests).into_iter().flatten();
             found.flatten().any(|entry| is_manifest(&entry.path()))
+        })
+    }
+
+    /// Whether there is a checkpoint in it of a later boundary than now.
+    fn checkpointed_again(&self) -> When {
+        let checkpoints = self.0.join("checkpoints");
+        let newest = move || {
+            let ids = Manifest::list(&Store::directory(&checkpoints)).unwrap_or_default();
+            ids.first().map(|id| id.epoch)
+        };
+        let (before, known) = (newest(), AtomicBool::new(false));
+        Arc::new(move || {
+            let is = known.load(Ordering::SeqCst) || newest() > before;
+            known.store(is, Ordering::SeqCst);
+            is
         })
     }
 }
@@ -63,6 +79,9 @@ impl Drop for Folder {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// Whether something is so by now.
+pub(crate) type When = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Whether a line cannot be taken.
 type Refuses = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -74,17 +93,22 @@ pub(crate) struct Released<T> {
     full: usize,
     /// It fails when it has so many.
     breaks: usize,
+    /// It fails when this is so; and the number of the start.
+    breaks_when: Option<(usize, When)>,
     /// The lines that it cannot take.
     refuses: Option<Refuses>,
+    /// How many lines the checkpoint had that a start has gone on from, start by start.
+    resumed: Arc<Mutex<Vec<usize>>>,
     drain: Drain,
     of: std::marker::PhantomData<fn(T)>,
 }
 
 impl<T> Released<T> {
     fn new() -> Self {
-        let (lines, drain) = (Arc::default(), Drain::default());
-        let (full, breaks, refuses) = (usize::MAX, usize::MAX, None);
-        Self { lines, full, breaks, refuses, drain, of: std::marker::PhantomData }
+        let (lines, resumed, drain) = Default::default();
+        let (full, breaks, breaks_when, refuses) = (usize::MAX, usize::MAX, None, None);
+        let of = std::marker::PhantomData;
+        Self { lines, full, breaks, breaks_when, refuses, resumed, drain, of }
     }
 
     fn len(&self) -> usize {
@@ -93,6 +117,14 @@ impl<T> Released<T> {
 
     fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
+    }
+
+    /// `input`, of which in each start `more` records of a partition come than in the one before, and others only
+    /// when the start has made a checkpoint.
+    pub(crate) fn hold<I>(&self, input: &Memory<I>, more: usize) -> Memory<I> {
+        let Some((start, when)) = &self.breaks_when else { return input.clone() };
+        let (held_from, last_when) = (Some((start + 1) * more), Some(Arc::clone(when)));
+        Memory { held_from, last_when, ..input.clone() }
     }
 }
 
@@ -107,9 +139,9 @@ impl<T: Record + Debug> Sink for Released<T> {
         assert!(context.resume.folder.as_ref().is_some_and(|folder| folder.is_dir()));
         let position = <[u8; 8]>::try_from(context.resume.position.as_slice());
         let at = position.map_or(0, u64::from_le_bytes) as usize;
-        let (lines, refuses) = (Arc::clone(&self.lines), self.refuses.clone());
-        let of = Self { lines, refuses, drain: self.drain.clone(), ..*self };
-        assert!(at <= of.len(), "a checkpoint is ahead of the sink");
+        assert!(at <= self.len(), "a checkpoint is ahead of the sink");
+        self.resumed.lock().unwrap().push(at);
+        let of = self.clone();
         Ok(Box::new(Releasing { of, at }))
     }
 
@@ -126,8 +158,9 @@ struct Releasing<T> {
 impl<T: Record + Debug> Writer<T> for Releasing<T> {
     fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
         let mut lines = self.of.lines.lock().unwrap();
+        let breaks = self.of.breaks_when.as_ref().is_some_and(|(_, when)| when());
         while let Some((id, record)) = batch.peek() {
-            if self.at >= self.of.breaks {
+            if self.at >= self.of.breaks || breaks {
                 return Err(Error::Data("the sink is broken".to_string()));
             }
             let line = format!("{id} {record:?}");
@@ -152,6 +185,32 @@ impl<T: Record + Debug> Writer<T> for Releasing<T> {
     fn position(&mut self) -> Result<Option<Vec<u8>>> {
         Ok(Some((self.at as u64).to_le_bytes().to_vec()))
     }
+}
+
+/// Runs again and again on so many workers, each time until there is a new checkpoint, after which the sink fails;
+/// and then to the end. What `draw` reads must be held, see [`Released::hold`]. Says also how many lines the
+/// checkpoint had that each start has gone on from.
+pub(crate) fn in_pieces_from_checkpoints<T: Record + Debug>(
+    folder: &Folder,
+    workers: &[usize],
+    draw: impl Fn(&App, Released<T>) + Send + Sync + 'static,
+) -> (Vec<String>, Vec<usize>) {
+    let (mut released, draw) = (Released::new(), Arc::new(draw));
+    for (start, count) in workers.iter().enumerate() {
+        let is_last = start + 1 == workers.len();
+        released.breaks_when = (!is_last).then(|| (start, folder.checkpointed_again()));
+        let (config, of, draw) = (folder.config(*count), released.clone(), Arc::clone(&draw));
+        let ended = bounded(move || {
+            let build = move |app: &App| {
+                draw(app, of.clone());
+                Ok(())
+            };
+            run(&config, build).map(drop)
+        });
+        assert_eq!(ended.is_ok(), is_last, "{ended:?}");
+    }
+    let resumed = released.resumed.lock().unwrap().clone();
+    (released.lines(), resumed)
 }
 
 type Observed = (i64, u64, u64, usize);

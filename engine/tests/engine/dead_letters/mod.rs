@@ -1,8 +1,11 @@
 //! Dead letters that are kept: listed, tried again, changed and closed, each record applied once, on any number
 //! of workers and after crashes.
 
+mod batches;
+mod middle;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use anabranch::checkpoint::{Manifest, Store};
 use anabranch::config::{Config, LettersAction, LettersCommand, LettersSelection};
 use anabranch::prelude::*;
 use anabranch::sink::{Guarantee, Outgoing, Sink, Taken, Writer};
-use anabranch::source::{Nature, OpenContext};
+use anabranch::source::{Nature, OpenContext, Waker};
 use anabranch::{Drain, Error, Undo, dead_letters, run_until};
 
 use crate::durability::Folder;
@@ -27,6 +30,11 @@ struct Kept {
     lines: Arc<Mutex<Vec<String>>>,
     /// It fails when it has so many.
     breaks: Option<usize>,
+    /// How many the checkpoint had that a start has gone on from, start by start.
+    resumed: Arc<Mutex<Vec<usize>>>,
+    /// From so many on it takes one at a time, and fails when there is a checkpoint with more of those than the
+    /// one that it has gone on from.
+    crawls: Option<(usize, Arc<dyn Fn() -> usize + Send + Sync>)>,
 }
 
 impl Kept {
@@ -45,7 +53,9 @@ impl Sink for Kept {
     fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<String>>> {
         let position = <[u8; 8]>::try_from(context.resume.position.as_slice());
         let at = position.map_or(0, u64::from_le_bytes) as usize;
-        Ok(Box::new(Keeping { of: self.clone(), at }))
+        self.resumed.lock().unwrap().push(at);
+        let (of, waker) = (self.clone(), context.waker.clone());
+        Ok(Box::new(Keeping { of, at, resumed: at, waker }))
     }
 
     fn guarantee(&self) -> Guarantee {
@@ -56,6 +66,24 @@ impl Sink for Kept {
 struct Keeping {
     of: Kept,
     at: usize,
+    resumed: usize,
+    waker: Waker,
+}
+
+impl Keeping {
+    /// Whether it has all that it takes for now.
+    ///
+    /// # Errors
+    /// When it is time to fail.
+    fn crawls(&self) -> Result<bool> {
+        let crawls = self.of.crawls.as_ref().filter(|(from, _)| self.at > *from);
+        let Some((from, checkpointed)) = crawls else { return Ok(false) };
+        if checkpointed() > self.resumed.max(*from) {
+            return Err(Error::Connector("the sink is broken".to_string()));
+        }
+        self.waker.wake();
+        Ok(true)
+    }
 }
 
 impl Writer<String> for Keeping {
@@ -71,6 +99,9 @@ impl Writer<String> for Keeping {
             }
             self.at += 1;
             batch.pop();
+            if self.crawls()? {
+                return Ok(Taken::Partly);
+            }
         }
         Ok(Taken::All)
     }
@@ -91,6 +122,8 @@ struct World {
     panics: bool,
     /// Whether it breaks when the last item comes.
     breaks: Arc<AtomicBool>,
+    /// A program on batches, in its place.
+    batches: Option<batches::Program>,
     interval: &'static str,
     flags: &'static [&'static str],
 }
@@ -107,8 +140,9 @@ impl World {
             ..Memory::new(vec![items])
         };
         let (folder, interval) = (Arc::new(Folder::new(name)), "10ms");
-        let (corrected, kept, breaks) = Default::default();
-        Self { folder, input, corrected, kept, panics: false, breaks, interval, flags: &[] }
+        let (corrected, kept, breaks, batches) = Default::default();
+        let (panics, flags) = (false, &[]);
+        Self { folder, input, corrected, kept, panics, breaks, batches, interval, flags }
     }
 
     fn config(&self, workers: usize) -> Config {
@@ -120,6 +154,9 @@ impl World {
     fn draw(&self, app: &App) {
         let (corrected, breaks) = (Arc::clone(&self.corrected), Arc::clone(&self.breaks));
         app.version("7.1");
+        if let Some(program) = &self.batches {
+            return program.draw(app, self);
+        }
         let items = app
             .source("items", self.input.clone())
             .filter(move |(_, number, _)| {
@@ -173,12 +210,7 @@ impl World {
 
     /// How many entries of the log of dead letters the newest checkpoint knows of.
     fn settled(&self) -> u64 {
-        let store = Store::directory(&self.folder.0.join("checkpoints"));
-        let Ok(ids) = Manifest::list(&store) else { return 0 };
-        let manifest = ids.first().and_then(|id| Manifest::load(&store, *id).ok());
-        let sinks = manifest.map(|manifest| manifest.sinks).unwrap_or_default();
-        let log = sinks.into_iter().find(|sink| sink.name == "@dead-letters");
-        log.map_or(0, |log| u64::from_le_bytes(log.position.try_into().unwrap()))
+        position(&self.folder, "@dead-letters")
     }
 
     /// What a command prints.
@@ -208,6 +240,16 @@ impl World {
     fn lines(&self) -> Vec<String> {
         self.kept.lines.lock().unwrap().clone()
     }
+}
+
+/// How much of a sink the newest checkpoint knows of.
+fn position(folder: &Folder, sink: &str) -> u64 {
+    let store = Store::directory(&folder.0.join("checkpoints"));
+    let Ok(ids) = Manifest::list(&store) else { return 0 };
+    let manifest = ids.first().and_then(|id| Manifest::load(&store, *id).ok());
+    let sinks = manifest.map(|manifest| manifest.sinks).unwrap_or_default();
+    let sink = sinks.into_iter().find(|it| it.name == sink);
+    sink.map_or(0, |sink| u64::from_le_bytes(sink.position.try_into().unwrap()))
 }
 
 /// A number that the program leaves out.
