@@ -4,6 +4,7 @@
 //! Invariant: all workers of all processes go on from the same boundary; what follows it comes from
 //! the journals (live input) or from the sources themselves (recorded input).
 
+mod anew;
 mod remembered;
 
 use std::collections::BTreeSet;
@@ -12,8 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::anew::anew;
 pub(crate) use self::remembered::{Applied, Extra};
-use self::remembered::{applied, applied_of, at_boundary, is_recorded};
+use self::remembered::{applied, applied_of, at_boundary};
 use crate::aside::{self, Aside};
 use crate::checkpoint::{
     Checkpointer, Manifest, Restored, Retention, SourcePosition, Store, Writer, newest,
@@ -23,13 +25,11 @@ use crate::config::{Config, Durability, LettersBound};
 use crate::data_dir::DataDir;
 use crate::failpoint::hit;
 use crate::ingest::{Begin, Kept, Point};
-use crate::journal::{self, Access, Journal, LaneEnd, LaneName, LaneReader};
+use crate::journal::{Access, Journal, LaneEnd, LaneName, LaneReader};
 use crate::letters;
 use crate::metrics::{Counter, Counters};
 use crate::pipeline::Placement;
-use crate::reading::Settling;
 use crate::released::Released;
-use crate::reprocess::{self, Former, Order};
 use crate::scribe::{Desk, Scribe};
 use crate::source::{Nature, Resume};
 use crate::state::{Fate, Stores};
@@ -144,79 +144,6 @@ impl Durable {
         }))
     }
 
-    /// The checkpoint from which a replay of `span` begins; none: where the journal begins.
-    ///
-    /// # Errors
-    /// When there is none before the span, or it is damaged.
-    pub(crate) fn beginning(
-        config: &Config,
-        dir: &DataDir,
-        span: Span,
-    ) -> Result<Option<Restored>> {
-        let Some(order) = Order::last(dir)? else { return Self::anew(config, dir, span) };
-        // What came before was told by another program, and corrected since.
-        let store = store(config, dir)?;
-        let mut later = Manifest::list(&store)?;
-        later.retain(|id| id.epoch > order.at());
-        for id in &later {
-            let found = Restored::open(&store, *id)?;
-            if span.may_begin_at(&found.manifest) {
-                return Ok(Some(found));
-            }
-        }
-        let Some(oldest) = later.last() else {
-            return Err(Error::Usage(format!(
-                "the program was reprocessed, and there is no checkpoint since, from which a replay \
-                 could begin: end the program that uses {} in order, or wait for one",
-                dir.path().display()
-            )));
-        };
-        let found = Restored::open(&store, *oldest)?;
-        if span.from.is_some() {
-            return Err(Error::Usage(format!(
-                "the program was reprocessed before {} was made: ask for a later --from",
-                found.manifest.id()
-            )));
-        }
-        Ok(Some(found))
-    }
-
-    /// The same, whatever was computed anew since.
-    ///
-    /// # Errors
-    /// As [`beginning`](Self::beginning).
-    pub(crate) fn anew(config: &Config, dir: &DataDir, span: Span) -> Result<Option<Restored>> {
-        let store = store(config, dir)?;
-        let mut restored = None;
-        for id in Manifest::list(&store)? {
-            let found = Restored::open(&store, id)?;
-            let begins = span.may_begin_at(&found.manifest);
-            restored = Some(found);
-            if begins {
-                break;
-            }
-        }
-        // Of the checkpoints that are after the span's begin the oldest is as good as any, unless all
-        // that is before it can be replayed.
-        if let Some(found) = &restored
-            && !span.may_begin_at(&found.manifest)
-            && (is_recorded(&found.manifest) || journal::has_beginning(&dir.journal())?)
-        {
-            restored = None;
-        } else if let (Some(from), Some(found)) = (span.from, &restored)
-            && !span.may_begin_at(&found.manifest)
-        {
-            return Err(Error::Usage(format!(
-                "the journal in {} does not go back to {from}: the first moment that can be replayed \
-                 is after checkpoint {} was made; ask for a later one, and use --keep-journal to keep \
-                 more",
-                dir.path().display(),
-                found.manifest.id()
-            )));
-        }
-        Ok(restored)
-    }
-
     /// Looks at what an earlier start has left in `dir`, which may be running: nothing is changed there.
     /// Goes on from the checkpoint `restored`.
     ///
@@ -252,7 +179,12 @@ impl Durable {
     /// How dead letters are kept.
     pub(crate) fn letters(&self) -> letters::Keeping {
         let folder = letters::folder(self.dir.path());
-        letters::Keeping { folder, bound: self.letters, anew: self.keeps() }
+        let closes_from = self.former.as_ref().map(|_| {
+            let sinks = self.restored.iter().flat_map(|restored| &restored.manifest.sinks);
+            let log = sinks.into_iter().find(|sink| sink.name == letters::LETTERS);
+            log.map_or(0, |log| letters::number(&log.position))
+        });
+        letters::Keeping { folder, bound: self.letters, anew: self.keeps(), closes_from }
     }
 
     /// Of what is replayed, what is released.
@@ -263,46 +195,6 @@ impl Durable {
     /// The boundary that this start goes on from.
     pub(crate) fn from(&self) -> u64 {
         self.restored.as_ref().map_or(0, |restored| restored.manifest.epoch)
-    }
-
-    /// Before this boundary all was computed before, by this program or an earlier one.
-    pub(crate) fn computed(&self) -> u64 {
-        self.former.as_ref().map_or(self.from(), |former| former.manifest.epoch)
-    }
-
-    /// Where an earlier program had come to, if what it has computed is computed anew.
-    pub(crate) fn settling(&self) -> Option<Settling> {
-        let manifest = &self.former.as_ref()?.manifest;
-        Some(Settling { at: manifest.epoch, applied: applied(manifest) })
-    }
-
-    /// What an earlier program has told, into `stores`, of the partitions `owned`; if what it has computed is
-    /// computed anew.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(crate) fn load_former(
-        &self,
-        stores: Stores,
-        (partitions, owned): (u32, Range<u32>),
-        tells: bool,
-    ) -> Result<Option<Former>> {
-        let Some(former) = &self.former else { return Ok(None) };
-        reprocess::load_results(former, &stores, owned, tells)?;
-        let applied = applied(&former.manifest).map(|applied| applied.time);
-        let epoch = i64::try_from(former.manifest.epoch).unwrap_or(i64::MAX);
-        let time = applied.unwrap_or(Time::from_nanos(epoch));
-        Ok(Some(Former { stores, partitions, time }))
-    }
-
-    /// Whether this start computes anew what an earlier program has computed.
-    pub(crate) fn is_anew(&self) -> bool {
-        self.former.is_some()
-    }
-
-    /// The checkpoint that sinks go on from.
-    fn told(&self) -> Option<&Restored> {
-        self.former.as_ref().or(self.restored.as_ref())
     }
 
     /// How far event time had come.
@@ -526,21 +418,6 @@ pub(crate) fn ends_before(manifest: &Manifest, span: Span) -> bool {
 /// Where the checkpoints are.
 pub(crate) fn store(config: &Config, dir: &DataDir) -> Result<Store> {
     Ok(Store::of_config(config)?.unwrap_or_else(|| Store::directory(&dir.checkpoints())))
-}
-
-/// Where a start goes on: at the newest checkpoint; or where the order says to compute anew, with the newest as what
-/// an earlier program had.
-fn anew(
-    store: &Store,
-    dir: &DataDir,
-    newest: Option<Restored>,
-) -> Result<(Option<Restored>, Option<Restored>)> {
-    let order = Order::last(dir)?;
-    let open = order.filter(|order| newest.as_ref().is_some_and(|it| order.is_open(&it.manifest)));
-    let Some(order) = open else { return Ok((newest, None)) };
-    let from = order.from().map(|id| Restored::open(store, id)).transpose()?;
-    tracing::info!("what was computed before is computed anew, as `reprocess` has ordered");
-    Ok((from, newest))
 }
 
 /// A checkpoint with the names that its tables have in this program.

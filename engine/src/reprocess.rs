@@ -175,7 +175,7 @@ pub(crate) fn order(config: &Config, stores: &Stores, from: Option<Time>) -> Res
     ))
 }
 
-/// Refuses what an order cannot be given over: input that no checkpoint has, and open dead letters.
+/// Refuses what an order cannot be given over: input that no checkpoint has, and retries that wait.
 fn refuse_what_is_open(dir: &DataDir, last: &Manifest) -> Result<()> {
     let root = dir.journal();
     for lane in journal::lanes(&root)? {
@@ -188,15 +188,13 @@ fn refuse_what_is_open(dir: &DataDir, last: &Manifest) -> Result<()> {
             )));
         }
     }
-    let open = letters::open_count(dir.path())?;
-    if open > 0 {
-        return Err(Error::Usage(format!(
-            "{open} dead letters are open; their records are computed anew, too, and are dead letters \
-             again if that fails: close them first by `dead-letters ignore --all`, and start the \
-             program as it was once more, so that it knows"
-        )));
+    match letters::waiting(dir.path())? {
+        0 => Ok(()),
+        waiting => Err(Error::Usage(format!(
+            "{waiting} dead letters are to be tried again: start the program as it was, so that they \
+             are, and end it in order, then try again"
+        ))),
     }
-    Ok(())
 }
 
 /// Refuses a span in which dead letters were tried again: what was refused then may not be, now.

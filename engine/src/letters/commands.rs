@@ -44,14 +44,10 @@ pub fn run(config: &Config, command: &LettersCommand, out: &mut dyn Write) -> Re
     out.flush().map_err(wrote)
 }
 
-/// How many dead letters are open.
-pub(super) fn open_count(folder: &Path) -> Result<usize> {
+/// How many dead letters are to be tried again.
+pub(super) fn waiting(folder: &Path) -> Result<usize> {
     let known = Known::read(folder, &requests::all(folder)?)?;
-    Ok(known.letters.iter().filter(|letter| is_open(letter)).count())
-}
-
-fn is_open(letter: &Letter) -> bool {
-    matches!(letter.status, Status::Open | Status::Retrying)
+    Ok(known.letters.iter().filter(|letter| letter.status == Status::Retrying).count())
 }
 
 fn wrote(error: std::io::Error) -> Error {
@@ -101,6 +97,7 @@ impl Place {
     fn list(&self, which: &LettersSelection, groups: bool, out: &mut dyn Write) -> Result<()> {
         let known = self.known()?;
         let mut letters = selected(which, &known)?;
+        let is_open = |letter: &Letter| matches!(letter.status, Status::Open | Status::Retrying);
         letters.retain(|letter| which.all || is_open(letter));
         if groups {
             let mut counts: BTreeMap<Group, usize> = BTreeMap::new();

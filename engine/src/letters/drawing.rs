@@ -33,18 +33,21 @@ pub(crate) struct Keeping {
     pub(crate) bound: LettersBound,
     /// Whether they are kept; else retries that were come in again.
     pub(crate) anew: bool,
+    /// The letters from that entry of the log on are closed first: their records are computed anew.
+    pub(crate) closes_from: Option<u64>,
 }
 
 /// Lets `plan` keep its dead letters, unless it only looks at what was kept, and try them again.
 pub(crate) fn keep(plan: &mut Plan, keeping: Keeping) {
-    let Keeping { folder, bound, anew } = keeping;
+    let Keeping { folder, bound, anew, closes_from } = keeping;
     if anew {
         let version = plan.version.clone().unwrap_or_else(|| {
             let graph = Graph::of_plan("", plan).to_json();
             format!("{:016x}", xxh3_64(graph.as_bytes()))
         });
         let index = plan.sinks.len();
-        let sink = TypedSink::new(LetterSink { folder: folder.clone(), version, bound });
+        let log = LetterSink { folder: folder.clone(), version, bound, closes_from };
+        let sink = TypedSink::new(log);
         plan.sinks.push(SinkPlan { name: LETTERS.to_string(), sink: Box::new(sink) });
         plan.post_to(index);
         plan.keeps_letters.set(true);

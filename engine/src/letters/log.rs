@@ -9,11 +9,11 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::entry::{Entry, Kept, Outcome, Tries};
+use super::entry::{Answer, Entry, Kept, Outcome, Tries};
 use super::frames::{Frames, HEADER, decode, encode};
 use super::requests;
 use crate::config::{DeadLettersFull, LettersBound};
-use crate::{Error, Result};
+use crate::{Error, Result, Time};
 
 /// A file is written anew when it has so many bytes, and as many again as when it was begun.
 pub(super) const ROLL_BYTES: u64 = 16 << 20;
@@ -205,6 +205,21 @@ impl Log {
         if let Some(open) = number.and_then(|number| self.open.remove(&number)) {
             self.open_bytes -= open.bytes;
         }
+    }
+
+    /// Closes the letters that are open from entry `number` on: their records are computed anew, and are letters
+    /// again if that fails.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub(super) fn close_since(&mut self, number: u64) -> Result<()> {
+        let open: Vec<String> = self.open.range(number..).map(|(_, it)| it.id.clone()).collect();
+        for letter in open {
+            let (request, time, outcome) = (u64::MAX, Time::ZERO, Outcome::Closed);
+            let answer = Answer { request, letter, time, outcome };
+            self.take(&Entry::Answer(Box::new(answer)))?;
+        }
+        Ok(())
     }
 
     /// How many letters are open.

@@ -30,12 +30,17 @@ pub(crate) use self::retry::{Content, Retried, Retry, To};
 
 use std::path::{Path, PathBuf};
 
-/// How many dead letters of a data directory are open.
+/// How many dead letters of a data directory are to be tried again.
 ///
 /// # Errors
 /// When they cannot be read.
-pub(crate) fn open_count(data_dir: &Path) -> crate::Result<usize> {
-    commands::open_count(&folder(data_dir))
+pub(crate) fn waiting(data_dir: &Path) -> crate::Result<usize> {
+    commands::waiting(&folder(data_dir))
+}
+
+/// The number of entries that a position of the log stands for.
+pub(crate) fn number(position: &[u8]) -> u64 {
+    <[u8; 8]>::try_from(position).map_or(0, u64::from_le_bytes)
 }
 
 /// Where dead letters are in a data directory.

@@ -30,6 +30,8 @@ pub(super) struct LetterSink {
     pub(super) folder: PathBuf,
     pub(super) version: String,
     pub(super) bound: LettersBound,
+    /// The letters from that entry on are closed first.
+    pub(super) closes_from: Option<u64>,
 }
 
 impl Sink for LetterSink {
@@ -44,9 +46,11 @@ impl Sink for LetterSink {
             // A replay keeps nothing.
             return Ok(Box::new(Nowhere));
         }
-        let position = <[u8; 8]>::try_from(context.resume.position.as_slice());
-        let position = position.map_or(0, u64::from_le_bytes);
-        let log = Log::open(&self.folder, position, self.bound)?;
+        let position = super::number(&context.resume.position);
+        let mut log = Log::open(&self.folder, position, self.bound)?;
+        if let Some(number) = self.closes_from {
+            log.close_since(number)?;
+        }
         let counters = Counts {
             open: context.counters.counter("open"),
             dropped: context.counters.counter("dropped"),

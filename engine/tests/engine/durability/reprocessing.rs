@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch::{Correction, Op, Upsert, reprocess, verify};
+use anabranch::config::{LettersAction, LettersCommand, LettersSelection};
+use anabranch::{Correction, Op, Undo, Upsert, dead_letters, reprocess, verify};
 
 use super::*;
 
@@ -22,6 +23,11 @@ fn results(version: u8, seed: u64) -> Vec<u64> {
         2 if seed % 5 == 1 => Vec::new(),
         _ => results.collect(),
     }
+}
+
+/// Whether a version of the program cannot do it.
+fn fails(version: u8, seed: u64) -> bool {
+    seed % 20 == u64::from(version)
 }
 
 /// As a line, so that it can be taken down.
@@ -43,6 +49,9 @@ fn draw(
         .identified_by(|item| item.1)
         .try_compute("import", SUMS, move |(_, _, seed), mut sum: Row<u64>, out| {
             *sum -= out.former().iter().sum::<u64>();
+            if fails(version, *seed) {
+                return Err(Undo::fail(format!("version {version} cannot do {seed}")));
+            }
             for result in results(version, *seed) {
                 *sum += result;
                 out.emit(result);
@@ -83,7 +92,7 @@ fn differences(id: u32, former: &[u64], now: &[u64]) -> Vec<Correction<u32, u64>
 /// What a loop makes of items.
 fn looped(version: u8, items: &[Item]) -> Loop {
     let (mut all, mut told) = (BTreeMap::new(), Vec::new());
-    for (_, id, seed) in items {
+    for (_, id, seed) in items.iter().filter(|(.., seed)| !fails(version, *seed)) {
         let now = results(version, *seed);
         let former: Vec<u64> = all.insert(*id, now.clone()).unwrap_or_default();
         told.extend(differences(*id, &former, &now));
@@ -153,6 +162,30 @@ impl World {
         })
     }
 
+    /// The names of the dead letters that are open.
+    fn letters(&self) -> BTreeSet<String> {
+        let (action, which) = (LettersAction::List { groups: false }, LettersSelection::default());
+        let mut out = Vec::new();
+        dead_letters(&self.folder.config(1), &LettersCommand { action, which }, &mut out).unwrap();
+        let lines = String::from_utf8(out).unwrap();
+        lines.lines().map(|line| line.split(' ').next().unwrap().to_string()).collect()
+    }
+
+    /// The names of the dead letters that a version leaves of the first `count` items.
+    fn refused(&self, version: u8, count: usize) -> BTreeSet<String> {
+        let partitions = if self.nature == Nature::Live { 1 } else { 3 };
+        let mut offsets = [0; 3];
+        let mut names = BTreeSet::new();
+        for (time, (.., seed)) in (1..).zip(&self.items[..count]) {
+            let partition = time % 7 % partitions;
+            if fails(version, *seed) {
+                names.insert(format!("items-{partition}-{}/import", offsets[partition]));
+            }
+            offsets[partition] += 1;
+        }
+        names
+    }
+
     /// What was told after the first `from` lines.
     fn told(&self, from: usize) -> Vec<String> {
         let lines = self.told.lines();
@@ -173,6 +206,7 @@ fn changed_program(nature: Nature, seed: u64) -> Vec<String> {
     world.run(1, 1 + seed as usize % 3, first, usize::MAX);
     let (was, told) = looped(1, &world.items[..first]);
     assert_eq!(world.told(0), told.iter().map(line).collect::<Vec<_>>());
+    assert_eq!(world.letters(), world.refused(1, first));
     let said = world.reprocess(2, None).unwrap();
     assert!(
         said.starts_with("the next start of this program computes anew from the beg"),
@@ -193,6 +227,7 @@ fn changed_program(nature: Nature, seed: u64) -> Vec<String> {
     for (breaks, workers) in ends.into_iter().zip([2, 4, 1, 3]) {
         world.run(2, workers, all, breaks);
     }
+    assert_eq!(world.letters(), world.refused(2, all), "those of what fails now, and no other");
     let now = world.told(at);
     let (corrected, rest) = now.split_at(corrections.len());
     assert_eq!(corrected.iter().cloned().collect::<BTreeSet<_>>(), corrections);
