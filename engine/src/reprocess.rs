@@ -151,8 +151,8 @@ pub(crate) fn order(config: &Config, stores: &Stores, from: Option<Time>) -> Res
     let restored = Durable::anew(config, &dir, Span { from, to: None })?;
     if restored.as_ref().is_some_and(|it| it.manifest.epoch >= last.epoch) {
         return Err(Error::Usage(format!(
-            "nothing is kept of what came before {}: start the program with --keep-journal, and \
-             what comes from then on can be computed anew",
+            "nothing that is kept came between --from and {}, the newest, so there is nothing to \
+             compute anew: ask for an earlier --from; --keep-journal keeps more",
             last.id()
         )));
     }

@@ -91,8 +91,17 @@ fn differences(id: u32, former: &[u64], now: &[u64]) -> Vec<Correction<u32, u64>
 
 /// What a loop makes of items.
 fn looped(version: u8, items: &[Item]) -> Loop {
+    looped_by(items, |_| version)
+}
+
+/// The same of one that changes on the way.
+fn looped_by(items: &[Item], version: impl Fn(usize) -> u8) -> Loop {
     let (mut all, mut told) = (BTreeMap::new(), Vec::new());
-    for (_, id, seed) in items.iter().filter(|(.., seed)| !fails(version, *seed)) {
+    for (index, (_, id, seed)) in items.iter().enumerate() {
+        let version = version(index);
+        if fails(version, *seed) {
+            continue;
+        }
         let now = results(version, *seed);
         let former: Vec<u64> = all.insert(*id, now.clone()).unwrap_or_default();
         told.extend(differences(*id, &former, &now));
@@ -126,13 +135,21 @@ struct World {
     items: Vec<Item>,
     told: Released<String>,
     counts: Released<(u32, u64)>,
+    interval: &'static str,
 }
 
 impl World {
     fn new(nature: Nature, seed: u64) -> Self {
         let folder = Folder(Folder::new("reprocess").0.clone(), "forever");
         let (told, counts) = (Released::new(), Released::new());
-        Self { folder, nature, items: items(seed, 6_000), told, counts }
+        Self { folder, nature, items: items(seed, 6_000), told, counts, interval: "10ms" }
+    }
+
+    fn config(&self, workers: usize) -> Config {
+        let (folder, workers) = (self.folder.0.to_str().unwrap(), workers.to_string());
+        let flags = ["-w", &workers, "--data-dir", folder, "--keep-journal", "forever"];
+        let interval = ["--checkpoint-interval", self.interval];
+        Config::from_flags(flags.into_iter().chain(interval)).unwrap()
     }
 
     /// Runs a version on the first `count` items, until the sink breaks at so many lines, if it does.
@@ -140,7 +157,7 @@ impl World {
         self.told.breaks = breaks;
         let items = input(self.nature, &self.items, count);
         let (told, counts) = (self.told.clone(), self.counts.clone());
-        let config = self.folder.config(workers);
+        let config = self.config(workers);
         let ended = bounded(move || {
             let build = move |app: &App| {
                 draw(app, version, &items, told.clone(), counts.clone());
@@ -156,7 +173,7 @@ impl World {
 
     fn reprocess(&self, version: u8, from: Option<Time>) -> Result<String> {
         let items = input(self.nature, &self.items, 0);
-        reprocess(&self.folder.config(1), from, move |app| {
+        reprocess(&self.config(1), from, move |app| {
             draw(app, version, &items, anabranch::sink::null(), anabranch::sink::null());
             Ok(())
         })
@@ -166,7 +183,7 @@ impl World {
     fn letters(&self) -> BTreeSet<String> {
         let (action, which) = (LettersAction::List { groups: false }, LettersSelection::default());
         let mut out = Vec::new();
-        dead_letters(&self.folder.config(1), &LettersCommand { action, which }, &mut out).unwrap();
+        dead_letters(&self.config(1), &LettersCommand { action, which }, &mut out).unwrap();
         let lines = String::from_utf8(out).unwrap();
         lines.lines().map(|line| line.split(' ').next().unwrap().to_string()).collect()
     }
@@ -184,6 +201,33 @@ impl World {
             offsets[partition] += 1;
         }
         names
+    }
+
+    /// What is left when all that was told is taken down; each finds what it says was there before.
+    fn left(&self) -> BTreeMap<(u32, u32), u64> {
+        let mut left = BTreeMap::new();
+        for line in self.told(0) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [op, id, place, value, before] = words[..] else { panic!("{line}") };
+            let number = |word: &str| {
+                let inner = word.strip_prefix("Some(").and_then(|word| word.strip_suffix(')'));
+                inner.map(|number| number.parse::<u64>().unwrap())
+            };
+            let key = (id.parse().unwrap(), place.parse().unwrap());
+            let was = match number(value) {
+                Some(value) => left.insert(key, value),
+                None => left.remove(&key),
+            };
+            assert_eq!(was, number(before), "{op}: {line}");
+        }
+        left
+    }
+
+    /// Asks that all dead letters are tried again.
+    fn retry(&self) {
+        let which = LettersSelection { all: true, ..LettersSelection::default() };
+        let command = LettersCommand { action: LettersAction::Retry, which };
+        dead_letters(&self.config(1), &command, &mut Vec::new()).unwrap();
     }
 
     /// What was told after the first `from` lines.
@@ -263,4 +307,153 @@ fn live_input_is_computed_anew() {
     for seed in 0..4 {
         changed_program(Nature::Live, seed);
     }
+}
+
+/// All results by their keys.
+fn flat(results: BTreeMap<u32, Vec<u64>>) -> BTreeMap<(u32, u32), u64> {
+    let of = |(id, results): (u32, Vec<u64>)| {
+        (0..).zip(results).map(move |(place, result)| ((id, place), result))
+    };
+    results.into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn what_was_computed_anew_is_verified_and_computed_anew_again() {
+    for nature in [Nature::Recorded, Nature::Live] {
+        let mut world = World::new(nature, 7);
+        world.run(1, 2, 3_000, usize::MAX);
+        world.reprocess(2, None).unwrap();
+        world.run(2, 3, 5_000, usize::MAX);
+        assert_eq!(world.left(), flat(looped(2, &world.items[..5_000]).0));
+
+        let items = input(nature, &world.items, 5_000);
+        let build = move |app: &App| {
+            draw(app, 2, &items, Released::new(), Released::new());
+            Ok(())
+        };
+        let verified = verify(&world.config(1), Span::default(), build.clone()).unwrap();
+        assert_eq!(verified.difference, None);
+        let begins = Span { from: Some(Time::from_nanos(2)), to: None };
+        let error = verify(&world.config(1), begins, build).unwrap_err().to_string();
+        assert!(error.contains("was reprocessed before checkpoint"), "{error}");
+
+        // Back to what it was, for all input.
+        world.reprocess(1, None).unwrap();
+        world.run(1, 1, 6_000, usize::MAX);
+        assert_eq!(world.left(), flat(looped(1, &world.items).0), "{nature:?}");
+        assert_eq!(world.letters(), world.refused(1, 6_000));
+    }
+}
+
+#[test]
+fn it_begins_where_it_is_told_to() {
+    for nature in [Nature::Recorded, Nature::Live] {
+        let mut world = World::new(nature, 8);
+        world.interval = "1h";
+        world.run(1, 1, 2_000, usize::MAX);
+        let store = Store::directory(&world.folder.0.join("checkpoints"));
+        let first = Manifest::list(&store).unwrap()[0];
+        world.run(1, 2, 4_000, usize::MAX);
+        let from = match nature {
+            Nature::Recorded => 2_001,
+            Nature::Live => first.epoch as i64,
+        };
+        let said = world.reprocess(2, Some(Time::from_nanos(from))).unwrap();
+        assert!(said.contains(&format!("computes anew from {first} up to")), "{said}");
+        world.run(2, 3, 6_000, usize::MAX);
+        let version = |index| if index < 2_000 { 1 } else { 2 };
+        assert_eq!(world.left(), flat(looped_by(&world.items, version).0), "{nature:?}");
+        let mut letters = world.refused(1, 2_000);
+        letters.extend(world.refused(2, 6_000).difference(&world.refused(2, 2_000)).cloned());
+        assert_eq!(world.letters(), letters, "those of before stay");
+    }
+}
+
+#[test]
+fn batches_are_corrected_as_batches() {
+    let folder = Folder::new("reprocess-batches");
+    let told = Released::<Vec<Correction<u32, u64>>>::new();
+    let draw = |app: &App, factor: u64, count: i64, to: Released<_>| {
+        let batch = |time: i64| (Some(time), vec![time as u32 * 2, time as u32 * 2 + 1]);
+        app.source("batches", Memory::new(vec![(0..count).map(batch).collect()]))
+            .key_by(|batch: &Vec<u32>| (batch[0] % 4 / 2) as u8)
+            .items_identified_by(|item: &u32| *item)
+            .try_batch("multiply", (), move |item, (), out| {
+                out.emit(u64::from(*item) * factor);
+                Ok(())
+            })
+            .sink("told", to);
+    };
+    let start = |factor, count, workers| {
+        let (config, to) = (folder.config(workers), told.clone());
+        bounded(move || {
+            let build = move |app: &App| {
+                draw(app, factor, count, to.clone());
+                Ok(())
+            };
+            run(&config, build).map(drop).unwrap();
+        });
+    };
+    start(1, 10, 1);
+    let build = move |app: &App| {
+        draw(app, 3, 0, Released::new());
+        Ok(())
+    };
+    reprocess(&folder.config(1), None, build).unwrap();
+    start(3, 11, 2);
+    let lines = told.lines();
+    // A batch of each key, and what came after.
+    assert_eq!(lines.len(), 10 + 2 + 1, "{lines:?}");
+    let updates = lines[10..12].iter().map(|line| line.matches("op: Update").count());
+    assert_eq!(updates.sum::<usize>(), 19, "that of item 0 is the same");
+    assert!(lines[12].contains("value: Some(60)") && lines[12].contains("value: Some(63)"));
+}
+
+#[test]
+fn what_cannot_be_computed_anew_is_refused() {
+    let refused = |world: &World| match world.reprocess(2, None) {
+        Err(Error::Usage(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let mut world = World::new(Nature::Live, 9);
+    world.interval = "1h";
+    let why = refused(&world);
+    assert!(why.contains("is no data directory"), "{why}");
+    world.run(1, 1, 1_000, 10);
+    let why = refused(&world);
+    assert!(why.contains("has no checkpoint yet") && why.contains("just start"), "{why}");
+    world.run(1, 1, 1_000, usize::MAX);
+    world.run(1, 1, 2_000, world.told.len() + 10);
+    let why = refused(&world);
+    assert!(
+        why.contains("has gone on after checkpoint") && why.contains("end it in order"),
+        "{why}"
+    );
+    world.run(1, 2, 2_000, usize::MAX);
+    let late = world.reprocess(2, Some(Time::END)).unwrap_err().to_string();
+    assert!(late.contains("nothing to compute anew: ask for an earlier --from"), "{late}");
+
+    let plain = |app: &App| {
+        app.source("numbers", anabranch::source::empty::<u64>())
+            .sink("out", anabranch::sink::null());
+        Ok(())
+    };
+    let none = reprocess(&Config::default(), None, plain).unwrap_err().to_string();
+    assert!(none.starts_with("add --data-dir"), "{none}");
+    let none = reprocess(&world.config(1), None, plain).unwrap_err().to_string();
+    assert!(none.contains("has an identity of its records"), "{none}");
+    let data = DataDir::open(&world.folder.0, "anabranch", 1024).unwrap();
+    let file = std::fs::File::open(world.folder.0.join("lock")).unwrap();
+    file.lock().unwrap();
+    let used = world.reprocess(2, None).unwrap_err();
+    assert!(matches!(&used, Error::Cluster(why) if why.contains("is in use by")), "{used:?}");
+    drop((data, file));
+
+    // What is tried again later would be applied to what is computed anew by then.
+    world.retry();
+    let why = refused(&world);
+    assert!(why.contains("dead letters are to be tried again"), "{why}");
+    world.run(1, 1, 3_000, usize::MAX);
+    let why = refused(&world);
+    assert!(why.contains("dead letters were tried again at") && why.contains("--from"), "{why}");
 }
