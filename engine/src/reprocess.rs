@@ -5,6 +5,7 @@
 //! says, so what a crash interrupts is done again, and comes to the same.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, Seat};
 use crate::durable::{Durable, Span, store};
 use crate::journal::{self, Access, LaneReader};
+use crate::plan::Plan;
 use crate::state::Stores;
 use crate::{Error, Key, Result, Time, letters};
 
@@ -119,11 +121,12 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 /// Orders that the next start computes anew what came since `from`: since the journal's beginning, if that is not
-/// said. `stores` are the tables of the program. Gives what it will do, in words.
+/// said, by the program of `plan`. Gives what it will do, in words.
 ///
 /// # Errors
 /// When it cannot be done, with what to do.
-pub(crate) fn order(config: &Config, stores: &Stores, from: Option<Time>) -> Result<String> {
+pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<String> {
+    let stores = &plan.stores;
     let Some(path) = config.data_dir() else {
         return Err(Error::Usage("add --data-dir with the directory of the program".to_string()));
     };
@@ -132,12 +135,18 @@ pub(crate) fn order(config: &Config, stores: &Stores, from: Option<Time>) -> Res
     // Nobody runs on it meanwhile.
     dir.take(Seat::Program, Duration::ZERO)?;
     let is_results = |name: &str| name.ends_with(&format!(".{RESULTS}"));
-    if !stores.tables().any(|table| is_results(table.name)) {
+    if !stores.tables().any(|table| is_results(table.name)) && plan.views.is_empty() {
         return Err(Error::Usage(
-            "no computation of this program has an identity of its records, so there is nothing that \
-             could be corrected: say `identified_by` before `try_compute`"
+            "no computation of this program has an identity of its records, and there is no view, so \
+             there is nothing that could be corrected: say `identified_by` before `try_compute`"
                 .to_string(),
         ));
+    }
+    if let Some(view) = plan.view_computed_with() {
+        return Err(Error::Usage(format!(
+            "a computation runs on what view `{view}` tells, which is not computed anew: let it run on \
+             what the view is made of"
+        )));
     }
     let store = store(config, &dir)?;
     let Some(Restored { manifest: last, .. }) = newest(&store, |_| true)? else {
@@ -215,20 +224,22 @@ fn refuse_retries(dir: &DataDir, from: u64) -> Result<()> {
     Ok(())
 }
 
-/// The tables of results that a checkpoint has and this program knows, into `stores`.
+/// The tables of results that a checkpoint has and this program knows, and those that views look at, into `stores`.
 ///
 /// # Errors
 /// When they cannot be read.
-pub(crate) fn load_results(
+pub(crate) fn load_told(
     restored: &Restored,
     stores: &Stores,
-    owned: std::ops::Range<u32>,
+    owned: Range<u32>,
+    viewed: impl Fn(&str) -> bool,
     tells: bool,
 ) -> Result<()> {
     let known: BTreeSet<&str> = stores.tables().map(|table| table.name).collect();
     for table in &restored.manifest.tables {
         let name = &table.schema.name;
-        if !name.ends_with(&format!(".{RESULTS}")) {
+        let is_results = name.ends_with(&format!(".{RESULTS}"));
+        if !is_results && !viewed(name) {
             continue;
         }
         if !known.contains(name.as_str()) {

@@ -222,7 +222,9 @@ impl Running {
                     let drawn =
                         draw(placement.clone(), Counters::default(), |app| (setup.build)(app))?;
                     let (stores, slice) = (drawn.into_plan()?.stores, (partitions, owned.clone()));
-                    plan.former = durable.load_former(stores, slice, index == 0)?.map(Rc::new);
+                    let viewed = |table: &str| plan.taps.get(table).is_some();
+                    let former = durable.load_former(stores, slice, viewed, index == 0)?;
+                    plan.former = former.map(Rc::new);
                 }
                 let rewritten = durable.restore(&stores, partitions, owned, index == 0)?;
                 let keeps = durable.desk().map(|desk| (durable, desk));

@@ -176,8 +176,8 @@ pub(super) fn group<'s>(
                 }
                 let settled = former.take_if(|_| settles == Some(epoch));
                 let applied = fault.guard(|| {
-                    match settled {
-                        Some(former) => ports.iter_mut().for_each(|port| port.settle(&former)),
+                    match &settled {
+                        Some(former) => ports.iter_mut().for_each(|port| port.settle(former)),
                         None => apply(
                             &mut ports,
                             clocks.as_mut().map(|(_, clocks)| clocks),
@@ -202,7 +202,16 @@ pub(super) fn group<'s>(
                     return fault.report(error);
                 }
                 // All of them: what is taken of one is not taken of another.
-                let seal = || taps.iter().filter(|tap| tap.seal(epoch)).count();
+                let told = |tap: &dyn Tap| match (&settled, &former) {
+                    (Some(settled), _) => tap.settle(epoch, &settled.stores),
+                    (None, None) => tap.seal(epoch),
+                    // Not until all is computed anew.
+                    (None, Some(_)) => {
+                        tap.pass_over();
+                        false
+                    }
+                };
+                let seal = || taps.iter().filter(|tap| told(&***tap)).count();
                 let changes = match fault.guard(seal) {
                     Ok(changes) => changes,
                     Err(panic) => return fault.report(panic.at("what a view selects of a table")),

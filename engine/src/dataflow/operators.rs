@@ -94,7 +94,8 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                     continue;
                 };
                 let (told, times) = (changed.clone(), times.clone());
-                let from = opener.durable.as_ref().map_or(0, |durable| durable.from());
+                // Of what is computed anew nothing is told until then.
+                let from = opener.durable.as_ref().map_or(0, |durable| durable.computed());
                 let (plan, fault) = (&plan, &fault);
                 let mut building = Building {
                     scope,

@@ -48,7 +48,7 @@ impl<'s> Building<'_, 's> {
         let mut told = told.map(|told| builder.new_input(told, Pipeline));
         let (output, stream) = builder.new_output::<Vec<Update<D>>>();
         let mut output = OutputBuilder::<_, Updates<D>>::from(output);
-        let from = self.from;
+        let (from, former) = (self.from, self.plan.former.clone());
         builder.build(move |mut initial| {
             let mut begin = initial.pop().map(|capability| (capability, restored));
             move |_| {
@@ -56,7 +56,8 @@ impl<'s> Building<'_, 's> {
                     && let Some(last) = from.checked_sub(1)
                 {
                     let mut rows = Vec::new();
-                    restored(&mut |row| rows.push((row, last, 1)));
+                    let former = former.as_ref().map(|former| &former.stores);
+                    restored(former, &mut |row| rows.push((row, last, 1)));
                     output
                         .activate()
                         .session(&capability.delayed(&last))

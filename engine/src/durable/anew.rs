@@ -109,10 +109,11 @@ impl Durable {
         &self,
         stores: Stores,
         (partitions, owned): (u32, Range<u32>),
+        viewed: impl Fn(&str) -> bool,
         tells: bool,
     ) -> Result<Option<Former>> {
         let Some(former) = &self.former else { return Ok(None) };
-        reprocess::load_results(former, &stores, owned, tells)?;
+        reprocess::load_told(former, &stores, owned, viewed, tells)?;
         let applied = applied(&former.manifest).map(|applied| applied.time);
         let epoch = i64::try_from(former.manifest.epoch).unwrap_or(i64::MAX);
         let time = applied.unwrap_or(Time::from_nanos(epoch));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Plan;
+use super::{Owner, Plan, Target};
 use crate::dataflow::Building;
 use crate::{LANES_MAX, Order};
 
@@ -30,6 +30,22 @@ impl Plan {
         }
         self.views.push(name.to_string());
         self.views.len() - 1
+    }
+
+    /// A view on what it tells a computation runs.
+    pub(crate) fn view_computed_with(&self) -> Option<&str> {
+        let found = (0..self.views.len()).find(|view| self.reaches_a_port(Owner::View(*view)))?;
+        self.views.get(found).map(String::as_str)
+    }
+
+    fn reaches_a_port(&self, from: Owner) -> bool {
+        let mut edges = self.edges.iter().filter(|edge| edge.from == from);
+        edges.any(|edge| match edge.to {
+            Target::Port(_) | Target::Retries(_) => true,
+            Target::Relay(relay) => self.reaches_a_port(Owner::Relay(relay)),
+            Target::Lookup(lookup) => self.reaches_a_port(Owner::Lookup(lookup)),
+            Target::Sink(_) => false,
+        })
     }
 
     /// What is wrong with the views, given the tables that computations use.

@@ -178,7 +178,7 @@ pub(super) fn reprocess_build(
     from: Option<Time>,
 ) -> Result<String> {
     let plan = plan(build, config.workers(), config.partitions() as usize)?;
-    order(config, &plan.stores, from)
+    order(config, &plan, from)
 }
 
 pub(super) fn replay_build(config: &Config, span: Span, build: Build) -> Result<Counters> {

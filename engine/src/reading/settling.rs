@@ -7,6 +7,7 @@ use super::{Mode, Reading};
 use crate::Result;
 use crate::keeper::Keeper;
 use crate::origin::Entry;
+use crate::watermark::Moment;
 
 /// Where an earlier program had come to.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,9 @@ impl Reading {
     pub(super) fn settle(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<bool> {
         let Some(Settling { at, .. }) = self.settling else { return Ok(true) };
         if self.worker == 0 && !std::mem::replace(&mut self.settle_asked, true) {
-            self.follow(at.max(self.at), ship)?;
+            let (at, applied) = (at.max(self.at), self.applied.map(|applied| applied.time));
+            self.board.begin(Moment::whole(applied.unwrap_or_else(|| super::time(at))));
+            self.follow(at, ship)?;
             self.settle_mark = true;
             self.activate();
             return Ok(false);

@@ -113,6 +113,11 @@ impl Stores {
         self.stores.get(table.name)?.store.downcast_ref::<MapStore<K, S, V>>()?.get(key)
     }
 
+    /// The table of that name, if it has these types.
+    pub(crate) fn store_of<K: Key, V: Value>(&self, name: &str) -> Option<&Store<K, V>> {
+        self.stores.get(name)?.store.downcast_ref()
+    }
+
     /// The map table of that name, if it has these types.
     pub(crate) fn map_store_of<K: Key, S: SubKey, V: Value>(
         &self,

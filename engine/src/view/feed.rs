@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::collection::ViewData;
-use crate::state::{MapStore, Store, SubKey, Value};
+use crate::state::{MapStore, Store, Stores, SubKey, Value};
 use crate::{Key, MapTable, Table};
 
 /// A record, the epoch in which it comes or goes, and how often.
@@ -32,8 +32,8 @@ impl<D> Feed<D> {
     }
 }
 
-/// Hands on each of several records.
-type Restored<D> = Box<dyn FnOnce(&mut dyn FnMut(D))>;
+/// Hands on each of several records: of the table as an earlier program had it, if that is given.
+type Restored<D> = Box<dyn FnOnce(Option<&Stores>, &mut dyn FnMut(D))>;
 
 /// What a view takes of one table.
 pub struct Source<D> {
@@ -47,6 +47,11 @@ pub struct Source<D> {
 pub(crate) trait Tap {
     /// Its group has applied `epoch`. Gives whether that changed anything.
     fn seal(&self, epoch: u64) -> bool;
+    /// What changed is not told: it is computed anew.
+    fn pass_over(&self);
+    /// All was computed anew: tells in `epoch` how rows differ from those that an earlier program had. Gives
+    /// whether any do.
+    fn settle(&self, epoch: u64, former: &Stores) -> bool;
 }
 
 /// The tables that views look at, by name.
@@ -86,7 +91,8 @@ impl Taps {
     {
         let tap = self.tap(table.name(), || {
             store.watch();
-            Rc::new(TableTap { store: Rc::clone(&store), readers: RefCell::default() })
+            let (name, store) = (table.name(), Rc::clone(&store));
+            Rc::new(TableTap { name, store, readers: RefCell::default() })
         });
         let select = Rc::new(select);
         let feed = Rc::new(RefCell::new(Feed { waiting: VecDeque::new() }));
@@ -95,8 +101,15 @@ impl Taps {
             let of = |value: Option<&V>| value.map(|value| of(key, value));
             differ(&mut to.borrow_mut(), epoch, of(before), of(after));
         }));
-        let restored = move |give: &mut dyn FnMut(I::Item)| {
-            store.each_row(|key, value| select(key, value).into_iter().for_each(&mut *give));
+        let name = table.name();
+        let restored = move |former: Option<&Stores>, give: &mut dyn FnMut(I::Item)| {
+            let mut see = |key: &K, value: &V| select(key, value).into_iter().for_each(&mut *give);
+            match former {
+                None => store.each_row(see),
+                Some(former) => {
+                    former.store_of(name).iter().for_each(|former| former.each_row(&mut see));
+                }
+            }
         };
         Source { table: table.name(), feed, restored: Box::new(restored) }
     }
@@ -117,7 +130,8 @@ impl Taps {
     {
         let tap = self.tap(table.name(), || {
             store.watch();
-            Rc::new(MapTap { store: Rc::clone(&store), readers: RefCell::default() })
+            let (name, store) = (table.name(), Rc::clone(&store));
+            Rc::new(MapTap { name, store, readers: RefCell::default() })
         });
         let select = Rc::new(select);
         let feed = Rc::new(RefCell::new(Feed { waiting: VecDeque::new() }));
@@ -126,10 +140,17 @@ impl Taps {
             let of = |value: Option<&V>| value.map(|value| of(key, sub_key, value));
             differ(&mut to.borrow_mut(), epoch, of(before), of(after));
         }));
-        let restored = move |give: &mut dyn FnMut(I::Item)| {
-            store.each_entry(|key, sub_key, value| {
+        let name = table.name();
+        let restored = move |former: Option<&Stores>, give: &mut dyn FnMut(I::Item)| {
+            let mut see = |key: &K, sub_key: &S, value: &V| {
                 select(key, sub_key, value).into_iter().for_each(&mut *give);
-            });
+            };
+            match former {
+                None => store.each_entry(see),
+                Some(former) => {
+                    former.map_store_of(name).iter().for_each(|former| former.each_entry(&mut see));
+                }
+            }
         };
         Source { table: table.name(), feed, restored: Box::new(restored) }
     }
@@ -160,6 +181,7 @@ fn differ<I: IntoIterator<Item: ViewData>>(
 type RowReader<K, V> = Box<dyn FnMut(u64, &K, Option<&V>, Option<&V>)>;
 
 struct TableTap<K, V> {
+    name: &'static str,
     store: Rc<Store<K, V>>,
     readers: RefCell<Vec<RowReader<K, V>>>,
 }
@@ -171,12 +193,36 @@ impl<K: Key, V: Value> Tap for TableTap<K, V> {
             readers.iter_mut().for_each(|read| read(epoch, key, before, after));
         })
     }
+
+    fn pass_over(&self) {
+        self.store.changes(|_, _, _| {});
+    }
+
+    fn settle(&self, epoch: u64, former: &Stores) -> bool {
+        self.pass_over();
+        let (mut readers, mut any) = (self.readers.borrow_mut(), false);
+        let mut tell = |key: &K, before: Option<&V>, after: Option<&V>| {
+            any = true;
+            readers.iter_mut().for_each(|read| read(epoch, key, before, after));
+        };
+        let former: Option<&Store<K, V>> = former.store_of(self.name);
+        if let Some(former) = former {
+            former.each_row(|key, was| tell(key, Some(was), self.store.get(key).as_ref()));
+        }
+        self.store.each_row(|key, is| {
+            if former.is_none_or(|former| former.get(key).is_none()) {
+                tell(key, None, Some(is));
+            }
+        });
+        any
+    }
 }
 
 /// The same of an entry.
 type EntryReader<K, S, V> = Box<dyn FnMut(u64, &K, &S, Option<&V>, Option<&V>)>;
 
 struct MapTap<K, S, V> {
+    name: &'static str,
     store: Rc<MapStore<K, S, V>>,
     readers: RefCell<Vec<EntryReader<K, S, V>>>,
 }
@@ -187,5 +233,31 @@ impl<K: Key, S: SubKey, V: Value> Tap for MapTap<K, S, V> {
         self.store.changes(|key, sub_key, before, after| {
             readers.iter_mut().for_each(|read| read(epoch, key, sub_key, before, after));
         })
+    }
+
+    fn pass_over(&self) {
+        self.store.changes(|_, _, _, _| {});
+    }
+
+    fn settle(&self, epoch: u64, former: &Stores) -> bool {
+        self.pass_over();
+        let (mut readers, mut any) = (self.readers.borrow_mut(), false);
+        let mut tell = |key: &K, sub_key: &S, before: Option<&V>, after: Option<&V>| {
+            any = true;
+            readers.iter_mut().for_each(|read| read(epoch, key, sub_key, before, after));
+        };
+        let former: Option<&MapStore<K, S, V>> = former.map_store_of(self.name);
+        if let Some(former) = former {
+            former.each_entry(|key, sub_key, was| {
+                let is = self.store.see(key, sub_key, V::clone);
+                tell(key, sub_key, Some(was), is.as_ref());
+            });
+        }
+        self.store.each_entry(|key, sub_key, is| {
+            if former.is_none_or(|former| former.see(key, sub_key, |_| ()).is_none()) {
+                tell(key, sub_key, None, Some(is));
+            }
+        });
+        any
     }
 }

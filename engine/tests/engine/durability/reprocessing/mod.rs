@@ -1,6 +1,9 @@
 //! What a changed program computes anew: what was told is corrected, at once and once, on any number of workers
 //! and through crashes; and it goes on as if the changed program had always run.
 
+mod batches;
+mod refused;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch::config::{LettersAction, LettersCommand, LettersSelection};
@@ -71,6 +74,32 @@ fn draw(
     corrections.map(|told| line(&told)).sink("told", told);
 }
 
+/// The same computation, of which a view is told and not its results: of each key the sum, and how many keys have
+/// what rest.
+fn draw_views(app: &App, version: u8, items: &Memory<Item>, told: impl Sink<Item = String>) {
+    draw(app, version, items, anabranch::sink::null(), anabranch::sink::null());
+    let sums = app.view("sums", SUMS, |t| t.map(|(key, sum)| (u32::from(key), sum)));
+    let rests = app.view("rests", SUMS, |t| {
+        t.map(|(_, sum)| 100 + (sum % 3) as u32).count().map(|(rest, count)| (rest, count as u64))
+    });
+    let line = |told: Upsert<u32, u64>| {
+        format!("{:?} {} 0 {:?} {:?}", told.op, told.key, told.value, told.before)
+    };
+    sums.upserts().merge(rests.upserts()).map(line).sink("told-of-views", told);
+}
+
+/// What the views have, by a loop.
+fn viewed(version: u8, items: &[Item]) -> BTreeMap<(u32, u32), u64> {
+    let mut views = BTreeMap::new();
+    for (id, results) in looped(version, items).0 {
+        *views.entry((id % 7, 0)).or_default() += results.iter().sum::<u64>();
+    }
+    for sum in views.clone().into_values() {
+        *views.entry((100 + (sum % 3) as u32, 0)).or_default() += 1;
+    }
+    views
+}
+
 /// The results by identity, and what is told, in order.
 type Loop = (BTreeMap<u32, Vec<u64>>, Vec<Correction<u32, u64>>);
 
@@ -136,13 +165,15 @@ struct World {
     told: Released<String>,
     counts: Released<(u32, u64)>,
     interval: &'static str,
+    views: bool,
 }
 
 impl World {
     fn new(nature: Nature, seed: u64) -> Self {
         let folder = Folder(Folder::new("reprocess").0.clone(), "forever");
         let (told, counts) = (Released::new(), Released::new());
-        Self { folder, nature, items: items(seed, 6_000), told, counts, interval: "10ms" }
+        let (items, interval, views) = (items(seed, 6_000), "10ms", false);
+        Self { folder, nature, items, told, counts, interval, views }
     }
 
     fn config(&self, workers: usize) -> Config {
@@ -157,10 +188,13 @@ impl World {
         self.told.breaks = breaks;
         let items = input(self.nature, &self.items, count);
         let (told, counts) = (self.told.clone(), self.counts.clone());
-        let config = self.config(workers);
+        let (config, views) = (self.config(workers), self.views);
         let ended = bounded(move || {
             let build = move |app: &App| {
-                draw(app, version, &items, told.clone(), counts.clone());
+                match views {
+                    true => draw_views(app, version, &items, told.clone()),
+                    false => draw(app, version, &items, told.clone(), counts.clone()),
+                }
                 Ok(())
             };
             run(&config, build).map(drop).map_err(|error| error.to_string())
@@ -172,9 +206,14 @@ impl World {
     }
 
     fn reprocess(&self, version: u8, from: Option<Time>) -> Result<String> {
-        let items = input(self.nature, &self.items, 0);
+        let (items, views) = (input(self.nature, &self.items, 0), self.views);
         reprocess(&self.config(1), from, move |app| {
-            draw(app, version, &items, anabranch::sink::null(), anabranch::sink::null());
+            match views {
+                true => draw_views(app, version, &items, anabranch::sink::null()),
+                false => {
+                    draw(app, version, &items, anabranch::sink::null(), anabranch::sink::null())
+                }
+            }
             Ok(())
         })
     }
@@ -370,90 +409,23 @@ fn it_begins_where_it_is_told_to() {
 }
 
 #[test]
-fn batches_are_corrected_as_batches() {
-    let folder = Folder::new("reprocess-batches");
-    let told = Released::<Vec<Correction<u32, u64>>>::new();
-    let draw = |app: &App, factor: u64, count: i64, to: Released<_>| {
-        let batch = |time: i64| (Some(time), vec![time as u32 * 2, time as u32 * 2 + 1]);
-        app.source("batches", Memory::new(vec![(0..count).map(batch).collect()]))
-            .key_by(|batch: &Vec<u32>| (batch[0] % 4 / 2) as u8)
-            .items_identified_by(|item: &u32| *item)
-            .try_batch("multiply", (), move |item, (), out| {
-                out.emit(u64::from(*item) * factor);
-                Ok(())
-            })
-            .sink("told", to);
-    };
-    let start = |factor, count, workers| {
-        let (config, to) = (folder.config(workers), told.clone());
-        bounded(move || {
-            let build = move |app: &App| {
-                draw(app, factor, count, to.clone());
-                Ok(())
-            };
-            run(&config, build).map(drop).unwrap();
-        });
-    };
-    start(1, 10, 1);
-    let build = move |app: &App| {
-        draw(app, 3, 0, Released::new());
-        Ok(())
-    };
-    reprocess(&folder.config(1), None, build).unwrap();
-    start(3, 11, 2);
-    let lines = told.lines();
-    // A batch of each key, and what came after.
-    assert_eq!(lines.len(), 10 + 2 + 1, "{lines:?}");
-    let updates = lines[10..12].iter().map(|line| line.matches("op: Update").count());
-    assert_eq!(updates.sum::<usize>(), 19, "that of item 0 is the same");
-    assert!(lines[12].contains("value: Some(60)") && lines[12].contains("value: Some(63)"));
-}
-
-#[test]
-fn what_cannot_be_computed_anew_is_refused() {
-    let refused = |world: &World| match world.reprocess(2, None) {
-        Err(Error::Usage(why)) => why,
-        other => panic!("{other:?}"),
-    };
-    let mut world = World::new(Nature::Live, 9);
-    world.interval = "1h";
-    let why = refused(&world);
-    assert!(why.contains("is no data directory"), "{why}");
-    world.run(1, 1, 1_000, 10);
-    let why = refused(&world);
-    assert!(why.contains("has no checkpoint yet") && why.contains("just start"), "{why}");
-    world.run(1, 1, 1_000, usize::MAX);
-    world.run(1, 1, 2_000, world.told.len() + 10);
-    let why = refused(&world);
-    assert!(
-        why.contains("has gone on after checkpoint") && why.contains("end it in order"),
-        "{why}"
-    );
-    world.run(1, 2, 2_000, usize::MAX);
-    let late = world.reprocess(2, Some(Time::END)).unwrap_err().to_string();
-    assert!(late.contains("nothing to compute anew: ask for an earlier --from"), "{late}");
-
-    let plain = |app: &App| {
-        app.source("numbers", anabranch::source::empty::<u64>())
-            .sink("out", anabranch::sink::null());
-        Ok(())
-    };
-    let none = reprocess(&Config::default(), None, plain).unwrap_err().to_string();
-    assert!(none.starts_with("add --data-dir"), "{none}");
-    let none = reprocess(&world.config(1), None, plain).unwrap_err().to_string();
-    assert!(none.contains("has an identity of its records"), "{none}");
-    let data = DataDir::open(&world.folder.0, "anabranch", 1024).unwrap();
-    let file = std::fs::File::open(world.folder.0.join("lock")).unwrap();
-    file.lock().unwrap();
-    let used = world.reprocess(2, None).unwrap_err();
-    assert!(matches!(&used, Error::Cluster(why) if why.contains("is in use by")), "{used:?}");
-    drop((data, file));
-
-    // What is tried again later would be applied to what is computed anew by then.
-    world.retry();
-    let why = refused(&world);
-    assert!(why.contains("dead letters are to be tried again"), "{why}");
-    world.run(1, 1, 3_000, usize::MAX);
-    let why = refused(&world);
-    assert!(why.contains("dead letters were tried again at") && why.contains("--from"), "{why}");
+fn views_are_corrected() {
+    for (nature, seed) in [(Nature::Recorded, 10), (Nature::Live, 11), (Nature::Live, 12)] {
+        let mut world = World::new(nature, seed);
+        world.views = true;
+        world.run(1, 2, 3_000, usize::MAX);
+        assert_eq!(world.left(), viewed(1, &world.items[..3_000]));
+        world.reprocess(2, None).unwrap();
+        let before = world.told.len();
+        for (breaks, workers) in [(before, 3), (before + 3, 1), (before + 40, 4)] {
+            world.run(2, workers, 6_000, breaks);
+        }
+        world.run(2, 2, 6_000, usize::MAX);
+        assert_eq!(world.left(), viewed(2, &world.items), "{nature:?}");
+        // At once: of each key and each rest no more than one.
+        let ids: Vec<String> = world.told.lines().split_off(before);
+        let moment = |line: &String| line.split('-').nth(2).unwrap().to_string();
+        let first = ids.iter().filter(|line| moment(line) == moment(&ids[0])).count();
+        assert!((3..=10).contains(&first), "{first}: {:?}", &ids[..12]);
+    }
 }
