@@ -26,8 +26,7 @@ const COMMANDS: [(&str, &str); 9] = [
     ),
     (
         "reprocess",
-        "Have the next start compute anew what is in --data-dir, with a program that was changed, \
-         and correct the results of identified records; since --from, if not all",
+        "Have the next start of a corrected program compute anew, and correct what was told",
     ),
     (
         "replay",
@@ -57,9 +56,7 @@ pub(super) fn explain(command: Command, program: &str) -> Command {
     };
     command
         .version(version)
-        .override_usage(format!(
-            "{program} [run|graph|check|checkpoint|dead-letters|replay|verify|diff] [OPTIONS]"
-        ))
+        .override_usage(format!("{program} [COMMAND] [OPTIONS]"))
         .help_template(template)
         .after_help(short)
         .after_long_help(long)
