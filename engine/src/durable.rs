@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::anew::anew;
+pub(crate) use self::remembered::applied;
 pub(crate) use self::remembered::{Applied, Extra};
-use self::remembered::{applied, applied_of, at_boundary};
+use self::remembered::{applied_of, at_boundary};
 use crate::aside::{self, Aside};
 use crate::checkpoint::{
     Checkpointer, Manifest, Restored, Retention, SourcePosition, Store, Writer, newest,

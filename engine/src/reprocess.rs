@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{CheckpointId, Manifest, Restored, newest};
+use crate::checkpoint::{CheckpointId, Manifest, Restored, Store, newest};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Seat};
-use crate::durable::{Durable, Span, store};
-use crate::journal::{self, Access, LaneReader};
+use crate::durable::{Durable, Span, applied, store};
+use crate::journal::{self, Access, FrameHead, LaneReader};
+use crate::origin::Entry;
 use crate::plan::Plan;
 use crate::state::Stores;
 use crate::{Error, Key, Result, Time, letters};
@@ -116,6 +117,16 @@ impl Order {
     }
 }
 
+/// Whether an order is still to be carried out on a data directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn is_ordered(dir: &DataDir, store: &Store) -> Result<bool> {
+    let Some(order) = Order::last(dir)? else { return Ok(false) };
+    let newest = Manifest::list(store)?.into_iter().next();
+    Ok(newest.is_some_and(|newest| CheckpointId::from(order.at) == newest))
+}
+
 fn path(dir: &Path) -> PathBuf {
     dir.join("reprocess.json")
 }
@@ -188,8 +199,23 @@ pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<
 fn refuse_what_is_open(dir: &DataDir, last: &Manifest) -> Result<()> {
     let root = dir.journal();
     for lane in journal::lanes(&root)? {
-        let reader = LaneReader::open(&root, &lane, last.epoch, None, Access::Look)?;
-        if reader.end().position().last_epoch.is_some_and(|epoch| epoch >= last.epoch) {
+        let mut reader = LaneReader::open(&root, &lane, last.epoch, None, Access::Look)?;
+        if reader.end().position().last_epoch.is_none_or(|epoch| epoch < last.epoch) {
+            continue;
+        }
+        while let Some(entry) = reader.next()? {
+            let FrameHead { epoch, time, fence, .. } = entry.head;
+            if epoch < last.epoch {
+                continue;
+            }
+            if fence > 0 && applied(last) == Some(Entry { time, position: fence }) {
+                return Err(Error::Usage(
+                    "all input of the program is recorded and has ended, and what was due then was \
+                     told, which cannot be taken back: with event times only a program with live input \
+                     can be reprocessed"
+                        .to_string(),
+                ));
+            }
             return Err(Error::Usage(format!(
                 "the program has gone on after {}, its newest: start it as it was and end it in order, \
                  so that a checkpoint has all that it has told, then try again",

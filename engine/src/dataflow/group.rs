@@ -176,15 +176,18 @@ pub(super) fn group<'s>(
                 }
                 let settled = former.take_if(|_| settles == Some(epoch));
                 let applied = fault.guard(|| {
-                    match &settled {
-                        Some(former) => ports.iter_mut().for_each(|port| port.settle(former)),
-                        None => apply(
-                            &mut ports,
-                            clocks.as_mut().map(|(_, clocks)| clocks),
-                            epoch,
-                            has_engine_timers,
-                        ),
+                    if let Some(former) = &settled {
+                        ports.iter_mut().for_each(|port| {
+                            port.settle(former);
+                            port.dispatch();
+                        });
                     }
+                    apply(
+                        &mut ports,
+                        clocks.as_mut().map(|(_, clocks)| clocks),
+                        epoch,
+                        has_engine_timers,
+                    );
                     ports.iter_mut().for_each(|port| port.dispatch());
                 });
                 changed = true;

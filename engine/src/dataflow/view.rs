@@ -50,9 +50,9 @@ impl<'s> Building<'_, 's> {
         let mut output = OutputBuilder::<_, Updates<D>>::from(output);
         let (from, former) = (self.from, self.plan.former.clone());
         builder.build(move |mut initial| {
-            let mut begin = initial.pop().map(|capability| (capability, restored));
+            let mut begin = initial.pop().map(|capability| (capability, restored, former));
             move |_| {
-                if let Some((capability, restored)) = begin.take()
+                if let Some((capability, restored, former)) = begin.take()
                     && let Some(last) = from.checked_sub(1)
                 {
                     let mut rows = Vec::new();

@@ -48,7 +48,7 @@ pub(super) fn at_boundary(known: Option<&SourcePosition>) -> Point {
 }
 
 /// Where recorded input had come to at the boundary of a checkpoint; none of live input.
-pub(super) fn applied(manifest: &Manifest) -> Option<Entry> {
+pub(crate) fn applied(manifest: &Manifest) -> Option<Entry> {
     manifest.sources.iter().find_map(applied_of)
 }
 

@@ -17,7 +17,7 @@ use crate::checkpoint::{Manifest, Store};
 use crate::config::{Config, LettersAction, LettersCommand, LettersSelection};
 use crate::data_dir::DataDir;
 use crate::durable::store;
-use crate::{Error, Result, clock};
+use crate::{Error, Result, clock, reprocess};
 
 /// The longest record that is taken from an editor or standard input.
 const RECORD_MAX: u64 = 64 << 20;
@@ -33,6 +33,13 @@ pub fn run(config: &Config, command: &LettersCommand, out: &mut dyn Write) -> Re
     let data = DataDir::left(path, config.program(), config.partitions_of(path)?)?;
     let place = Place { folder: super::folder(data.path()), store: store(config, &data)? };
     let LettersCommand { action, which } = command;
+    if *action == LettersAction::Retry && reprocess::is_ordered(&data, &place.store)? {
+        return Err(Error::Usage(
+            "the program is to compute anew what was refused (`reprocess`): start it, and see what is a \
+             dead letter when it has made a checkpoint"
+                .to_string(),
+        ));
+    }
     match action {
         LettersAction::List { groups } => place.list(which, *groups, out),
         LettersAction::Show => place.show(which, out),

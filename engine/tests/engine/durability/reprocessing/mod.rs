@@ -3,6 +3,7 @@
 
 mod batches;
 mod refused;
+mod timed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -208,11 +209,10 @@ impl World {
     fn reprocess(&self, version: u8, from: Option<Time>) -> Result<String> {
         let (items, views) = (input(self.nature, &self.items, 0), self.views);
         reprocess(&self.config(1), from, move |app| {
+            let none = anabranch::sink::null();
             match views {
-                true => draw_views(app, version, &items, anabranch::sink::null()),
-                false => {
-                    draw(app, version, &items, anabranch::sink::null(), anabranch::sink::null())
-                }
+                true => draw_views(app, version, &items, none),
+                false => draw(app, version, &items, none, anabranch::sink::null()),
             }
             Ok(())
         })
@@ -247,7 +247,7 @@ impl World {
         let mut left = BTreeMap::new();
         for line in self.told(0) {
             let words: Vec<&str> = line.split(' ').collect();
-            let [op, id, place, value, before] = words[..] else { panic!("{line}") };
+            let [op, id, place, value, before]: [&str; 5] = words.try_into().unwrap();
             let number = |word: &str| {
                 let inner = word.strip_prefix("Some(").and_then(|word| word.strip_suffix(')'));
                 inner.map(|number| number.parse::<u64>().unwrap())
@@ -263,10 +263,10 @@ impl World {
     }
 
     /// Asks that all dead letters are tried again.
-    fn retry(&self) {
+    fn retry(&self) -> Result<()> {
         let which = LettersSelection { all: true, ..LettersSelection::default() };
         let command = LettersCommand { action: LettersAction::Retry, which };
-        dead_letters(&self.config(1), &command, &mut Vec::new()).unwrap();
+        dead_letters(&self.config(1), &command, &mut Vec::new())
     }
 
     /// What was told after the first `from` lines.

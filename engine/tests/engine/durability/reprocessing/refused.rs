@@ -56,10 +56,20 @@ fn what_cannot_be_computed_anew_is_refused() {
     drop((data, file));
 
     // What is tried again later would be applied to what is computed anew by then.
-    world.retry();
+    world.retry().unwrap();
     let why = refused(&world);
     assert!(why.contains("dead letters are to be tried again"), "{why}");
     world.run(1, 1, 3_000, usize::MAX);
     let why = refused(&world);
     assert!(why.contains("dead letters were tried again at") && why.contains("--from"), "{why}");
+
+    // And what is to be computed anew is not tried again before.
+    let world = {
+        let mut world = World::new(Nature::Live, 9);
+        world.run(1, 1, 1_000, usize::MAX);
+        world.reprocess(2, None).unwrap();
+        world
+    };
+    let why = world.retry().unwrap_err().to_string();
+    assert!(why.contains("is to compute anew") && why.contains("start it"), "{why}");
 }
