@@ -52,6 +52,9 @@ impl Reading {
             self.board.begin(Moment::whole(applied.unwrap_or_else(|| super::time(at))));
             self.follow(at, ship)?;
             self.settle_mark = true;
+            tracing::info!(
+                "all that was kept is computed anew; what was told otherwise is corrected now"
+            );
             self.activate();
             return Ok(false);
         }
