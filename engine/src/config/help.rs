@@ -58,7 +58,7 @@ pub(super) fn explain(command: Command, program: &str) -> Command {
     command
         .version(version)
         .override_usage(format!(
-            "{program} [run|graph|check|checkpoint|dead-letters|replay|verify|diff] [OPTIONS]"
+            "{program} [run|graph|check|checkpoint|dead-letters|reprocess|replay|verify|diff] [OPTIONS]"
         ))
         .help_template(template)
         .after_help(short)

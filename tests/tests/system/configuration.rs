@@ -170,7 +170,7 @@ fn help_teaches() {
         let long = succeeded(&mut program(name, ["--help"]));
         for wanted in [
             &format!(
-                "Usage: {name} [run|graph|check|checkpoint|dead-letters|replay|verify|diff] [OPTIONS]"
+                "Usage: {name} [run|graph|check|checkpoint|dead-letters|reprocess|replay|verify|diff] [OPTIONS]"
             ),
             "Application:",
             "Engine:",

@@ -10,7 +10,7 @@ fn help_teaches() {
     let text = long.to_string();
     let phrases = [
         "Price alerts on a live or recorded feed",
-        "Usage: bitcoin-alerts [run|graph|check|checkpoint|dead-letters|replay|verify|diff] [OPTIONS]",
+        "Usage: bitcoin-alerts [run|graph|check|checkpoint|dead-letters|reprocess|replay|verify|diff] [OPTIONS]",
         "Commands:\n  run           Run the application (the default)\n  graph         Print",
         "\n  checkpoint    Look at what",
         "\nApplication:\n",
