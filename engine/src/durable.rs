@@ -108,6 +108,8 @@ impl Durable {
             let manifest = &restored.manifest;
             tracing::info!("generation {generation} goes on from {}", manifest.id());
             hit("restore::chosen").map_err(|e| Error::io(store.name(""), e))?;
+        } else if former.is_some() {
+            tracing::info!("generation {generation} begins where its input has begun");
         } else {
             tracing::info!("generation {generation} begins, there is no checkpoint yet");
         }

@@ -188,9 +188,16 @@ pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<
         Some(restored) => restored.manifest.id().to_string(),
         None => "the beginning of its input".to_string(),
     };
+    let but = match (&restored, from) {
+        (None, _) => "",
+        (_, Some(_)) => "; what was told of the input before that stays",
+        _ => {
+            "; what was told of the input before that, which is not kept, stays: see --keep-journal"
+        }
+    };
     Ok(format!(
         "the next start of this program computes anew from {begins} up to {}, tells how results of \
-         identified records differ, and goes on",
+         identified records differ, and goes on{but}",
         last.id()
     ))
 }

@@ -38,8 +38,8 @@ impl Durable {
         }
         let Some(oldest) = later.last() else {
             return Err(Error::Usage(format!(
-                "the program was reprocessed, and there is no checkpoint since, from which a replay \
-                 could begin: end the program that uses {} in order, or wait for one",
+                "`reprocess` was asked for in {}, and there is no checkpoint since, from which a replay \
+                 could begin: start the program unless it runs, and wait for one or end it in order",
                 dir.path().display()
             )));
         };

@@ -7,6 +7,7 @@
 // Clippy's leave for tests ends at the functions that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bills;
 mod ledger;
 mod lives;
 mod producer;
@@ -36,6 +37,8 @@ mod lookups;
 mod machines;
 mod oracle;
 mod readme;
+mod reprocess;
+mod reprocess_refused;
 mod rescale;
 mod shutdown;
 mod sinks;

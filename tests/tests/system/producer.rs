@@ -98,13 +98,22 @@ pub(crate) struct Producers {
     acknowledged: Vec<Arc<AtomicU64>>,
 }
 
+/// What a producer sends on its connection of that number, as its record of that number.
+pub(crate) type Text = fn(usize, usize, u64) -> String;
+
 impl Producers {
     pub(crate) fn start(count: usize, transport: Transport, port: u16) -> Self {
+        Self::sending(text, count, transport, port)
+    }
+
+    pub(crate) fn sending(text: Text, count: usize, transport: Transport, port: u16) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let acknowledged: Vec<Arc<AtomicU64>> = (0..count).map(|_| Arc::default()).collect();
         let threads = acknowledged.iter().enumerate().map(|(producer, acknowledged)| {
             let (enough, acknowledged) = (Arc::clone(&enough), Arc::clone(acknowledged));
-            std::thread::spawn(move || produce(producer, (transport, port), &enough, &acknowledged))
+            std::thread::spawn(move || {
+                produce(text, producer, (transport, port), &enough, &acknowledged)
+            })
         });
         let threads = threads.collect();
         Self { threads, enough, acknowledged }
@@ -124,6 +133,7 @@ impl Producers {
 }
 
 fn produce(
+    text: Text,
     producer: usize,
     (transport, port): (Transport, u16),
     enough: &AtomicBool,

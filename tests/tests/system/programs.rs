@@ -12,9 +12,11 @@ use serde_json::Value;
 
 /// Where the executable of that name is.
 pub(crate) fn path(name: &str) -> PathBuf {
-    if name == "asking" {
-        // Of this package, so it was built with the tests.
-        return env!("CARGO_BIN_EXE_asking").into();
+    // Those of this package were built with the tests.
+    match name {
+        "asking" => return env!("CARGO_BIN_EXE_asking").into(),
+        "pricing" => return env!("CARGO_BIN_EXE_pricing").into(),
+        _ => {}
     }
     static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     BUILT.get_or_init(known_or_built)[name].clone()
