@@ -392,11 +392,9 @@ impl Kept {
     fn checked(args: &Args, looks: Option<&str>) -> Result<Self, String> {
         let Some(data_dir) = &args.data_dir else {
             if looks == Some("reprocess") {
-                return Err(
-                    "reprocess orders what the next start on a data directory does, but nothing \
-                            says which; add --data-dir DIR, that of the program"
-                        .into(),
-                );
+                let what = "reprocess orders what the next start on a data directory does, but nothing \
+                            says which; add --data-dir DIR, that of the program";
+                return Err(what.into());
             }
             if let Some(looks) = looks {
                 let store = args.store.clone().ok_or_else(|| {
