@@ -164,6 +164,38 @@ pub fn verify(
 /// [`Error::Usage`] when it cannot be done, with what to do: if no record of the application has an identity; if
 /// there is no checkpoint, or the journal has something after the newest one; if nothing is kept of what came
 /// before; if dead letters were tried again since. [`Error::Cluster`] if the directory is in use.
+///
+/// ```
+/// use anabranch::config::Config;
+/// use anabranch::prelude::*;
+/// use anabranch::{reprocess, run, sink, source};
+///
+/// fn taxed(app: &App, tax: u64) -> Result<()> {
+///     let orders = vec![vec![(Time::ZERO, (7_u32, 100_u64)), (Time::ZERO, (8, 0))]];
+///     app.source("orders", source::memory(orders.into()))
+///         .key_by(|_| ())
+///         .identified_by(|(number, _)| *number)
+///         .try_compute("tax", (), move |(_, price), (), out| {
+///             out.emit(price * tax);
+///             Ok(())
+///         })
+///         .sink("taxes", sink::null());
+///     Ok(())
+/// }
+///
+/// # let dir = std::env::temp_dir().join(format!("anabranch-taxes-{}", std::process::id()));
+/// # let dir = dir.to_str().unwrap_or("taxes").to_string();
+/// let config = Config::from_flags(["--data-dir", &dir])?;
+/// let counters = run(&config, |app| taxed(app, 2))?;
+/// assert_eq!(counters.snapshot()["taxes.records"], 2);
+///
+/// let told = reprocess(&config, None, |app| taxed(app, 3))?;
+/// assert!(told.starts_with("the next start of this program computes anew"));
+/// let counters = run(&config, |app| taxed(app, 3))?;
+/// assert_eq!(counters.snapshot()["taxes.records"], 1, "nothing of nothing is the same");
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), anabranch::Error>(())
+/// ```
 pub fn reprocess(
     config: &Config,
     from: Option<Time>,

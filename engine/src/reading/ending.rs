@@ -25,6 +25,9 @@ impl Reading {
     /// the last mark.
     pub(super) fn end(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<()> {
         self.tell_done();
+        if self.worker == 0 && self.settling.is_some() {
+            tracing::warn!("it ends before all is computed anew: the next start begins that again");
+        }
         self.done = !self.makes_last_mark() || self.last_mark == LastMark::Made;
         if !self.done && self.is_last_boundary(ship)? {
             self.want_last_mark();
