@@ -24,10 +24,10 @@ impl Reading {
     /// Nothing is left that this worker reads itself: tells the others, and ends, unless it has yet to make
     /// the last mark.
     pub(super) fn end(&mut self, ship: &mut impl FnMut(u64, u64)) -> Result<()> {
-        self.tell_done();
-        if self.worker == 0 && self.settling.is_some() {
+        if self.worker == 0 && self.settling.is_some() && !self.told_done {
             tracing::warn!("it ends before all is computed anew: the next start begins that again");
         }
+        self.tell_done();
         self.done = !self.makes_last_mark() || self.last_mark == LastMark::Made;
         if !self.done && self.is_last_boundary(ship)? {
             self.want_last_mark();
