@@ -24,6 +24,11 @@ use crate::{Error, Key, Result, Time, letters};
 /// The end of the names of the tables that keep what was told of records that have an identity.
 pub(crate) const RESULTS: &str = "results";
 
+/// Whether that is the name of such a table.
+fn is_results(name: &str) -> bool {
+    name.strip_suffix(RESULTS).is_some_and(|name| name.ends_with('.'))
+}
+
 /// What an earlier program has told, on one worker.
 pub struct Former {
     /// With the tables of results, as they were.
@@ -137,7 +142,6 @@ fn path(dir: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be done, with what to do.
 pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<String> {
-    let stores = &plan.stores;
     let Some(path) = config.data_dir() else {
         return Err(Error::Usage("add --data-dir with the directory of the program".to_string()));
     };
@@ -145,20 +149,7 @@ pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<
     let dir = DataDir::open(path, config.program(), config.partitions())?;
     // Nobody runs on it meanwhile.
     dir.take(Seat::Program, Duration::ZERO)?;
-    let is_results = |name: &str| name.ends_with(&format!(".{RESULTS}"));
-    if !stores.tables().any(|table| is_results(table.name)) && plan.views.is_empty() {
-        return Err(Error::Usage(
-            "no computation of this program has an identity of its records, and there is no view, so \
-             there is nothing that could be corrected: say `identified_by` before `try_compute`"
-                .to_string(),
-        ));
-    }
-    if let Some(view) = plan.view_computed_with() {
-        return Err(Error::Usage(format!(
-            "a computation runs on what view `{view}` tells, which is not computed anew: let it run on \
-             what the view is made of"
-        )));
-    }
+    refuse_program(plan)?;
     let store = store(config, &dir)?;
     let Some(Restored { manifest: last, .. }) = newest(&store, |_| true)? else {
         return Err(Error::Usage(format!(
@@ -180,10 +171,10 @@ pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<
     refuse_retries(&dir, boundary)?;
     if let Some(restored) = &restored {
         let schemas: Vec<_> = restored.manifest.tables.iter().map(|it| it.schema.clone()).collect();
-        stores.restore(&schemas)?;
+        plan.stores.restore(&schemas)?;
     }
-    let from = restored.as_ref().map(|restored| Id::from(restored.manifest.id()));
-    Order { from, at: last.id().into() }.give(&dir)?;
+    let begin = restored.as_ref().map(|restored| Id::from(restored.manifest.id()));
+    Order { from: begin, at: last.id().into() }.give(&dir)?;
     let begins = match &restored {
         Some(restored) => restored.manifest.id().to_string(),
         None => "the beginning of its input".to_string(),
@@ -200,6 +191,24 @@ pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<
          identified records differ, and goes on{but}",
         last.id()
     ))
+}
+
+/// Refuses a program of which nothing could be corrected, or not all.
+fn refuse_program(plan: &Plan) -> Result<()> {
+    if !plan.stores.tables().any(|table| is_results(table.name)) && plan.views.is_empty() {
+        return Err(Error::Usage(
+            "no computation of this program has an identity of its records, and there is no view, so \
+             there is nothing that could be corrected: say `identified_by` before `try_compute`"
+                .to_string(),
+        ));
+    }
+    if let Some(view) = plan.view_computed_with() {
+        return Err(Error::Usage(format!(
+            "a computation runs on what view `{view}` tells, which is not computed anew: let it run on \
+             what the view is made of"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses what an order cannot be given over: input that no checkpoint has, and retries that wait.
@@ -271,8 +280,7 @@ pub(crate) fn load_told(
     let known: BTreeSet<&str> = stores.tables().map(|table| table.name).collect();
     for table in &restored.manifest.tables {
         let name = &table.schema.name;
-        let is_results = name.ends_with(&format!(".{RESULTS}"));
-        if !is_results && !viewed(name) {
+        if !is_results(name) && !viewed(name) {
             continue;
         }
         if !known.contains(name.as_str()) {

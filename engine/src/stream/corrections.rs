@@ -7,6 +7,7 @@ use super::keyed::{Keyed, ToBeKeyed};
 use super::uses::Asks;
 use crate::computation::{Batched, IdentifiedBatch, IdentifiedClosure, Identity, Results};
 use crate::pipeline::{Chain, Identity as Nothing};
+use crate::reprocess::RESULTS;
 use crate::state::{SubKey, Tables, hidden_name};
 use crate::{Context, Correction, Key, MapTable, OnIgnore, Record, Undo};
 
@@ -178,5 +179,5 @@ where
 
 /// The table of the results of the computation of that name.
 fn results_of<K: Key, I: SubKey, O: Record>(name: &str) -> MapTable<K, I, Vec<O>> {
-    MapTable::new(hidden_name(name, "results"))
+    MapTable::new(hidden_name(name, RESULTS))
 }
