@@ -50,28 +50,9 @@ impl Former {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// The checkpoint that it begins at; none: the journal's beginning.
-    from: Option<Id>,
+    from: Option<CheckpointId>,
     /// The newest checkpoint, with what the earlier program has told.
-    at: Id,
-}
-
-/// A checkpoint's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Id {
-    generation: u64,
-    epoch: u64,
-}
-
-impl From<CheckpointId> for Id {
-    fn from(id: CheckpointId) -> Self {
-        Self { generation: id.generation, epoch: id.epoch }
-    }
-}
-
-impl From<Id> for CheckpointId {
-    fn from(id: Id) -> Self {
-        Self { generation: id.generation, epoch: id.epoch }
-    }
+    at: CheckpointId,
 }
 
 impl Order {
@@ -96,13 +77,13 @@ impl Order {
     }
 
     /// Whether it is still to be done, if that is the newest checkpoint.
-    pub(crate) fn is_open(&self, newest: &Manifest) -> bool {
-        CheckpointId::from(self.at) == newest.id()
+    pub(crate) fn is_open(&self, newest: CheckpointId) -> bool {
+        self.at == newest
     }
 
     /// The checkpoint to begin at; none: the journal's beginning.
     pub(crate) fn from(&self) -> Option<CheckpointId> {
-        self.from.map(CheckpointId::from)
+        self.from
     }
 
     /// The boundary up to which all was computed by an earlier program.
@@ -118,7 +99,7 @@ impl Order {
         std::fs::write(&beside, text).map_err(failed)?;
         std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
         std::fs::rename(&beside, &path).map_err(failed)?;
-        std::fs::File::open(dir.path()).and_then(|dir| dir.sync_all()).map_err(failed)
+        journal::sync_folder(dir.path()).map_err(failed)
     }
 }
 
@@ -129,7 +110,7 @@ impl Order {
 pub(crate) fn is_ordered(dir: &DataDir, store: &Store) -> Result<bool> {
     let Some(order) = Order::last(dir)? else { return Ok(false) };
     let newest = Manifest::list(store)?.into_iter().next();
-    Ok(newest.is_some_and(|newest| CheckpointId::from(order.at) == newest))
+    Ok(newest.is_some_and(|newest| order.is_open(newest)))
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -173,8 +154,8 @@ pub(crate) fn order(config: &Config, plan: &Plan, from: Option<Time>) -> Result<
         let schemas: Vec<_> = restored.manifest.tables.iter().map(|it| it.schema.clone()).collect();
         plan.stores.restore(&schemas)?;
     }
-    let begin = restored.as_ref().map(|restored| Id::from(restored.manifest.id()));
-    Order { from: begin, at: last.id().into() }.give(&dir)?;
+    let begin = restored.as_ref().map(|restored| restored.manifest.id());
+    Order { from: begin, at: last.id() }.give(&dir)?;
     let begins = match &restored {
         Some(restored) => restored.manifest.id().to_string(),
         None => "the beginning of its input".to_string(),

@@ -139,7 +139,8 @@ pub(super) fn anew(
     newest: Option<Restored>,
 ) -> Result<(Option<Restored>, Option<Restored>)> {
     let order = Order::last(dir)?;
-    let open = order.filter(|order| newest.as_ref().is_some_and(|it| order.is_open(&it.manifest)));
+    let open =
+        order.filter(|order| newest.as_ref().is_some_and(|it| order.is_open(it.manifest.id())));
     let Some(order) = open else { return Ok((newest, None)) };
     let from = order.from().map(|id| Restored::open(store, id)).transpose()?;
     tracing::info!("what was computed before is computed anew, as `reprocess` has ordered");

@@ -28,7 +28,7 @@ mod tests;
 pub(crate) use extent::{Extent, has_beginning};
 pub(crate) use frame::{FrameHead, Kind};
 pub(crate) use reader::{Access, LaneEnd, LaneReader};
-pub(crate) use segment::{LaneName, LanePosition, lanes};
+pub(crate) use segment::{LaneName, LanePosition, lanes, sync_folder};
 pub(crate) use writer::Journal;
 
 /// A refusal, with what can be done.

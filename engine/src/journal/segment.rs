@@ -334,7 +334,7 @@ pub(super) fn create(folder: &Path, name: SegmentName, header: &[u8]) -> io::Res
 }
 
 /// Makes the names in a folder last.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

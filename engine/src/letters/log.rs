@@ -13,6 +13,7 @@ use super::entry::{Answer, Entry, Kept, Outcome, Tries};
 use super::frames::{Frames, HEADER, decode, encode};
 use super::requests;
 use crate::config::{DeadLettersFull, LettersBound};
+use crate::journal::sync_folder;
 use crate::{Error, Result, Time};
 
 /// A file is written anew when it has so many bytes, and as many again as when it was begun.
@@ -430,8 +431,4 @@ impl Log {
 /// Whether there is no room on the disk.
 pub(super) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
 }

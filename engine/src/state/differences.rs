@@ -15,6 +15,27 @@ pub(crate) type Differing<S, V> = (S, Option<V>, Option<V>);
 /// Rows of which some entries differ, by partition and by the bytes of their keys.
 type Rows<K, S, V> = BTreeMap<(u32, Vec<u8>), (K, BTreeMap<S, (Option<V>, Option<V>)>)>;
 
+impl<K: Key, S: SubKey, V: Value> MapStore<K, S, V> {
+    /// Tells of each entry that there is here or in `former`, in no order: what it was there, and what it is.
+    pub(crate) fn each_pair(
+        &self,
+        former: Option<&Self>,
+        mut tell: impl FnMut(&K, &S, Option<&V>, Option<&V>),
+    ) {
+        if let Some(former) = former {
+            former.each_entry(|key, sub_key, was| {
+                let told = self.see(key, sub_key, |is| tell(key, sub_key, Some(was), Some(is)));
+                told.unwrap_or_else(|| tell(key, sub_key, Some(was), None));
+            });
+        }
+        self.each_entry(|key, sub_key, is| {
+            if former.is_none_or(|former| former.see(key, sub_key, |_| ()).is_none()) {
+                tell(key, sub_key, None, Some(is));
+            }
+        });
+    }
+}
+
 impl<K: Key, S: SubKey, V: Value + PartialEq> MapStore<K, S, V> {
     /// Tells of each key of which entries differ from those of `former`.
     pub(crate) fn differences(
@@ -24,7 +45,7 @@ impl<K: Key, S: SubKey, V: Value + PartialEq> MapStore<K, S, V> {
         mut tell: impl FnMut(&K, Vec<Differing<S, V>>),
     ) {
         let mut rows: Rows<K, S, V> = BTreeMap::new();
-        let mut differs = |key: &K, sub_key: &S, was: Option<&V>, is: Option<&V>| {
+        let differs = |key: &K, sub_key: &S, was: Option<&V>, is: Option<&V>| {
             if was == is {
                 return;
             }
@@ -34,21 +55,7 @@ impl<K: Key, S: SubKey, V: Value + PartialEq> MapStore<K, S, V> {
             let (_, entries) = rows.entry(place).or_insert_with(|| (key.clone(), BTreeMap::new()));
             entries.insert(sub_key.clone(), (was.cloned(), is.cloned()));
         };
-        if let Some(former) = former {
-            former.each_entry(|key, sub_key, was| {
-                let see = |is: Option<&V>| (is != Some(was)).then(|| is.cloned());
-                let is = self.see(key, sub_key, |is| see(Some(is))).unwrap_or_else(|| see(None));
-                if let Some(is) = is {
-                    differs(key, sub_key, Some(was), is.as_ref());
-                }
-            });
-        }
-        self.each_entry(|key, sub_key, is| {
-            let is_new = former.is_none_or(|it| it.see(key, sub_key, |_| ()).is_none());
-            if is_new {
-                differs(key, sub_key, None, Some(is));
-            }
-        });
+        self.each_pair(former, differs);
         for (key, entries) in rows.into_values() {
             let entries = entries.into_iter().map(|(sub_key, (was, is))| (sub_key, was, is));
             tell(&key, entries.collect());

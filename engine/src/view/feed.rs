@@ -242,21 +242,9 @@ impl<K: Key, S: SubKey, V: Value> Tap for MapTap<K, S, V> {
     fn settle(&self, epoch: u64, former: &Stores) -> bool {
         self.pass_over();
         let (mut readers, mut any) = (self.readers.borrow_mut(), false);
-        let mut tell = |key: &K, sub_key: &S, before: Option<&V>, after: Option<&V>| {
+        self.store.each_pair(former.map_store_of(self.name), |key, sub_key, before, after| {
             any = true;
             readers.iter_mut().for_each(|read| read(epoch, key, sub_key, before, after));
-        };
-        let former: Option<&MapStore<K, S, V>> = former.map_store_of(self.name);
-        if let Some(former) = former {
-            former.each_entry(|key, sub_key, was| {
-                let is = self.store.see(key, sub_key, V::clone);
-                tell(key, sub_key, Some(was), is.as_ref());
-            });
-        }
-        self.store.each_entry(|key, sub_key, is| {
-            if former.is_none_or(|former| former.see(key, sub_key, |_| ()).is_none()) {
-                tell(key, sub_key, None, Some(is));
-            }
         });
         any
     }
