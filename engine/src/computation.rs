@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 
 pub(crate) use self::applied::Applied;
 pub use self::batch::{BATCH_ITEMS_MAX, OnFailure, TryBatch};
-pub(crate) use self::batch::{BatchClosure, Batched, Onward, Results};
+pub(crate) use self::batch::{Batched, Onward, Results};
 use self::context::Held;
 pub use self::context::{Context, Random};
 pub(crate) use self::context::{SourceNames, Surroundings};
@@ -26,7 +26,7 @@ pub use self::scoped::Scoped;
 pub(crate) use self::scoped::Values;
 pub(crate) use self::stage::{Compute, Desk, Stage};
 pub use self::trying::TryComputation;
-pub(crate) use self::trying::{Refusals, TryClosure, Trying};
+pub(crate) use self::trying::{Refusals, Trying};
 use crate::reprocess::Former;
 use crate::state::Tables;
 use crate::{Key, Record, Timer, Undo};
@@ -180,7 +180,7 @@ pub trait Computation<K: Key, I, S: Tables<K>>: 'static {
     }
 }
 
-/// A closure as a computation; made by [`compute`](crate::Keyed::compute).
+/// A closure as a computation, which may be one that may fail, or one on batches.
 pub(crate) struct Closure<F, O> {
     apply: F,
     of: PhantomData<fn() -> O>,

@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::stage::{Desk, Stage};
-use super::tried::{Done, Invocation};
+use super::tried::{Before, Done, Invocation, why};
 use super::trying::FiredTimer;
 use super::{Computation, Context};
+use crate::cluster::catch_within;
 use crate::reprocess::Former;
 use crate::state::{Tables, Touch};
 use crate::timer::Asking;
@@ -19,12 +20,14 @@ pub(crate) struct Applied<K: Key, I, S: Tables<K>, P: Computation<K, I, S>> {
     desk: Desk<K, S>,
     computation: P,
     outputs: Vec<P::Output>,
+    /// Whether what was tried last stays.
+    kept: bool,
     of: PhantomData<fn(I)>,
 }
 
 impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Applied<K, I, S, P> {
     pub(crate) fn new(desk: Desk<K, S>, computation: P) -> Self {
-        Self { desk, computation, outputs: Vec::new(), of: PhantomData }
+        Self { desk, computation, outputs: Vec::new(), kept: false, of: PhantomData }
     }
 
     /// Calls the computation with the rows of `key`; `by_timer` if one was fired.
@@ -73,28 +76,45 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Applied<K, I, S, 
         nth: u32,
         by_timer: bool,
         key: &K,
-        attempt: impl FnOnce(&mut P, S::Rows<'_>, &mut Context<'_, P::Output>) -> Result<(), Undo>,
+        attempt: impl FnOnce(&mut P, &K, S::Rows<'_>, &mut Context<'_, P::Output>) -> Result<(), Undo>,
     ) -> Option<Undo> {
-        let Self { desk, computation, outputs, .. } = self;
-        let Desk { bound, surroundings, requests, .. } = desk;
-        let mut held = Vec::new();
-        let undo = {
-            let mut guard = S::lock(bound);
+        // What records and timers before this have asked for is done: what there is now is of the row's own timer.
+        let mut before = Before::default();
+        if S::EXPIRES {
+            let Desk { bound, surroundings, requests, .. } = &mut self.desk;
             let (now, watermark) = (origin.time(), surroundings.watermark.get());
-            S::enter(&mut guard, key, &mut Touch { now, watermark, requests });
-            let done = Done { outputs, requests: &mut *requests, held: &mut held };
-            let mut invocation = Invocation { origin, nth, item: 0, surroundings, done };
-            let undo = invocation.attempt::<K, S>(&mut guard, key, |rows, context| {
-                attempt(computation, rows, context)
-            });
-            if undo.is_none() {
-                S::leave(&mut guard, key, &mut Touch { now, watermark, requests });
-            }
-            undo
-        };
-        held.into_iter().for_each(|emit| emit(&surroundings.sides));
-        if !desk.requests.is_empty() {
-            desk.take_requests(key, Asking { now: origin.time(), by_timer });
+            S::enter(&mut S::lock(bound), key, &mut Touch { now, watermark, requests });
+            before.requests = requests.len();
+        }
+        // All the rest is done within what is caught, and undone outside of it: so it can stay in registers.
+        let (this, origin) = (&mut *self, &origin);
+        let tried = catch_within(move || {
+            let Self { desk, computation, outputs, kept, .. } = this;
+            let Desk { bound, surroundings, requests, held, .. } = desk;
+            let mut guard = S::lock(bound);
+            let done = Done { outputs, requests: &mut *requests, held };
+            let mut invocation = Invocation { origin: *origin, nth, item: 0, surroundings, done };
+            invocation.call::<K, S>(&mut guard, key, kept, |rows, context| {
+                attempt(computation, key, rows, context)
+            })?;
+            let (now, watermark) = (origin.time(), surroundings.watermark.get());
+            S::leave(&mut guard, key, &mut Touch { now, watermark, requests });
+            Ok(())
+        });
+        let undo = why(tried, &self.kept);
+        if undo.is_some() {
+            let Self { desk, outputs, .. } = self;
+            let Desk { bound, surroundings, requests, held, .. } = desk;
+            let done = Done { outputs, requests, held };
+            let mut invocation = Invocation { origin: *origin, nth, item: 0, surroundings, done };
+            invocation.undo::<K, S>(&mut S::lock(bound), key, before);
+        }
+        let Desk { surroundings, requests, held, .. } = &mut self.desk;
+        if !held.is_empty() {
+            held.drain(..).for_each(|emit| emit(&surroundings.sides));
+        }
+        if (P::TIMERS || P::ENGINE_TIMERS || S::EXPIRES) && !requests.is_empty() {
+            self.desk.take_requests(key, Asking { now: origin.time(), by_timer });
         }
         undo
     }
@@ -122,7 +142,7 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Stage for Applied
                 computation.apply(key, record, rows, out);
             });
         }
-        let undo = self.attempt(origin, nth, by_timer, key, |computation, rows, out| {
+        let undo = self.attempt(origin, nth, by_timer, key, |computation, key, rows, out| {
             computation.attempt(key, &record, rows, out)
         });
         if let Some(undo) = undo {
@@ -143,7 +163,7 @@ impl<K: Key, I: Record, S: Tables<K>, P: Computation<K, I, S>> Stage for Applied
 
     fn on_timer(&mut self, origin: Origin, key: &K, timer: Timer<'_>) {
         if P::TRIES {
-            let undo = self.attempt(origin, 0, true, key, |computation, rows, out| {
+            let undo = self.attempt(origin, 0, true, key, |computation, key, rows, out| {
                 computation.attempt_timer(key, timer, rows, out)
             });
             if let Some(undo) = undo {

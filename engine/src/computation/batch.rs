@@ -3,11 +3,9 @@
 //! Invariant: a batch has one key and is applied at once, in one epoch; of one that is aborted nothing is left
 //! but a dead letter, and of an item that is refused nothing either.
 
-use std::marker::PhantomData;
-
 use super::stage::{Desk, Stage};
 use super::tried::{Done, Invocation};
-use super::{Context, Surroundings};
+use super::{Closure, Context, Surroundings};
 use crate::reprocess::Former;
 use crate::state::{Tables, Touch};
 use crate::timer::Asking;
@@ -89,19 +87,7 @@ pub trait TryBatch<K: Key, I: Record, S: Tables<K>>: 'static {
     }
 }
 
-/// A closure as a computation on batches; made by [`try_batch`](crate::Keyed::try_batch).
-pub(crate) struct BatchClosure<F, O> {
-    apply: F,
-    of: PhantomData<fn() -> O>,
-}
-
-impl<F, O> BatchClosure<F, O> {
-    pub(crate) fn new(apply: F) -> Self {
-        Self { apply, of: PhantomData }
-    }
-}
-
-impl<K, I, S, O, F> TryBatch<K, I, S> for BatchClosure<F, O>
+impl<K, I, S, O, F> TryBatch<K, I, S> for Closure<F, O>
 where
     K: Key,
     I: Record,
@@ -272,15 +258,14 @@ where
         results: &mut Vec<P::Output>,
     ) -> Ended<'b, I> {
         let Self { desk, computation, .. } = self;
-        let Desk { bound, surroundings, requests, .. } = desk;
-        let mut held = Vec::new();
+        let Desk { bound, surroundings, requests, held, .. } = desk;
         let mut guard = S::lock(bound);
         let (now, watermark) = (origin.time(), surroundings.watermark.get());
         S::enter(&mut guard, key, &mut Touch { now, watermark, requests });
         let asked = requests.len();
         S::hold(&mut guard);
         surroundings.values.hold();
-        let done = Done { outputs: &mut *results, requests: &mut *requests, held: &mut held };
+        let done = Done { outputs: &mut *results, requests: &mut *requests, held: &mut *held };
         let mut invocation = Invocation { origin, nth, item: 0, surroundings, done };
         let ended = Self::each(computation, &mut invocation, &mut guard, key, batch);
         if ended.aborted.is_some() {
@@ -294,7 +279,7 @@ where
         }
         S::let_go(&mut guard);
         surroundings.values.let_go();
-        held.into_iter().for_each(|emit| emit(&surroundings.sides));
+        held.drain(..).for_each(|emit| emit(&surroundings.sides));
         ended
     }
 }

@@ -181,7 +181,7 @@ impl Values {
     }
 
     /// What is done from here on may be undone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn attempt(&self) {
         if self.first.get().is_some() {
             let undo = &mut *self.undo.borrow_mut();
@@ -190,7 +190,7 @@ impl Values {
     }
 
     /// What was done stays.
-    #[inline]
+    #[inline(always)]
     pub(super) fn keep(&self) {
         if self.first.get().is_some() {
             let undo = &mut *self.undo.borrow_mut();

@@ -11,7 +11,7 @@ use crate::state::{AHEAD, Tables, Touch};
 use crate::timer::{Asking, DueKey, EngineTimers, Request, Round, Timers};
 use crate::{Clock, Key, Origin, Record, Result, Time, Timer};
 
-use super::Surroundings;
+use super::{Held, Surroundings};
 
 /// A chain followed by a computation on tables.
 pub(crate) struct Compute<C, T> {
@@ -79,6 +79,8 @@ pub(crate) struct Desk<K: Key, S: Tables<K>> {
     pub(crate) bound: S::Bound,
     pub(crate) surroundings: Surroundings,
     pub(crate) requests: Vec<Request>,
+    /// What was emitted to side outputs by a call that may be undone, until it may not.
+    pub(crate) held: Vec<Held>,
     pub(crate) timers: Option<Timers<K>>,
     pub(crate) engine_timers: Option<EngineTimers<K>>,
 }

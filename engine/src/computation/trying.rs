@@ -3,12 +3,11 @@
 //! Invariant: a record that is refused is counted, and a dead letter unless it was to be ignored.
 
 use std::cell::{Cell, RefCell};
-use std::marker::PhantomData;
 use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::{Computation, Context, Surroundings};
+use super::{Closure, Computation, Context, Surroundings};
 use crate::letters::{Again, Posted, Retried, Retry, To};
 use crate::log::{DEAD_LETTER_LINES, Limited};
 use crate::metrics::Counters;
@@ -58,19 +57,7 @@ pub trait TryComputation<K: Key, I, S: Tables<K>>: 'static {
     }
 }
 
-/// A closure as a computation that may fail; made by [`try_compute`](crate::Keyed::try_compute).
-pub(crate) struct TryClosure<F, O> {
-    apply: F,
-    of: PhantomData<fn() -> O>,
-}
-
-impl<F, O> TryClosure<F, O> {
-    pub(crate) fn new(apply: F) -> Self {
-        Self { apply, of: PhantomData }
-    }
-}
-
-impl<K, I, S, O, F> TryComputation<K, I, S> for TryClosure<F, O>
+impl<K, I, S, O, F> TryComputation<K, I, S> for Closure<F, O>
 where
     K: Key,
     S: Tables<K>,

@@ -127,12 +127,12 @@ pub struct LockedMap<'a, K, S, V> {
 }
 
 impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(store: &'a MapStore<K, S, V>) -> Self {
         Self { shelf: store.shelf.borrow_mut() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn row(&mut self, key: &K) -> MapRow<'_, S, V> {
         let MapShelf { rows, notes, .. } = &mut *self.shelf;
         let entries = match rows.entry_ref(key) {
@@ -143,7 +143,7 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     }
 
     /// What is done from here on may be undone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn attempt(&mut self) {
         let notes = &mut self.shelf.notes;
         notes.trying = true;
@@ -151,7 +151,7 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
     }
 
     /// What was done stays.
-    #[inline]
+    #[inline(always)]
     pub(super) fn keep(&mut self) {
         let notes = &mut self.shelf.notes;
         notes.trying = false;
@@ -210,7 +210,7 @@ impl<'a, K: Key, S: SubKey, V: Value> LockedMap<'a, K, S, V> {
         self.shelf.get(key)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle(&mut self, key: &K) {
         let notes = &self.shelf.notes;
         if notes.empty || notes.watched || !notes.changed.is_empty() {

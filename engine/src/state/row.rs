@@ -62,12 +62,6 @@ impl Mark {
         self.vanishes() || self.written && !self.known
     }
 
-    /// What was done to the row is undone.
-    #[inline]
-    pub(super) fn undo(&mut self) {
-        (self.written, self.removed) = (false, false);
-    }
-
     /// Whether what stands in the row's place must go.
     #[inline]
     pub(super) fn vanishes(self) -> bool {

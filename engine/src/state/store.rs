@@ -37,7 +37,17 @@ pub struct Shelf<K, V> {
     loading: Vec<(K, Option<V>)>,
     /// If a view looks at the table.
     pub(super) watch: Option<Box<Watch<K, V>>>,
+    before: Before<V>,
     about: About<K, V>,
+}
+
+/// What the row was that was handed out last. Here, and not with who has locked the table, as it outlives that
+/// if a call panics.
+struct Before<V> {
+    /// If it was written or removed and what it was is asked for.
+    value: Option<V>,
+    /// Whether the row did not exist; nothing if none was handed out since a call that may be undone began.
+    fresh: Option<bool>,
 }
 
 /// What a table is, and how its rows become bytes.
@@ -63,7 +73,8 @@ impl<K: Key, V: Value> Store<K, V> {
             buffers: Default::default(),
         };
         let (rows, changes) = (HashMap::default(), Changes::default());
-        let shelf = Shelf { rows, changes, loading: Vec::new(), watch: None, about };
+        let before = Before { value: None, fresh: None };
+        let shelf = Shelf { rows, changes, loading: Vec::new(), watch: None, before, about };
         Self { shelf: RefCell::new(shelf) }
     }
 
@@ -139,13 +150,14 @@ impl<K: Key, V: Value> Shelf<K, V> {
 }
 
 /// The rows of a table while a computation is applied to one of them.
+///
+/// What is called for every record is inlined, so that what is in it stays in registers.
 #[doc(hidden)]
 pub struct Locked<'a, K, V> {
     shelf: RefMut<'a, Shelf<K, V>>,
     mark: Mark,
-    /// Whether what is done may be undone, and what the row was before it was written.
+    /// Whether what is done may be undone.
     trying: bool,
-    saved: Option<V>,
     held: Held<V>,
 }
 
@@ -163,14 +175,14 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
     #[inline(always)]
     pub(super) fn new(store: &'a Store<K, V>) -> Self {
         let (shelf, mark) = (store.shelf.borrow_mut(), Mark::default());
-        Self { shelf, mark, trying: false, saved: None, held: Held::No }
+        Self { shelf, mark, trying: false, held: Held::No }
     }
 
     #[inline(always)]
     pub(super) fn row(&mut self, key: &K) -> Row<'_, V> {
-        let Self { shelf, mark, trying, saved, .. } = self;
+        let Self { shelf, mark, trying, .. } = self;
         let keeps = *trying || Self::keeps(shelf);
-        let Shelf { rows, changes, about, .. } = &mut **shelf;
+        let Shelf { rows, changes, before, about, .. } = &mut **shelf;
         let (kept, fresh) = match rows.entry_ref(key) {
             EntryRef::Occupied(entry) => (entry.into_mut(), false),
             EntryRef::Vacant(entry) => (entry.insert(Kept::default()), true),
@@ -179,27 +191,33 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         if changes.interval.is_on() {
             *mark = about.tracked(changes, key, kept, fresh);
         }
+        if *trying {
+            before.fresh = Some(mark.is_fresh());
+        }
         let keeps = keeps && (*trying || !fresh && !kept.slot.is_noted());
-        Row::new(&mut kept.value, mark, keeps.then_some(saved))
+        Row::new(&mut kept.value, mark, keeps.then_some(&mut before.value))
     }
 
     /// What is done from here on may be undone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn attempt(&mut self) {
         self.trying = true;
+        self.shelf.before.fresh = None;
     }
 
     /// What was done to the row that was handed out last stays.
-    #[inline]
+    #[inline(always)]
     pub(super) fn keep(&mut self) {
-        if matches!(self.held, Held::No) {
-            return;
-        }
         // A view may ask for it too.
         let watched = Self::keeps(&self.shelf);
-        let before = if watched { self.saved.clone() } else { self.saved.take() };
-        if let (Some(before), Held::Same) = (before, &self.held) {
-            self.held = Held::Was((!self.mark.is_fresh()).then_some(before));
+        if !matches!(self.held, Held::No) {
+            let before = &mut self.shelf.before.value;
+            let before = if watched { before.clone() } else { before.take() };
+            if let (Some(before), Held::Same) = (before, &self.held) {
+                self.held = Held::Was((!self.mark.is_fresh()).then_some(before));
+            }
+        } else if !watched {
+            self.shelf.before.value = None;
         }
     }
 
@@ -220,14 +238,16 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         self.settle(key);
     }
 
-    /// Undoes what was done to the row that was handed out last.
+    /// Undoes what was done to the row that was handed out last, by this or by who had locked the table before.
     pub(super) fn undo(&mut self, key: &K) {
-        if let Some(before) = self.saved.take()
+        let Before { value, fresh } = &mut self.shelf.before;
+        let (value, Some(fresh)) = (value.take(), fresh.take()) else { return };
+        if let Some(before) = value
             && let Some(kept) = self.shelf.rows.get_mut(key)
         {
             kept.value = before;
         }
-        self.mark.undo();
+        self.mark = Mark::new(fresh);
     }
 
     /// Whether the row that was handed out last exists now, and whether it was written.
@@ -246,7 +266,7 @@ impl<'a, K: Key, V: Value> Locked<'a, K, V> {
         if Self::keeps(&self.shelf) && self.mark.is_touched() {
             let fresh = self.mark.is_fresh();
             // In the place of a row that is gone stands the default.
-            let before = self.saved.take().filter(|_| !fresh);
+            let before = self.shelf.before.value.take().filter(|_| !fresh);
             self.shelf.touched(key, fresh, before);
         }
         if self.mark.is_news() {

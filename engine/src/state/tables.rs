@@ -107,11 +107,11 @@ pub struct Touch<'a> {
 /// What may be undone of the rows of a table: its guard knows how.
 macro_rules! undone_by_guard {
     () => {
-        #[inline]
+        #[inline(always)]
         fn attempt(guard: &mut Self::Guard<'_>) {
             guard.attempt();
         }
-        #[inline]
+        #[inline(always)]
         fn keep(guard: &mut Self::Guard<'_>) {
             guard.keep();
         }
@@ -282,9 +282,11 @@ macro_rules! tuples {
                 $($name::settle(&mut _guard.$index, _key);)*
             }
 
+            #[inline(always)]
             fn attempt(_guard: &mut Self::Guard<'_>) {
                 $($name::attempt(&mut _guard.$index);)*
             }
+            #[inline(always)]
             fn keep(_guard: &mut Self::Guard<'_>) {
                 $($name::keep(&mut _guard.$index);)*
             }

@@ -4,7 +4,7 @@
 
 use super::keyed::{Keyed, ToBeKeyed};
 use super::uses::Asks;
-use crate::computation::{BatchClosure, Batched, Onward, Results};
+use crate::computation::{Batched, Closure, Onward, Results};
 use crate::pipeline::Chain;
 use crate::state::Tables;
 use crate::{Context, Key, OnFailure, Record, TryBatch, Undo};
@@ -128,7 +128,7 @@ where
         S: Tables<D::Key>,
         O: Record,
     {
-        self.batch_computation(name, tables, BatchClosure::new(compute))
+        self.batch_computation(name, tables, Closure::new(compute))
     }
 
     /// Applies a [`TryBatch`] to each batch, with the rows of its key in `tables`: see
@@ -161,7 +161,7 @@ where
     where
         S: Tables<D::Key>,
     {
-        self.batched(name, tables, BatchClosure::new(compute), failed)
+        self.batched(name, tables, Closure::new(compute), failed)
     }
 
     fn batched<S, P, R>(

@@ -273,7 +273,8 @@ where
             let asked = (event_timers, engine_timers, own_rows);
             let (timers, engine_timers) = timers_of(&mut plan, (name, level), asked, &mut used);
             plan.check_tables(name, &place.trail);
-            Desk { bound, surroundings, requests: Vec::new(), timers, engine_timers }
+            let (requests, held) = (Vec::new(), Vec::new());
+            Desk { bound, surroundings, requests, held, timers, engine_timers }
         };
         uses.tables.extend(used);
         uses.timers |= event_timers || engine_timers;

@@ -3,7 +3,7 @@
 //! Invariant: they are computations as others are, but tried.
 
 use super::keyed::{Keyed, ToBeKeyed};
-use crate::computation::{TryClosure, Trying};
+use crate::computation::{Closure, Trying};
 use crate::pipeline::Chain;
 use crate::state::Tables;
 use crate::{Context, Key, Record, TryComputation, Undo};
@@ -104,7 +104,7 @@ where
         S: Tables<D::Key>,
         O: Record,
     {
-        self.try_computation(name, tables, TryClosure::new(compute))
+        self.try_computation(name, tables, Closure::new(compute))
     }
 
     /// Applies a [`TryComputation`] to each record, with the rows of the same key in `tables`, and undoes what
