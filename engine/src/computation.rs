@@ -21,7 +21,7 @@ use self::context::Held;
 pub use self::context::{Context, Random};
 pub(crate) use self::context::{SourceNames, Surroundings};
 pub use self::identified::{Correction, OnIgnore, ResultKey};
-pub(crate) use self::identified::{IdentifiedBatch, IdentifiedClosure, Identity};
+pub(crate) use self::identified::{IdentifiedClosure, Identity};
 pub use self::scoped::Scoped;
 pub(crate) use self::scoped::Values;
 pub(crate) use self::stage::{Compute, Desk, Stage};

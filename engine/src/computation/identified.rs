@@ -1,5 +1,4 @@
-//! [`IdentifiedClosure`] and [`IdentifiedBatch`]: computations that correct what they have told of a record when it
-//! comes again.
+//! [`IdentifiedClosure`]: a computation that corrects what it has told of a record when that comes again.
 //!
 //! Invariant: what was told of a record, corrections taken down, is what the table of results has of it: what the
 //! last time gave that did not fail.
@@ -128,7 +127,11 @@ where
     settle(id, former, Vec::new(), results, out);
 }
 
-/// A closure on records; made by [`Identified::try_compute`](crate::Identified::try_compute).
+/// A closure on records, or on the items of batches; made by [`Identified::try_compute`] and
+/// [`Identified::try_batch`].
+///
+/// [`Identified::try_compute`]: crate::Identified::try_compute
+/// [`Identified::try_batch`]: crate::Identified::try_batch
 pub(crate) struct IdentifiedClosure<F, G, O> {
     apply: F,
     identity: Identity<G>,
@@ -196,16 +199,7 @@ where
     }
 }
 
-/// A closure on the items of batches; made by [`Identified::try_batch`](crate::Identified::try_batch).
-pub(crate) struct IdentifiedBatch<F, G, O>(IdentifiedClosure<F, G, O>);
-
-impl<F, G, O> IdentifiedBatch<F, G, O> {
-    pub(crate) fn new(apply: F, identity: Identity<G>) -> Self {
-        Self(IdentifiedClosure::new(apply, identity))
-    }
-}
-
-impl<K, I, S, O, D, F, G> TryBatch<K, I, WithResults<K, S, D, O>> for IdentifiedBatch<F, G, O>
+impl<K, I, S, O, D, F, G> TryBatch<K, I, WithResults<K, S, D, O>> for IdentifiedClosure<F, G, O>
 where
     K: Key,
     I: Record,
@@ -225,7 +219,7 @@ where
         rows: RowsWithResults<'_, K, S, D, O>,
         out: &mut Corrections<'_, D, O>,
     ) -> Result<(), Undo> {
-        Computation::<K, I, WithResults<K, S, D, O>>::attempt(&mut self.0, key, item, rows, out)
+        Computation::<K, I, WithResults<K, S, D, O>>::attempt(self, key, item, rows, out)
     }
 
     fn settle(
@@ -243,12 +237,6 @@ where
         rows: RowsWithResults<'_, K, S, D, O>,
         out: &mut Corrections<'_, D, O>,
     ) {
-        Computation::<K, I, WithResults<K, S, D, O>>::has_ignored(
-            &mut self.0,
-            key,
-            item,
-            rows,
-            out,
-        );
+        Computation::<K, I, WithResults<K, S, D, O>>::has_ignored(self, key, item, rows, out);
     }
 }

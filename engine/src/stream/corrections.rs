@@ -5,7 +5,7 @@
 
 use super::keyed::{Keyed, ToBeKeyed};
 use super::uses::Asks;
-use crate::computation::{Batched, IdentifiedBatch, IdentifiedClosure, Identity, Results};
+use crate::computation::{Batched, IdentifiedClosure, Identity, Results};
 use crate::pipeline::{Chain, Identity as Nothing};
 use crate::reprocess::RESULTS;
 use crate::state::{SubKey, Tables, hidden_name};
@@ -170,7 +170,7 @@ where
     {
         let Self { keyed, identity } = self;
         let tables = (tables, results_of::<D::Key, I, O>(name));
-        let computation = IdentifiedBatch::new(compute, identity);
+        let computation = IdentifiedClosure::new(compute, identity);
         keyed.stage(name, tables, Asks::of_batches(), |desk| {
             Batched::new(desk, computation, Results)
         })
