@@ -97,9 +97,9 @@ impl Retry {
             return None;
         }
         let longest = self.longest.min(PAUSE_MAX);
-        let grown = self.factor.checked_pow(tried.saturating_sub(1));
-        let whole = grown.and_then(|grown| self.first.checked_mul(grown)).unwrap_or(longest);
-        let whole = whole.min(longest);
+        let grown = u128::from(self.factor).saturating_pow(tried.saturating_sub(1));
+        let whole = self.first.as_nanos().saturating_mul(grown);
+        let whole = Duration::from_nanos_u128(whole.min(longest.as_nanos()));
         if !self.jitter {
             return Some(whole);
         }
@@ -141,6 +141,17 @@ mod tests {
             }
             prop_assert_eq!(policy.pause(tries.max(1), seed), None);
         }
+    }
+
+    #[test]
+    fn no_pause_stays_none_however_often_it_grows() {
+        let policy = Retry::tries(40).first_pause(Duration::ZERO).factor(7);
+        assert_eq!(policy.pause(39, 0), Some(Duration::ZERO));
+        let policy = policy.first_pause(Duration::from_nanos(1)).without_jitter();
+        assert_eq!(
+            policy.pause(13, 0),
+            Some(Duration::from_nanos(7_u64.pow(12)).min(policy.longest))
+        );
     }
 
     #[test]
