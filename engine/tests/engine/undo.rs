@@ -255,3 +255,49 @@ fn what_fails_was_never_there_wherever_it_is_and_after_restarts() {
     assert_eq!(released.len(), one.len());
     assert!(released == one);
 }
+
+/// A row whose default fails: as if it were a computation's own failure.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct NoDefault(u64);
+
+impl Default for NoDefault {
+    fn default() -> Self {
+        panic!("there is no default")
+    }
+}
+
+/// Of a call that panics no row is left that was only looked at, nor one that was handed out before another could
+/// not be.
+#[test]
+fn a_row_that_was_only_looked_at_is_not_there_after_a_panic() {
+    const NEVER: Table<u8, NoDefault> = Table::new("never");
+    let build = |app: &App| {
+        let records = app.source("records", source::empty::<(u8, u8)>()).share();
+        let keyed = |of: u8| records.clone().filter(move |record: &(u8, u8)| record.1 == of);
+        keyed(0)
+            .key_by(|record| record.0)
+            .try_compute("look", SEEN, |_, seen, _: &mut Context<()>| {
+                assert!(seen.exists() && *seen > 0, "looked at");
+                Ok(())
+            })
+            .sink("looked", sink::null());
+        keyed(1)
+            .key_by(|record| record.0)
+            .try_compute("both", (SEEN, NEVER), |_, (mut seen, _), _: &mut Context<()>| {
+                *seen += 1;
+                Ok(())
+            })
+            .sink("never", sink::null());
+        app.dead_letters(sink::null());
+        Ok(())
+    };
+    let mut driver = TestDriver::new(build).start().unwrap();
+    for what in [0_u8, 1, 0] {
+        driver.send("records", (7_u8, what)).unwrap();
+    }
+    driver.run().unwrap();
+    assert_eq!(driver.get(SEEN, &7).unwrap(), None);
+    let reasons: Vec<String> = driver.dead_letters().iter().map(DeadLetter::reason).collect();
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(reasons[0].contains("looked at") && reasons[1].contains("no default"), "{reasons:?}");
+}
