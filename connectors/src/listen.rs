@@ -55,7 +55,7 @@ impl Listen {
         let bound = listener.local_addr().map_err(wrong)?;
         let _inside = runtime()?.enter();
         let listener = TcpListener::from_std(listener).map_err(wrong)?;
-        context.counters.counter("port").set(u64::from(bound.port()));
+        context.counters.gauge("port").set(u64::from(bound.port()));
         if !bound.ip().is_loopback() {
             tracing::warn!(name = %context.name, "{what} can be reached from other machines: anyone who reaches {bound} can connect");
         }

@@ -226,7 +226,7 @@ impl Durable {
 
     /// The longest time for which encoding rows has kept a worker from its records, in microseconds.
     pub(crate) fn pause_counter(&self) -> Counter {
-        self.counters.counter("longest_pause_us")
+        self.counters.gauge("longest_pause_us")
     }
 
     /// Where the journal is.

@@ -113,6 +113,7 @@ pub mod cluster;
 mod compare;
 mod computation;
 pub mod config;
+mod control;
 #[doc(hidden)]
 pub mod data_dir;
 mod dataflow;

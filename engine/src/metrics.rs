@@ -27,11 +27,19 @@ impl Counter {
     }
 }
 
+/// Whether a number only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Count,
+    /// It is set, and can fall.
+    Gauge,
+}
+
 /// Named counters, all with one prefix: `prices.records`, `prices.reconnects`.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     prefix: String,
-    all: Arc<Mutex<BTreeMap<String, Counter>>>,
+    all: Arc<Mutex<BTreeMap<String, (Kind, Counter)>>>,
 }
 
 impl Counters {
@@ -43,8 +51,18 @@ impl Counters {
     /// assert_eq!(counters.snapshot()["gaps"], 2);
     /// ```
     pub fn counter(&self, name: &str) -> Counter {
+        self.of_kind(Kind::Count, name)
+    }
+
+    /// The same for a number that is set, and can fall: such as how many connections there are.
+    pub fn gauge(&self, name: &str) -> Counter {
+        self.of_kind(Kind::Gauge, name)
+    }
+
+    fn of_kind(&self, kind: Kind, name: &str) -> Counter {
         let name = self.prefix.clone() + name;
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().clone()
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(name).or_insert_with(|| (kind, Counter::default())).1.clone()
     }
 
     /// The same counters, their names behind one more `prefix` and a dot.
@@ -56,6 +74,12 @@ impl Counters {
     /// All numbers, by full name.
     pub fn snapshot(&self) -> BTreeMap<String, u64> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().map(|(name, counter)| (name.clone(), counter.get())).collect()
+        all.iter().map(|(name, (_, counter))| (name.clone(), counter.get())).collect()
+    }
+
+    /// All numbers, by full name, with their kinds.
+    pub(crate) fn all(&self) -> Vec<(String, Kind, u64)> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(name, (kind, counter))| (name.clone(), *kind, counter.get())).collect()
     }
 }

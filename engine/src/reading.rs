@@ -163,6 +163,16 @@ impl Reading {
         self.also.extend(journal);
     }
 
+    /// Whether what an earlier start had read is computed again.
+    pub(crate) fn replays(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::replays)
+    }
+
+    /// Whether this worker takes no more input, and had some to take.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stopping || self.done && !self.lanes.is_empty()
+    }
+
     /// Whether what is read is kept.
     pub(crate) fn keeps(&self) -> bool {
         self.keeper.as_ref().is_some_and(Keeper::keeps)

@@ -19,6 +19,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
 use crate::app::{App, draw, draw_to_run};
+use crate::control::{Pulse, State};
 use crate::dataflow::{Assembly, Topology, assemble};
 use crate::durable::Durable;
 use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
@@ -65,6 +66,8 @@ pub(crate) struct Control {
     stop: AtomicBool,
     abort: AtomicBool,
     workers: Mutex<Vec<Thread>>,
+    /// With the workers' indices.
+    pulses: Mutex<Vec<(usize, Arc<Pulse>)>>,
     first_fault: Mutex<Option<Error>>,
 }
 
@@ -103,9 +106,22 @@ impl Control {
         }
     }
 
+    /// What the workers of the process leave for those who ask how they do, by index.
+    pub(crate) fn pulses(&self) -> Vec<(usize, Arc<Pulse>)> {
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn register(&self) {
         let this = std::thread::current();
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(this);
+    }
+
+    fn pulse_of(&self, index: usize) -> Arc<Pulse> {
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let pulse = Arc::new(Pulse::default());
+        let place = pulses.partition_point(|(other, _)| *other < index);
+        pulses.insert(place, (index, Arc::clone(&pulse)));
+        pulse
     }
 }
 
@@ -133,6 +149,7 @@ pub(crate) struct Running {
     trace: Option<Arc<Trace>>,
     fault: Fault,
     control: Arc<Control>,
+    pulse: Arc<Pulse>,
     index: usize,
     pub(crate) finished: ProbeHandle<u64>,
     pub(crate) stores: Stores,
@@ -176,6 +193,7 @@ impl Running {
     /// Draws the application and builds its dataflow on `worker`.
     pub(crate) fn start(worker: &mut Worker, setup: &Setup) -> Result<Self> {
         let (index, peers) = (worker.index(), worker.peers());
+        let pulse = setup.control.pulse_of(index);
         let placement = Placement::new(setup.partitions, peers, index, local(index, setup));
         let (counters, views) = (setup.counters.clone(), setup.views.clone());
         let app = draw_to_run(placement.clone(), counters, views, |app| (setup.build)(app))?;
@@ -271,6 +289,7 @@ impl Running {
             trace,
             fault,
             control,
+            pulse,
             index,
             finished,
             stores,
@@ -318,6 +337,7 @@ impl Running {
             (None, Some(durability)) => durability.heard.extend(signals),
             (None, None) => {}
         }
+        self.pulse.beat(State::of(&reading), finished_before(&self.finished));
         // A worker that reads nothing may still have to say that something is due, or how a checkpoint ended.
         let is_open =
             self.durability.as_ref().is_some_and(|durability| durability.is_open(&reading));

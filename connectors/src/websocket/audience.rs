@@ -52,7 +52,7 @@ impl Audience {
             bytes: counters.counter("bytes"),
             unheard: counters.counter("frames_without_subscriber"),
             slow: counters.counter("slow_disconnected"),
-            subscribers: counters.counter("subscribers"),
+            subscribers: counters.gauge("subscribers"),
             handshake_failures: counters.counter("handshake_failures"),
             again: counters.counter("frames_from_log"),
             gaps: counters.counter("gaps"),

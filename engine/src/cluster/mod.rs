@@ -85,6 +85,7 @@ pub use panics::{catch, install_panic_hook};
 pub use restarts::Restarts;
 pub(crate) use run::allocators_within;
 pub use secret::Secret;
+pub(crate) use secret::read_secret_file;
 pub use signals::watch as watch_signals;
 pub use supervisor::Supervisor;
 

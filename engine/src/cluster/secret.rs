@@ -57,24 +57,9 @@ impl Secret {
     /// # Errors
     /// When it cannot be read, when anyone but its owner may read it, or when it is no key.
     pub fn read(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let failed = |e| Error::io(format!("the cluster key file {shown}"), e);
-        let file = File::open(path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        if !found.is_file() {
-            return Err(Error::Usage(format!("the cluster key file {shown} is no file")));
-        }
-        let mode = found.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(Error::Usage(format!(
-                "the cluster key file {shown} has mode {mode:03o}, so that others than its owner \
-                 can read or change it: run `chmod 600 {shown}`"
-            )));
-        }
-        let mut bytes = Vec::new();
-        // One byte more than is allowed: enough to see that the file is too long.
-        file.take(LENGTH_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-        Self::new(&bytes).map_err(|e| Error::Usage(format!("the cluster key file {shown}: {e}")))
+        let what = "the cluster key file";
+        let bytes = read_secret_file(what, path, LENGTH_MAX)?;
+        Self::new(&bytes).map_err(|e| Error::Usage(format!("{what} {}: {e}", path.display())))
     }
 
     /// A key of the operating system's randomness, for a cluster on this machine.
@@ -108,6 +93,31 @@ impl Secret {
         }
         Ok(mac.finalize().into_bytes().into())
     }
+}
+
+/// Reads a file that only its owner may read, of at most `most` bytes; of a longer one, one byte more. `what` it is
+/// begins what is said of it.
+///
+/// # Errors
+/// When it cannot be read, or when anyone but its owner may read it.
+pub(crate) fn read_secret_file(what: &str, path: &Path, most: usize) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let failed = |e| Error::io(format!("{what} {shown}"), e);
+    let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(Error::Usage(format!("{what} {shown} is no file")));
+    }
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Error::Usage(format!(
+            "{what} {shown} has mode {mode:03o}, so that others than its owner can read or change it: \
+             run `chmod 600 {shown}`"
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, Args as _, ValueEnum};
 
-use super::{DeadLettersFull, Durability, GraphFormat, KeepJournal, Restore, help, units};
+use super::{DeadLettersFull, Durability, GraphFormat, KeepJournal, Restore, help, http, units};
 use crate::Time;
 
 /// Workers of one process, at most.
@@ -176,6 +176,19 @@ pub(super) struct Args {
     /// stop ends the program with an error that says what to do. What is dropped is counted and logged.
     #[arg(long, value_name = "WHAT", help_heading = "Durability", hide_possible_values = true)]
     pub(super) dead_letters_full: Option<DeadLettersFull>,
+
+    /// Where the program answers over HTTP, as in 127.0.0.1:8080, 8080 or off [default: off]
+    ///
+    /// See /api/v1/health, /metrics, and /api/v1/openapi.json for the rest. A port alone is one of this
+    /// machine. Process 0 answers.
+    #[arg(long, value_name = "ADDR", help_heading = "HTTP", value_parser = http::place)]
+    pub(super) http: Option<http::Place>,
+
+    /// File of those who may ask over HTTP: a role (read, write or admin) and a token a line
+    ///
+    /// Without it whoever is on this machine may ask, and nobody else. Only you may be able to read it.
+    #[arg(long, value_name = "FILE", help_heading = "HTTP")]
+    pub(super) http_tokens: Option<PathBuf>,
 
     /// TOML file with options, named as here without the dashes
     #[arg(long, value_name = "FILE", help_heading = "Output")]

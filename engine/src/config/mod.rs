@@ -7,6 +7,7 @@
 mod args;
 mod exit;
 mod help;
+mod http;
 mod layers;
 mod letters;
 mod parse;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use self::args::Args;
 pub use self::exit::Exit;
+pub use self::http::Http;
 pub use self::letters::{
     DeadLettersFull, LettersAction, LettersBound, LettersCommand, LettersSelection,
 };
@@ -220,6 +222,7 @@ pub struct Config {
     in_flight_records: usize,
     in_flight_bytes: usize,
     kept: Kept,
+    http: Option<Http>,
     log: String,
     quiet: bool,
 }
@@ -324,6 +327,11 @@ impl Config {
         self.kept.letters
     }
 
+    /// The HTTP interface (`--http`); none if there is none.
+    pub fn http(&self) -> Option<&Http> {
+        self.http.as_ref()
+    }
+
     /// What is logged (`--log`): `off`, a level, or `target=level` pairs, as
     /// [`log::start`](crate::log::start) takes it.
     pub fn log(&self) -> &str {
@@ -364,6 +372,7 @@ impl Config {
             log: args.log.clone().unwrap_or_else(|| default_log.to_owned()),
             quiet: args.quiet,
             kept: Kept::checked(&args, looks)?,
+            http: Http::checked(&args)?,
             layout: layout(args.processes, args.process, args.hosts, args.cluster_key_file)?,
         })
     }
@@ -382,6 +391,7 @@ impl Default for Config {
             in_flight_records: 65_536,
             in_flight_bytes: 64 << 20,
             kept: Kept::default(),
+            http: None,
             log: "info".into(),
             quiet: false,
         }

@@ -41,7 +41,7 @@ pub(super) fn clocks(
         let clock = port.clock.clone();
         let shown = match clock.sources.is_empty() {
             true => Counter::default(),
-            false => opener.counters.scoped(&name).counter("watermark_ms"),
+            false => opener.counters.scoped(&name).gauge("watermark_ms"),
         };
         PortTime { name, clock, shown }
     });

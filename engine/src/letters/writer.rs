@@ -52,7 +52,7 @@ impl Sink for LetterSink {
             log.close_since(number)?;
         }
         let counters = Counts {
-            open: context.counters.counter("open"),
+            open: context.counters.gauge("open"),
             dropped: context.counters.counter("dropped"),
         };
         counters.open.set(log.open_count() as u64);

@@ -10,6 +10,7 @@ use super::setup::{
 use crate::cluster::{Drain, Progress};
 use crate::compare::{self, Verified};
 use crate::config::{Config, Layout};
+use crate::control;
 use crate::data_dir::Seat;
 use crate::durable::{Durable, Span};
 use crate::metrics::Counters;
@@ -79,7 +80,7 @@ pub fn run_until(
         ));
     }
     let build: Build = Arc::new(build);
-    drawing(config, &build)?;
+    let graph = drawing(config, &build)?;
     let counters = Counters::default();
     let mut setup = setup(config, build, &counters);
     if let Some(data) = data_dir(config)? {
@@ -90,6 +91,7 @@ pub fn run_until(
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
+    let _serving = control::serve(config, &graph, &setup)?;
     run_alone(setup, worker_config(config))?;
     Ok(counters)
 }

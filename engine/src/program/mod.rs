@@ -19,6 +19,7 @@ pub(crate) use self::setup::{
 use self::setup::{data_dir, drawing, keep, setup};
 use crate::cluster::{self, Drain, Failures, Role};
 use crate::config::{self, Asked, Command, Config, Parsed};
+use crate::control;
 use crate::graph::Graph;
 use crate::metrics::Counters;
 use crate::worker::{self, Build};
@@ -119,10 +120,12 @@ fn run_role(
             log::start(config.log(), None)?;
             cluster::watch_signals(drain)?;
             drain.on_request(move || control.stop());
+            let _serving = control::serve(config, graph, &setup)?;
             run_alone(setup, worker_config)?;
         }
         Role::Member(member) => {
             let several = (member.processes() > 1).then(|| member.process());
+            let is_first = member.process() == 0;
             log::start(config.log(), several)?;
             let Some(mesh) = member.connect()? else { return Ok(()) };
             if let Some(data) = data {
@@ -131,6 +134,7 @@ fn run_role(
                 keep(config, data, start, member.progress()?, &mut setup)?;
             }
             drain.on_request(move || control.stop());
+            let _serving = if is_first { control::serve(config, graph, &setup)? } else { None };
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {
                 if worker::run(worker, &setup).is_err() {

@@ -15,6 +15,7 @@ mod event_time;
 mod expiring;
 mod faults;
 mod framed;
+mod http;
 mod joins;
 mod lookups;
 mod mistakes;

@@ -29,6 +29,7 @@ mod dead_letters;
 mod disk_errors;
 mod disk_full;
 mod formats;
+mod http;
 mod idle;
 mod layouts;
 mod letters;

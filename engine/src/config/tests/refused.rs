@@ -36,6 +36,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("--data-dir d --keep-journal always", "a duration as in 24h or a size as in 10GB"),
     ("--data-dir=", "a value is required for '--data-dir <DIR>'"),
     ("--data-dir d --store=", "a value is required for '--store <URL>'"),
+    (
+        "--http nowhere",
+        "an address and a port as in 127.0.0.1:8080, a port of this machine, or off",
+    ),
+    ("--http 127.0.0.1", "an address and a port"),
+    ("--http 0.0.0.0:8080", "lets others than this machine ask"),
+    ("--http-tokens t", "but not where; add --http ADDR"),
     ("--log inof", "it is off, error, warn, info, debug or trace"),
     ("--log 3", "it is off, error, warn, info, debug or trace"),
     ("--log info,=debug", "it is off, error, warn, info, debug or trace"),

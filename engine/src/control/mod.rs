@@ -1,0 +1,85 @@
+//! The HTTP interface of a running program (`--http`): what it is, how it does, and what it holds.
+//!
+//! Process 0 answers, on a thread of its own. It is handed what workers leave for it ([`Pulse`], counters, views) and
+//! never waits for one of them with a lock that they need: looking costs them nothing. [`listener`] takes connections,
+//! [`access`] says who may ask, [`api`] what there is.
+//!
+//! Invariant: nothing that is asked here decides an output, and nobody can make a worker wait by asking.
+
+mod access;
+mod api;
+mod health;
+mod listener;
+mod problem;
+mod prometheus;
+mod pulse;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+pub(crate) use self::access::Tokens;
+use self::api::About;
+pub(crate) use self::pulse::{Pulse, State};
+use crate::config::Config;
+use crate::graph::Graph;
+use crate::worker::Setup;
+use crate::{Error, Result};
+
+/// How long connections have to end when the program does.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The interface while it is served; dropping this ends it.
+pub(crate) struct Serving {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Serves the interface of a program, if its options ask for it.
+///
+/// # Errors
+/// When it cannot listen there, or the file of tokens is wrong.
+pub(crate) fn serve(config: &Config, graph: &Graph, setup: &Setup) -> Result<Option<Serving>> {
+    let Some(http) = config.http() else { return Ok(None) };
+    let tokens = http.tokens().map(Tokens::read).transpose()?;
+    let about = About::new(config, graph, setup, tokens);
+    let (listener, address) = listen(http.address())?;
+    setup.counters.scoped("http").gauge("port").set(u64::from(address.port()));
+    tracing::info!("http: see http://{address}/api/v1/health");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("starting the HTTP interface", e))?;
+    let (stop, stopped) = oneshot::channel();
+    let work = move || {
+        let about = Arc::new(about);
+        runtime.block_on(listener::run(listener, api::router(about), stopped));
+        runtime.shutdown_timeout(GOODBYE);
+    };
+    let thread = std::thread::Builder::new().name("http".to_string()).spawn(work);
+    let thread = thread.map_err(|e| Error::io("starting the HTTP interface", e))?;
+    Ok(Some(Serving { stop: Some(stop), thread: Some(thread) }))
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let failed = |error: std::io::Error| {
+        let what =
+            "another program may listen there; say another place with --http, or `--http off`";
+        Error::io(format!("listening on {address} for --http ({what})"), error)
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // If nobody listens any more, it has ended.
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}

@@ -1,0 +1,67 @@
+//! [`Pulse`]: what a worker leaves for those who ask how it does.
+//!
+//! Invariant: leaving it is a few relaxed stores a step; the worker never waits for who reads.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::reading::Reading;
+
+/// One worker, seen from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    steps: AtomicU64,
+    finished_before: AtomicU64,
+    state: AtomicU8,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// It builds the dataflow and loads the rows of its tables.
+    Starting,
+    /// It computes again what came after the checkpoint.
+    Replaying,
+    /// It takes input.
+    Running,
+    /// It takes none any more, and completes what it has.
+    Draining,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Starting, Self::Replaying, Self::Running, Self::Draining];
+
+    /// That of a worker which reads so.
+    pub(crate) fn of(reading: &Reading) -> Self {
+        match (reading.replays(), reading.is_ending()) {
+            (true, _) => Self::Replaying,
+            (false, true) => Self::Draining,
+            (false, false) => Self::Running,
+        }
+    }
+}
+
+impl Pulse {
+    /// The worker has taken one more step.
+    pub(crate) fn beat(&self, state: State, finished_before: u64) {
+        self.finished_before.store(finished_before, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many steps it has taken.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// The first epoch that is not finished as far as it knows.
+    pub(crate) fn finished_before(&self) -> u64 {
+        self.finished_before.load(Ordering::Relaxed)
+    }
+
+    /// What it is doing.
+    pub(crate) fn state(&self) -> State {
+        let index = usize::from(self.state.load(Ordering::Relaxed));
+        State::ALL.get(index).copied().unwrap_or(State::Starting)
+    }
+}
