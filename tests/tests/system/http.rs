@@ -1,4 +1,4 @@
-//! The HTTP interface of programs that are killed, stopped and asked to end: it says what is true, or nothing.
+//! The HTTP interface of programs that are killed and asked to end.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,6 @@ use crate::support::{Folder, free_ports, until};
 /// The status of an answer and its body as JSON, if there is an answer.
 fn ask(port: u16, path: &str) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    // A program that is stopped takes connections, and says nothing.
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
@@ -69,7 +68,7 @@ fn it_answers_again_when_its_processes_were_killed() {
 }
 
 #[test]
-fn it_says_nothing_while_its_process_is_stopped_and_what_is_wrong_if_its_place_is_taken() {
+fn a_place_that_is_taken_is_told_of() {
     let counting = Counting::new();
     let mut running = counting.start(&[]);
     is_ready(counting.http);
