@@ -34,7 +34,7 @@ const FILE_MAX: usize = 1 << 20;
 pub(super) enum Role {
     /// To look.
     Read,
-    /// To add input.
+    /// To add input, such as dead letters that are tried again.
     Write,
     /// To do anything.
     Admin,
@@ -137,6 +137,7 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
         // Those that watch over programs ask without being known.
         "/api/v1/health" | "/api/v1/ready" => None,
         _ if matches!(*method, Method::GET | Method::HEAD) => Some(Role::Read),
+        _ if path.starts_with("/api/v1/dead-letters/") => Some(Role::Write),
         _ => Some(Role::Admin),
     }
 }

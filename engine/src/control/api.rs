@@ -11,7 +11,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::access::{self, Tokens};
 use super::problem::Problem;
 use super::pulse;
-use super::{health, prometheus};
+use super::{health, letters, prometheus};
 use crate::Views;
 use crate::config::{Config, Layout};
 use crate::graph::Graph;
@@ -32,9 +32,9 @@ const BODY_MAX: usize = 1 << 20;
 /// The longest that a request is worked on.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How many rows an answer has unless it is asked for another number.
-const ROWS: usize = 100;
+pub(super) const ROWS: usize = 100;
 /// The most rows of an answer.
-const ROWS_MAX: usize = 1_000;
+pub(super) const ROWS_MAX: usize = 1_000;
 
 /// What is known of the program.
 pub(super) struct About {
@@ -47,6 +47,8 @@ pub(super) struct About {
     pub(super) control: Arc<Control>,
     pub(super) counters: Counters,
     views: Views,
+    /// Where things are kept, if they are.
+    pub(super) kept: Option<Config>,
     pub(super) tokens: Option<Tokens>,
 }
 
@@ -69,6 +71,7 @@ impl About {
             control: Arc::clone(&setup.control),
             counters: setup.counters.clone(),
             views: setup.views.clone(),
+            kept: setup.durable.is_some().then(|| config.clone()),
             tokens,
         }
     }
@@ -90,6 +93,11 @@ impl About {
         counters,
         views,
         view,
+        letters::list,
+        letters::groups,
+        letters::retry,
+        letters::ignore,
+        letters::edit,
         description
     ),
     components(schemas(Problem))
@@ -109,6 +117,11 @@ pub(super) fn router(about: Arc<About>) -> Router {
         .route("/api/v1/counters", get(counters))
         .route("/api/v1/views", get(views))
         .route("/api/v1/views/{view}", get(view))
+        .route("/api/v1/dead-letters", get(letters::list))
+        .route("/api/v1/dead-letters/groups", get(letters::groups))
+        .route("/api/v1/dead-letters/retry", post(letters::retry))
+        .route("/api/v1/dead-letters/ignore", post(letters::ignore))
+        .route("/api/v1/dead-letters/edit", post(letters::edit))
         .fallback(unknown)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(BODY_MAX))

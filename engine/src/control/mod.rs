@@ -9,6 +9,7 @@
 mod access;
 mod api;
 mod health;
+mod letters;
 mod listener;
 mod problem;
 mod prometheus;

@@ -27,28 +27,67 @@ const RECORD_MAX: u64 = 64 << 20;
 /// # Errors
 /// When there is no such letter, it cannot be done, something is damaged or cannot be read, or `out` fails.
 pub fn run(config: &Config, command: &LettersCommand, out: &mut dyn Write) -> Result<()> {
-    let Some(path) = config.data_dir() else {
-        return Err(Error::Usage("add --data-dir with the directory of the program".to_string()));
-    };
-    let data = DataDir::left(path, config.program(), config.partitions_of(path)?)?;
-    let place = Place { folder: super::folder(data.path()), store: store(config, &data)? };
     let LettersCommand { action, which } = command;
-    if *action == LettersAction::Retry && reprocess::is_ordered(&data, &place.store)? {
-        return Err(Error::Usage(
-            "the program is to compute anew what was refused (`reprocess`): start it, and see what is a \
-             dead letter when it has made a checkpoint"
-                .to_string(),
-        ));
-    }
+    let place = Place::of(config)?;
     match action {
         LettersAction::List { groups } => place.list(which, *groups, out),
         LettersAction::Show => place.show(which, out),
         LettersAction::Export => place.export(which, out),
-        LettersAction::Retry => place.retry(which, out),
-        LettersAction::Ignore => place.ignore(which, out),
-        LettersAction::Edit { record } => place.edit(which, record.as_deref(), out),
+        LettersAction::Retry => {
+            let done = "to be tried again, by the program that runs or at its next start";
+            tell(&place.retry(which)?, done, out)
+        }
+        LettersAction::Ignore => tell(&place.ignore(which)?, "ignored", out),
+        LettersAction::Edit { record } => {
+            let asked = place.edit(which, record.as_deref())?;
+            tell(&asked, "edited; `dead-letters retry` tries it again", out)
+        }
     }?;
     out.flush().map_err(wrote)
+}
+
+/// The letters that are meant, as `export` prints them: `most` of them from number `from` on, and how many there are.
+/// Unless `all` are meant, those with which something is yet to be done.
+///
+/// # Errors
+/// When there is no such letter, or something is damaged or cannot be read.
+pub(crate) fn page(
+    config: &Config,
+    which: &LettersSelection,
+    (from, most): (usize, usize),
+) -> Result<(usize, Vec<Value>)> {
+    let known = Place::of(config)?.known()?;
+    let letters = listed(which, &known)?;
+    let page = letters.iter().skip(from).take(most).map(|letter| exported(letter)).collect();
+    Ok((letters.len(), page))
+}
+
+/// The groups of the letters that are meant, by name, with how many of each there are.
+///
+/// # Errors
+/// As [`page`].
+pub(crate) fn groups(
+    config: &Config,
+    which: &LettersSelection,
+) -> Result<Vec<(String, Group, usize)>> {
+    let known = Place::of(config)?.known()?;
+    let counts = counted(&listed(which, &known)?);
+    Ok(counts.into_iter().map(|(group, count)| (group.name(), group, count)).collect())
+}
+
+/// Asks for what `command` says, which is no look.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn ask(config: &Config, command: &LettersCommand) -> Result<Asked> {
+    let LettersCommand { action, which } = command;
+    let place = Place::of(config)?;
+    match action {
+        LettersAction::Retry => place.retry(which),
+        LettersAction::Ignore => place.ignore(which),
+        LettersAction::Edit { record: Some(record) } => place.edit(which, Some(record)),
+        _ => Ok(Asked::default()),
+    }
 }
 
 /// How many dead letters are to be tried again.
@@ -68,6 +107,8 @@ fn print(out: &mut dyn Write, line: &str) -> Result<()> {
 struct Place {
     folder: PathBuf,
     store: Store,
+    /// Whether the program is to compute anew what was refused.
+    anew: bool,
 }
 
 /// Whether a letter is one of those that are meant.
@@ -96,20 +137,57 @@ fn selected<'a>(which: &LettersSelection, known: &'a Known) -> Result<Vec<&'a Le
     }
 }
 
+/// Those that are listed: all that are meant, or those of them with which something is yet to be done.
+fn listed<'a>(which: &LettersSelection, known: &'a Known) -> Result<Vec<&'a Letter>> {
+    let mut letters = selected(which, known)?;
+    let is_open = |letter: &Letter| matches!(letter.status, Status::Open | Status::Retrying);
+    letters.retain(|letter| which.all || is_open(letter));
+    Ok(letters)
+}
+
+fn counted(letters: &[&Letter]) -> BTreeMap<Group, usize> {
+    let mut counts: BTreeMap<Group, usize> = BTreeMap::new();
+    letters.iter().for_each(|letter| *counts.entry(letter.group()).or_default() += 1);
+    counts
+}
+
+/// A letter as JSON.
+fn exported(letter: &Letter) -> Value {
+    let edited = letter.edited.as_ref().map(|_| shown(&letter.text()));
+    json!({
+        "id": letter.kept.id,
+        "status": letter.status,
+        "group": letter.group().name(),
+        "program": letter.kept.version,
+        "letter": letter.kept.letter,
+        "tries": letter.tries.count,
+        "failed": letter.tries.failed,
+        "edited": edited,
+    })
+}
+
 impl Place {
+    fn of(config: &Config) -> Result<Self> {
+        let Some(path) = config.data_dir() else {
+            return Err(Error::Usage(
+                "add --data-dir with the directory of the program".to_string(),
+            ));
+        };
+        let data = DataDir::left(path, config.program(), config.partitions_of(path)?)?;
+        let store = store(config, &data)?;
+        let anew = reprocess::is_ordered(&data, &store)?;
+        Ok(Self { folder: super::folder(data.path()), store, anew })
+    }
+
     fn known(&self) -> Result<Known> {
         Known::read(&self.folder, &requests::all(&self.folder)?)
     }
 
     fn list(&self, which: &LettersSelection, groups: bool, out: &mut dyn Write) -> Result<()> {
         let known = self.known()?;
-        let mut letters = selected(which, &known)?;
-        let is_open = |letter: &Letter| matches!(letter.status, Status::Open | Status::Retrying);
-        letters.retain(|letter| which.all || is_open(letter));
+        let letters = listed(which, &known)?;
         if groups {
-            let mut counts: BTreeMap<Group, usize> = BTreeMap::new();
-            letters.iter().for_each(|letter| *counts.entry(letter.group()).or_default() += 1);
-            return counts.iter().try_for_each(|(group, count)| {
+            return counted(&letters).iter().try_for_each(|(group, count)| {
                 let name = group.name();
                 print(out, &format!("{name}  {count}  {}", describe(group)))
             });
@@ -157,20 +235,9 @@ impl Place {
 
     fn export(&self, which: &LettersSelection, out: &mut dyn Write) -> Result<()> {
         let known = self.known()?;
-        selected(which, &known)?.into_iter().try_for_each(|letter| {
-            let edited = letter.edited.as_ref().map(|_| shown(&letter.text()));
-            let line = json!({
-                "id": letter.kept.id,
-                "status": letter.status,
-                "group": letter.group().name(),
-                "program": letter.kept.version,
-                "letter": letter.kept.letter,
-                "tries": letter.tries.count,
-                "failed": letter.tries.failed,
-                "edited": edited,
-            });
-            print(out, &line.to_string())
-        })
+        selected(which, &known)?
+            .into_iter()
+            .try_for_each(|letter| print(out, &exported(letter).to_string()))
     }
 
     /// How many entries of the log the newest checkpoint knows of: what came later is applied again at the next
@@ -183,9 +250,16 @@ impl Place {
         Ok(position.map_or(0, u64::from_le_bytes))
     }
 
-    fn retry(&self, which: &LettersSelection, out: &mut dyn Write) -> Result<()> {
+    fn retry(&self, which: &LettersSelection) -> Result<Asked> {
+        if self.anew {
+            return Err(Error::Usage(
+                "the program is to compute anew what was refused (`reprocess`): start it, and see what is a \
+                 dead letter when it has made a checkpoint"
+                    .to_string(),
+            ));
+        }
         let settled = self.settled()?;
-        let asked = self.ask(which, |letter| match letter.status {
+        self.ask(which, |letter| match letter.status {
             Status::Open if letter.number >= settled => Err(
                 "it came after the last checkpoint: the program applies it again by itself if it is \
                  started anew; while it runs, wait for the next checkpoint",
@@ -195,27 +269,20 @@ impl Place {
             Status::Closed => Err("it is closed"),
             Status::Ignored => Err("it was ignored"),
             Status::Dropped => Err("it was dropped"),
-        })?;
-        tell(&asked, "to be tried again, by the program that runs or at its next start", out)
+        })
     }
 
-    fn ignore(&self, which: &LettersSelection, out: &mut dyn Write) -> Result<()> {
-        let asked = self.ask(which, |letter| match letter.status {
+    fn ignore(&self, which: &LettersSelection) -> Result<Asked> {
+        self.ask(which, |letter| match letter.status {
             Status::Open => Ok(Action::Ignore),
             Status::Retrying => Err("it is being tried again"),
             Status::Closed => Err("it is closed"),
             Status::Ignored => Err("it was ignored before"),
             Status::Dropped => Err("it was dropped"),
-        })?;
-        tell(&asked, "ignored", out)
+        })
     }
 
-    fn edit(
-        &self,
-        which: &LettersSelection,
-        record: Option<&str>,
-        out: &mut dyn Write,
-    ) -> Result<()> {
+    fn edit(&self, which: &LettersSelection, record: Option<&str>) -> Result<Asked> {
         let known = self.known()?;
         let letters = selected(which, &known)?;
         let [letter] = letters.as_slice() else {
@@ -241,11 +308,10 @@ impl Place {
                 Content::Json(text)
             }
         };
-        let asked = self.ask(which, |letter| match letter.status {
+        self.ask(which, |letter| match letter.status {
             Status::Open => Ok(Action::Edit(content.clone())),
             status => Err(name(status)),
-        })?;
-        tell(&asked, "edited; `dead-letters retry` tries it again", out)
+        })
     }
 
     /// Asks for what `action` says of each letter that is meant.
@@ -279,11 +345,12 @@ impl Place {
 }
 
 /// What came of asking.
-#[derive(Default)]
-struct Asked {
-    done: usize,
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Of how many letters it was asked.
+    pub(crate) done: usize,
     /// How many were left out, and why.
-    refused: BTreeMap<&'static str, usize>,
+    pub(crate) refused: BTreeMap<&'static str, usize>,
 }
 
 fn tell(asked: &Asked, done: &str, out: &mut dyn Write) -> Result<()> {

@@ -46,11 +46,11 @@ pub(super) struct Letter {
 
 /// What letters that are of one kind have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Group {
-    pub(super) pipeline: String,
-    pub(super) computation: Option<String>,
-    pub(super) kind: String,
-    pub(super) place: Option<String>,
+pub(crate) struct Group {
+    pub(crate) pipeline: String,
+    pub(crate) computation: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) place: Option<String>,
 }
 
 impl Group {

@@ -23,8 +23,10 @@ mod tests;
 mod writer;
 
 pub use self::commands::run;
+pub(crate) use self::commands::{Asked, ask, groups, page};
 pub(crate) use self::drawing::{Keeping, LETTERS, RETRIES, ToLetterSink, keep};
 pub(crate) use self::entry::{Again, Answer, Outcome, Posted, posted};
+pub(crate) use self::known::Group;
 pub(crate) use self::requests::admit;
 pub(crate) use self::retry::{Content, Retried, Retry, To};
 

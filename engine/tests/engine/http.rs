@@ -10,7 +10,7 @@ use std::time::Duration;
 use anabranch::config::Config;
 use anabranch::prelude::*;
 use anabranch::source::Nature;
-use anabranch::{Drain, run_until, sink};
+use anabranch::{Drain, Undo, run_until, sink};
 use serde_json::Value;
 
 use crate::support::Memory;
@@ -31,6 +31,10 @@ struct Program {
     drain: Drain,
     /// Lets a computation that is told to wait go on.
     released: Arc<AtomicBool>,
+    /// Has it fail on some records.
+    fails: Arc<AtomicBool>,
+    /// Lets the last record come.
+    more: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
 }
 
@@ -44,37 +48,48 @@ impl Program {
     }
 
     fn begin(flags: &[&str]) -> Self {
+        Self::begin_so(flags, false)
+    }
+
+    fn begin_so(flags: &[&str], fails: bool) -> Self {
         let address = free();
         let http = address.to_string();
         let flags = [&["--http", &http], flags].concat();
         let config = Config::from_flags(flags).unwrap();
         let (drain, released) = (Drain::default(), Arc::new(AtomicBool::new(true)));
-        let (wish, goes_on) = (drain.clone(), Arc::clone(&released));
-        let ended = drain.clone();
+        let fails = Arc::new(AtomicBool::new(fails));
+        let (wish, goes_on, broken) = (drain.clone(), Arc::clone(&released), Arc::clone(&fails));
+        let more: Arc<AtomicBool> = Arc::default();
+        let comes = Arc::clone(&more);
         let records = (0..=RECORDS as i64).map(|n| (None, n)).collect();
         let memory = Memory {
             nature: Nature::Live,
-            last_when: Some(Arc::new(move || ended.requested())),
+            last_when: Some(Arc::new(move || comes.load(Ordering::SeqCst))),
             ..Memory::new(vec![records])
         };
         let build = move |app: &App| {
-            let waits = Arc::clone(&goes_on);
+            let (waits, broken) = (Arc::clone(&goes_on), Arc::clone(&broken));
             let numbers = app.source("numbers", memory.clone());
             numbers
                 .key_by(|n: &i64| n % KEYS)
-                .compute("add", SUMS, move |n, mut sum, out| {
+                .try_compute("add", SUMS, move |n, mut sum, out| {
                     while !waits.load(Ordering::SeqCst) {
                         std::thread::sleep(Duration::from_millis(1));
                     }
                     *sum += n;
                     out.emit(*sum);
+                    if broken.load(Ordering::SeqCst) && is_bad(*n) {
+                        return Err(Undo::fail("told to fail"));
+                    }
+                    Ok(())
                 })
                 .sink("out", sink::null());
+            app.dead_letters(sink::null());
             app.view("by-key", SUMS, |t| t.map(|(key, sum)| (key, sum)));
             Ok(())
         };
         let thread = std::thread::spawn(move || run_until(&config, build, &wish).map(drop));
-        Self { address, drain, released, thread: Some(thread) }
+        Self { address, drain, released, fails, more, thread: Some(thread) }
     }
 
     fn wait_for(&self, path: &str, there: impl Fn(&Answer) -> bool) {
@@ -92,13 +107,33 @@ impl Program {
     }
 
     fn ask_as(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+        self.send(method, path, headers, "")
+    }
+
+    /// Sends JSON; the answer is JSON too, and of that status.
+    fn tell(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
+        let body = body.to_string();
+        let length = body.len().to_string();
+        let headers = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
+        let answer = self.send(method, path, &headers, &body).unwrap();
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        answer.json()
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         if headers.iter().all(|(name, _)| *name != "Host") {
             head += &format!("Host: {}\r\n", self.address);
         }
         headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
         let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
+        stream.write_all(format!("{head}\r\n{body}").as_bytes()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -132,6 +167,10 @@ impl Answer {
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
+}
+
+fn is_bad(n: i64) -> bool {
+    n % 100 == 13
 }
 
 /// The sum of each key, by a plain loop.
@@ -180,8 +219,7 @@ fn a_worker_that_takes_no_step_is_named() {
     let program = Program::start(&[]);
     program.released.store(false, Ordering::SeqCst);
     assert_eq!(program.get("/api/v1/health").status, 200, "it waits for input");
-    program.drain.request();
-    // The last record has come, and is applied for ever.
+    program.more.store(true, Ordering::SeqCst);
     program.wait_for("/api/v1/health", |answer| {
         answer.status == 503 && answer.body.contains("worker 0 has taken no step")
     });
@@ -196,13 +234,19 @@ fn every_address_is_described_and_every_mistake_explained() {
     let paths = description["paths"].as_object().unwrap();
     assert!(paths.len() >= 10, "{description}");
     for (path, methods) in paths {
-        let answer = program.get(&path.replace("{view}", "by-key"));
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let (view, of) = (path.replace("{view}", "by-key"), methods.as_object().unwrap());
+        let [method] = of.keys().collect::<Vec<_>>()[..] else { panic!("{path}: {methods}") };
+        let answer = program.ask_as(&method.to_uppercase(), &view, &[]).unwrap();
+        let expected = match (method.as_str(), path.contains("dead-letters")) {
+            ("get", false) => 200,
+            // Nothing is kept; nothing is said about which.
+            ("get", true) => 409,
+            _ => 415,
+        };
+        assert_eq!(answer.status, expected, "{path}: {}", answer.body);
         assert!(answer.head.contains("x-content-type-options: nosniff"), "{}", answer.head);
         assert!(!answer.head.contains("access-control-allow"), "{}", answer.head);
-        assert_eq!(methods.as_object().unwrap().keys().collect::<Vec<_>>(), ["get"], "{path}");
-        let posted = program.ask_as("POST", path, &[]).unwrap();
-        assert_eq!(posted.status, 405, "{path}");
+        assert_eq!(program.ask_as("DELETE", path, &[]).unwrap().status, 405, "{path}");
     }
     for (path, status, said) in [
         ("/", 404, "nothing at this address"),
@@ -286,4 +330,67 @@ fn who_connects_and_says_nothing_keeps_nobody_out() {
         }
     }
     assert_eq!(program.get("/api/v1/health").status, 200);
+}
+
+#[test]
+fn dead_letters_are_looked_at_edited_ignored_and_tried_again() {
+    let folder = std::env::temp_dir().join(format!("anabranch-letters-{}", std::process::id()));
+    let data = folder.to_str().unwrap();
+    let program = Program::begin_so(&["--data-dir", data, "--checkpoint-interval", "20ms"], true);
+    let is_there = |answer: &Answer| answer.json()["total"].as_u64() == Some(5);
+    program.wait_for("/api/v1/dead-letters", is_there);
+    let groups = program.get("/api/v1/dead-letters/groups").json();
+    assert_eq!(groups.as_array().unwrap().len(), 1, "{groups}");
+    let (group, computation) = (&groups[0]["group"], &groups[0]["computation"]);
+    assert_eq!((&groups[0]["count"], computation), (&5.into(), &"add".into()));
+    let page = program.get("/api/v1/dead-letters?from=1&limit=2").json();
+    let names: Vec<&Value> =
+        page["letters"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    let [second, third] = names[..] else { panic!("{page}") };
+    assert_eq!(page["letters"][0]["letter"]["reason"], "told to fail");
+    let none = program.get("/api/v1/dead-letters?kind=none").json();
+    assert_eq!(none["total"], 0);
+
+    let edit = |record: &str, status| {
+        let edited = serde_json::json!({"id": second, "record": record});
+        program.tell("POST", "/api/v1/dead-letters/edit", &edited, status)
+    };
+    assert_eq!(edit("114", 200)["done"], 1);
+    let wrong = edit("1,", 400);
+    assert!(wrong["detail"].as_str().unwrap().contains("must be JSON"), "{wrong}");
+    let third = serde_json::json!({"ids": [third]});
+    assert_eq!(program.tell("POST", "/api/v1/dead-letters/ignore", &third, 200)["done"], 1);
+    for (body, said) in [
+        (serde_json::json!({}), "say which"),
+        (serde_json::json!({"ids": ["none"]}), "there is no dead letter `none`"),
+        (third, "it was ignored"),
+    ] {
+        let refused = program.tell("POST", "/api/v1/dead-letters/retry", &body, 400);
+        assert!(refused["detail"].as_str().unwrap().contains(said), "{refused}");
+    }
+    program.tell("POST", "/api/v1/dead-letters/retry", &serde_json::json!({"id": "x"}), 422);
+
+    // Those that no checkpoint has yet are left out until one has.
+    program.fails.store(false, Ordering::SeqCst);
+    let all = serde_json::json!({"group": group});
+    for _ in 0..6_000 {
+        program.tell("POST", "/api/v1/dead-letters/retry", &all, 200);
+        if program.get("/api/v1/dead-letters").json()["total"] == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let all = program.get("/api/v1/dead-letters?all=true").json();
+    let status = |it: &Value| it["status"].as_str().unwrap().to_string();
+    let ended: Vec<String> = all["letters"].as_array().unwrap().iter().map(status).collect();
+    assert_eq!(ended, ["closed", "closed", "ignored", "closed", "closed"]);
+    let mut expected = sums();
+    expected[113 % KEYS as usize].1 += 1;
+    expected[213 % KEYS as usize].1 -= 213;
+    let rows = program.get("/api/v1/views/by-key").json()["rows"].clone();
+    let rows = rows.as_array().unwrap().iter().map(|it| it["row"].clone());
+    let rows: Vec<(i64, i64)> = rows.map(|row| serde_json::from_value(row).unwrap()).collect();
+    assert_eq!(rows, expected);
+    drop(program);
+    std::fs::remove_dir_all(&folder).unwrap();
 }
