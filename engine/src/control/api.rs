@@ -32,9 +32,12 @@ const BODY_MAX: usize = 1 << 20;
 /// The longest that a request is worked on.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How many rows an answer has unless it is asked for another number.
-pub(super) const ROWS: usize = 100;
+const ROWS: usize = 100;
 /// The most rows of an answer.
-pub(super) const ROWS_MAX: usize = 1_000;
+const ROWS_MAX: usize = 1_000;
+
+/// The furthest row that an answer begins with: those before it are passed over while the view's worker may wait.
+const FROM_MAX: usize = 100_000;
 
 /// What is known of the program.
 pub(super) struct About {
@@ -249,7 +252,7 @@ async fn views(State(about): State<Arc<About>>) -> Json<Vec<String>> {
 struct Rows {
     /// The number of the first row, from 0.
     #[serde(default)]
-    #[param(default = 0, minimum = 0)]
+    #[param(default = 0, minimum = 0, maximum = 100000)]
     from: usize,
     /// The most rows.
     #[serde(default = "rows")]
@@ -257,8 +260,17 @@ struct Rows {
     limit: usize,
 }
 
-fn rows() -> usize {
+/// How many rows an answer has that is not asked for another number.
+pub(super) fn rows() -> usize {
     ROWS
+}
+
+/// Refuses more rows than an answer may have.
+pub(super) fn check_limit(limit: usize) -> std::result::Result<(), Problem> {
+    match limit {
+        1..=ROWS_MAX => Ok(()),
+        _ => Err(Problem::bad_request(format!("`limit` is from 1 to {ROWS_MAX}"))),
+    }
 }
 
 /// Rows of a view.
@@ -296,8 +308,11 @@ async fn view(
     let Path(name) = name.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
     let Query(Rows { from, limit }) =
         which.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
-    if !(1..=ROWS_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` is from 1 to {ROWS_MAX}")));
+    check_limit(limit)?;
+    if from > FROM_MAX {
+        return Err(Problem::bad_request(format!(
+            "`from` is at most {FROM_MAX}; a sink of the view's changes has all of it"
+        )));
     }
     let page = about
         .views

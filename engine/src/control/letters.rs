@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::api::{About, ROWS, ROWS_MAX};
+use super::api::{About, check_limit, rows};
 use super::problem::Problem;
 use crate::config::{Config, LettersAction, LettersCommand, LettersSelection};
 use crate::{Error, Result, letters};
@@ -42,10 +42,6 @@ pub(super) struct Wanted {
     #[serde(default = "rows")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: usize,
-}
-
-fn rows() -> usize {
-    ROWS
 }
 
 impl Wanted {
@@ -136,9 +132,7 @@ fn checked(
     wanted: std::result::Result<Query<Wanted>, QueryRejection>,
 ) -> std::result::Result<Wanted, Problem> {
     let Query(wanted) = wanted.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
-    if !(1..=ROWS_MAX).contains(&wanted.limit) {
-        return Err(Problem::bad_request(format!("`limit` is from 1 to {ROWS_MAX}")));
-    }
+    check_limit(wanted.limit)?;
     Ok(wanted)
 }
 

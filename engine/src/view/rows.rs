@@ -116,12 +116,17 @@ impl<D: ViewData> AnyRows for Rows<D> {
     }
 
     fn page(&self, from: usize, most: usize) -> Result<Page> {
-        let kept = lock(&self.0);
+        // The worker that gathers the view waits no longer than for a copy.
+        let (rows, before, total) = {
+            let kept = lock(&self.0);
+            let page = kept.rows.iter().skip(from).take(most);
+            let rows: Vec<_> = page.map(|(row, times)| (row.clone(), *times)).collect();
+            (rows, kept.before, kept.rows.len())
+        };
         let no_form = |e| Error::Data(format!("a row of a view has no form as JSON: {e}"));
-        let rows = kept.rows.iter().skip(from).take(most).map(|(row, times)| {
-            serde_json::to_value(row).map(|row| (row, *times)).map_err(no_form)
-        });
-        let rows = rows.collect::<Result<Vec<_>>>()?;
-        Ok(Page { before: kept.before, total: kept.rows.len(), rows })
+        let rows = rows
+            .into_iter()
+            .map(|(row, times)| serde_json::to_value(row).map(|row| (row, times)).map_err(no_form));
+        Ok(Page { before, total, rows: rows.collect::<Result<_>>()? })
     }
 }

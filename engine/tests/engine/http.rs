@@ -255,6 +255,7 @@ fn every_address_is_described_and_every_mistake_explained() {
         ("/api/v1/views/by-key?limit=0", 400, "`limit` is from 1 to 1000"),
         ("/api/v1/views/by-key?limit=1001", 400, "`limit` is from 1 to 1000"),
         ("/api/v1/views/by-key?from=-1", 400, "invalid digit"),
+        ("/api/v1/views/by-key?from=100001", 400, "`from` is at most 100000"),
         ("/api/v1/views/%ff", 400, "UTF-8"),
     ] {
         let answer = program.get(path);
