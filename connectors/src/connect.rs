@@ -15,6 +15,7 @@ use crate::listen::Listen;
 use crate::null::Null;
 use crate::options::Options;
 use crate::queue::Bounds;
+use crate::stream;
 use crate::tcp::{TcpListenSource, TcpSink};
 use crate::websocket::{Broadcast, Dial, Endpoint, Limits, WebSocketListener, WebSocketSource};
 
@@ -58,6 +59,7 @@ pub fn inlet(url: &str) -> Result<Box<dyn Inlet>> {
             Ok(Box::new(WebSocketListener { endpoint, bounds, ack }))
         }
         Some(("tcp-listen", rest)) => tcp_listener(rest),
+        Some(("stream", rest)) => Ok(Box::new(stream::source(rest)?)),
         _ => Err(unknown(url, &SOURCES)),
     }
 }
@@ -98,6 +100,7 @@ pub fn outlet(url: &str) -> Result<Box<dyn Outlet>> {
             Ok(Box::new(sink))
         }
         Some(("tcp", rest)) => tcp_sink(rest),
+        Some(("stream", rest)) => Ok(Box::new(stream::sink(rest, bounds)?)),
         Some(("null", "")) => Ok(Box::new(Null)),
         _ => Err(unknown(url, &SINKS)),
     }
@@ -114,7 +117,7 @@ struct Schemes {
 
 const SOURCES: Schemes = Schemes {
     what: "source",
-    valid: "`ws://`, `wss://`, `ws-listen://`, `tcp-listen://`, `file:` and `-` (standard input); \
+    valid: "`ws://`, `wss://`, `ws-listen://`, `tcp-listen://`, `file:`, `stream:` and `-` (standard input); \
             programs that read market data also take `gen:` and `coinbase:`",
     example: "`ws-listen://127.0.0.1:9000/updates` or `file:prices.jsonl`",
     other: &[
@@ -125,7 +128,7 @@ const SOURCES: Schemes = Schemes {
 
 const SINKS: Schemes = Schemes {
     what: "sink",
-    valid: "`ws-listen://`, `tcp://`, `file:`, `-` (standard output) and `null:` (nowhere)",
+    valid: "`ws-listen://`, `tcp://`, `file:`, `stream:`, `-` (standard output) and `null:` (nowhere)",
     example: "`ws-listen://127.0.0.1:9001/notify` or `file:alerts.jsonl`",
     other: &[
         ("ws", "a sink broadcasts to those who connect: `ws-listen://HOST:PORT/PATH`"),

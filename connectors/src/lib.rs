@@ -39,6 +39,7 @@ mod null;
 mod options;
 mod queue;
 mod runtime;
+pub mod stream;
 mod tcp;
 mod websocket;
 

@@ -20,14 +20,16 @@ fn usage(error: &Error) -> String {
 fn an_unknown_scheme_is_refused_with_those_of_the_direction_and_an_example() {
     for url in ["kafka://broker/topic", "prices.jsonl", "", "http://localhost:9000/", "tcp://a:1"] {
         let text = refused_source(url);
-        for scheme in ["ws://", "wss://", "ws-listen://", "tcp-listen://", "file:", "`-`", "gen:"] {
+        for scheme in
+            ["ws://", "wss://", "ws-listen://", "tcp-listen://", "file:", "stream:", "`-`", "gen:"]
+        {
             assert!(text.contains(scheme), "{scheme} in: {text}");
         }
         assert!(text.contains("example `ws-listen://127.0.0.1:9000/updates`"), "{text}");
     }
     for url in ["kafka://broker/topic", "alerts.jsonl", "", "ws://a/", "tcp-listen://:1"] {
         let text = refused_sink(url);
-        for scheme in ["ws-listen://", "tcp://", "file:", "`-`", "null:"] {
+        for scheme in ["ws-listen://", "tcp://", "file:", "stream:", "`-`", "null:"] {
             assert!(text.contains(scheme), "{scheme} in: {text}");
         }
         assert!(text.contains("example `ws-listen://127.0.0.1:9001/notify`"), "{text}");
@@ -54,12 +56,22 @@ fn a_malformed_address_is_refused_with_its_form() {
         "ws://ho st/",
         "file:",
         "file:a,,b",
+        "stream:",
+        "stream:a",
+        "stream:?dir=d",
+        "stream:../a?dir=d",
+        "stream:a/b?dir=d",
+        "stream:a?dir=",
+        "stream:a?dir=d&from=-1",
+        "stream:a?dir=d&from=yesterday",
+        "stream:a?dir=d&from=end",
         "file://elsewhere/a",
     ] {
         let text = refused_source(url);
         assert!(text.contains('`') || text.contains("WebSocket URL"), "{text}");
     }
-    for url in ["tcp://", "tcp://:9000", "tcp://host", "null:x", "file:", "tcp://a:1/b"] {
+    for url in ["tcp://", "tcp://:9000", "tcp://host", "null:x", "file:", "tcp://a:1/b", "stream:a"]
+    {
         refused_sink(url);
     }
 }
@@ -75,6 +87,8 @@ fn without_a_host_only_this_machine_can_connect() {
         ("file:a.jsonl,b-?.jsonl?line_max=1KiB", "file:a.jsonl,b-?.jsonl"),
         ("file:///tmp/a", "file:/tmp/a"),
         ("-?line_max=1KiB", "-"),
+        ("stream:a?dir=d&from=2026-01-01T00:00:00Z", "stream:a"),
+        ("stream:a?dir=d&from=end&follow=true", "stream:a"),
     ] {
         assert_eq!(inlet(url).unwrap().describe(), described);
     }
@@ -122,9 +136,12 @@ fn the_documented_options_are_the_accepted_ones() {
                 "file sink" => ("file:a", false),
                 "- source" => ("-", true),
                 "- sink" => ("-", false),
+                "stream source" => ("stream:a", true),
+                "stream sink" => ("stream:a", false),
                 other => panic!("no such place: {other}"),
             };
-            let url = format!("{url}?{option}={value}");
+            let needed = if url == "stream:a" && option != "dir" { "&dir=d" } else { "" };
+            let url = format!("{url}?{option}={value}{needed}");
             let accepted = if is_source { inlet(&url).err() } else { outlet(&url).err() };
             assert!(accepted.is_none(), "{url}: {accepted:?}");
             rows += 1;
@@ -132,11 +149,11 @@ fn the_documented_options_are_the_accepted_ones() {
     }
     // And no others: the refusal of an unknown option lists what is asked for.
     let mut listed = 0;
-    for url in ["ws://a/", "ws-listen://:0/", "tcp-listen://:0", "file:a", "-"] {
+    for url in ["ws://a/", "ws-listen://:0/", "tcp-listen://:0", "file:a", "-", "stream:a"] {
         listed += options_in(&refused_source(&format!("{url}?no=1")));
     }
     listed += options_in(&refused_source("wss://a/?no=1"));
-    for url in ["ws-listen://:0/", "tcp://a:1", "file:a", "-"] {
+    for url in ["ws-listen://:0/", "tcp://a:1", "file:a", "-", "stream:a"] {
         listed += options_in(&refused_sink(&format!("{url}?no=1")));
     }
     assert_eq!(rows, listed, "options that the table lacks");
