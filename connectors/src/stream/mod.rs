@@ -73,11 +73,11 @@ pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// The longest name of a stream or a group, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// The most streams in a folder.
-pub const STREAMS_MAX: usize = 4096;
+pub const STREAMS_MAX: usize = 1024;
 /// The most groups of a stream.
 pub const GROUPS_MAX: usize = 1024;
 /// The most segments of a stream.
-pub const SEGMENTS_MAX: usize = 1 << 16;
+pub const SEGMENTS_MAX: usize = 4096;
 /// The most frames that a stream can ever be given: offsets are below.
 pub const OFFSETS_MAX: u64 = 1 << 40;
 

@@ -11,6 +11,7 @@ mod files;
 mod interop;
 mod resuming;
 mod streams;
+mod streams_kept;
 mod streams_run;
 mod streams_torn;
 mod support;

@@ -2,7 +2,7 @@
 //! after the other.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use crate::support::{Folder, Sink, Source, eventually, resume};
 const COUNTS: Table<String, u64> = Table::new("counts");
 /// Of the program that is killed: its folder, workers, and at which record it dies.
 const CHILD: &str = "ANABRANCH_TEST_STREAMS";
+/// Of the program that holds a stream: its folder.
+const HOLDER: &str = "ANABRANCH_TEST_STREAM_HOLDER";
 const KEYS: usize = 7;
 
 /// Counts what comes, by key: the output depends on all input before.
@@ -61,8 +63,9 @@ fn url(folder: &Path, name: &str, options: &str) -> String {
 fn config(folder: &Path, workers: usize) -> Config {
     let data = folder.join("data").display().to_string();
     let (workers, interval) = (workers.to_string(), "--checkpoint-interval");
+    let in_flight = ["--in-flight-records", "1000"];
     let flags = ["-w", &workers, "--data-dir", &data, interval, "10ms", "--quiet"];
-    Config::from_flags(flags).unwrap()
+    Config::from_flags(flags.into_iter().chain(in_flight)).unwrap()
 }
 
 fn streams(folder: &Folder) -> Streams {
@@ -71,7 +74,8 @@ fn streams(folder: &Folder) -> Streams {
 
 /// Reads the stream `in` and writes the stream `out`; calls `each` for every record.
 fn run(folder: &Path, workers: usize, each: impl Fn() + Clone + Send + Sync + 'static) {
-    let (from, to) = (url(folder, "in", ""), url(folder, "out", ""));
+    // Little may be on its way, so that much has left when it is killed.
+    let (from, to) = (url(folder, "in", ""), url(folder, "out", "&queue_records=256"));
     let build = move |app: &App| counting(app, &from, &to, each.clone());
     anabranch::run(&config(folder, workers), build).unwrap();
 }
@@ -109,12 +113,12 @@ fn a_program_from_stream_to_stream_is_killed_and_each_frame_is_there_once() {
     let (first, last) = all.split_at(12_000);
     writer.append_batch(first).unwrap();
     let expected = counted(&all);
-    for (workers, dies) in [(1, 5000), (2, 3000), (4, 9000)] {
+    for (workers, dies) in [(1, 6000), (2, 4000), (4, 5000)] {
         run_until_killed(&folder, workers, dies);
-        let Ok(out) = streams(&folder).stream("out") else { continue };
-        let there = texts(&out);
+        let there = texts(&streams(&folder).stream("out").unwrap());
         eprintln!("{} frames when it was killed", there.len());
         assert!(expected.starts_with(&there), "a prefix, after {} of {workers}", there.len());
+        assert!(there.len() > 2000, "it was killed before it wrote: {}", there.len());
     }
     run(folder.as_ref(), 2, || ());
     let out = streams(&folder).stream("out").unwrap();
@@ -146,6 +150,51 @@ fn on_any_number_of_workers_the_output_is_that_of_a_plain_loop_and_times_are_rec
         let out = streams(&folder).stream("out").unwrap();
         assert_eq!(texts(&out), counted(&all[500..]));
     }
+}
+
+/// The process that writes and consumes while another test tries to; alone it does nothing.
+#[test]
+fn a_process_that_holds_a_stream() {
+    let Ok(folder) = std::env::var(HOLDER) else { return };
+    let stream = Streams::open(folder).unwrap().stream("s").unwrap();
+    let mut group = stream.consume("g", From::Beginning, Duration::ZERO).unwrap();
+    let writer = stream.writer().unwrap();
+    writer.append_batch(&["one", "two"]).unwrap();
+    group.next_entry().unwrap();
+    group.commit().unwrap();
+    // Until the other side ends.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    std::process::abort();
+}
+
+#[test]
+fn mbf_7_another_process_that_writes_and_consumes_is_named_and_what_it_does_is_seen() {
+    let folder = Folder::new();
+    let stream = streams(&folder).create("s").unwrap();
+    let mut reader = stream.read(From::Beginning).unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "streams_run::a_process_that_holds_a_stream"])
+        .env(HOLDER, folder.path("streams"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("what it appends is seen", || reader.next_entry().unwrap().is_some());
+    assert_eq!(reader.next_entry().unwrap().unwrap().bytes, b"two");
+    eventually("what it consumes is seen", || stream.pending("g").is_ok_and(|count| count == 1));
+    let who = format!("process {} ", holder.id());
+    let text = stream.writer().err().unwrap().to_string();
+    assert!(text.contains(&who), "{text}");
+    let text = stream.consume("g", From::Beginning, Duration::ZERO).err().unwrap().to_string();
+    assert!(text.contains(&who), "{text}");
+    // It dies without giving anything back.
+    drop(holder.stdin.take());
+    assert!(!holder.wait().unwrap().success());
+    let mut group = stream.consume("g", From::Beginning, Duration::from_secs(30)).unwrap();
+    assert_eq!(group.next_entry().unwrap().unwrap().bytes, b"two");
+    assert_eq!(stream.writer().unwrap().append(b"three").unwrap(), 2);
+    assert_eq!(texts(&stream), ["one", "two", "three"]);
 }
 
 /// A frame of a recorded stream brings its offset and its time.
