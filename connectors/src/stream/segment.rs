@@ -67,6 +67,8 @@ pub(super) struct Walk {
     pub(super) at: u64,
     /// and the offset of its first frame.
     pub(super) next: u64,
+    /// Up to where the file was believed when it was last read.
+    limit: u64,
 }
 
 impl Walk {
@@ -89,7 +91,8 @@ impl Walk {
         }
         let header = SegmentHeader::decode(&header, id).filter(|header| header.first == first);
         let Some(header) = header else { return Ok(Opened::Headless(length)) };
-        Ok(Opened::Walk(Self { path, file, id, header, at: SEGMENT_HEADER_BYTES, next: first }))
+        let at = SEGMENT_HEADER_BYTES;
+        Ok(Opened::Walk(Self { path, file, id, header, at, next: first, limit: 0 }))
     }
 
     /// The identity of the stream.
@@ -111,6 +114,10 @@ impl Walk {
         }
         if limit.saturating_sub(self.at) < BLOCK_HEADER_BYTES as u64 {
             return Ok(Found::Bad("a block is cut off"));
+        }
+        if std::mem::replace(&mut self.limit, limit) != limit {
+            // What was read ahead beyond the former limit may have been torn, and written anew.
+            self.file.seek(SeekFrom::Start(self.at)).map_err(|e| self.failed(e))?;
         }
         let mut header = [0; BLOCK_HEADER_BYTES];
         if let Err(error) = self.file.read_exact(&mut header) {

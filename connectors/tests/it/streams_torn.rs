@@ -184,6 +184,26 @@ fn damage_in_the_middle_is_not_taken_for_a_torn_end() {
     }
 }
 
+/// What a reader has read ahead of what is durable is not what the next writer puts there.
+#[test]
+fn a_reader_that_stood_before_a_torn_end_reads_what_is_written_in_its_place() {
+    let folder = Folder::new();
+    let stream = stream(&folder);
+    stream.writer().unwrap().append(b"one").unwrap();
+    let segment = last_segment(&folder.path("streams/s"));
+    let mut torn = std::fs::read(&segment).unwrap();
+    torn.extend([7; 200]);
+    std::fs::write(&segment, &torn).unwrap();
+    let mut reader = stream.read(From::Beginning).unwrap();
+    assert_eq!(reader.next_entry().unwrap().unwrap().bytes, b"one");
+    assert_eq!(reader.next_entry().unwrap(), None);
+    let writer = stream.writer().unwrap();
+    for frame in [&b"two"[..], &[3; 500], b"four"] {
+        writer.append(frame).unwrap();
+        assert_eq!(reader.next_entry().unwrap().unwrap().bytes, frame);
+    }
+}
+
 /// A frame may hold what looks like blocks, of this stream or another.
 #[test]
 fn what_looks_like_a_block_within_a_frame_is_none() {
