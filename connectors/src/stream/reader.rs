@@ -85,7 +85,8 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The next frame, if it is durable by now; none otherwise, and again later there may be.
+    /// The next frame, if it is durable by now; none otherwise, and again later there may be. Frames of the
+    /// segment that is being read may still be given although they were dropped meanwhile.
     ///
     /// # Errors
     /// [`Error::Data`] when frames that were not read yet were dropped meanwhile, or are damaged: it says
