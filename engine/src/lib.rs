@@ -134,6 +134,7 @@ mod keeper;
 mod key;
 mod letters;
 pub mod log;
+mod looking;
 mod lookup;
 pub mod metrics;
 mod opener;

@@ -28,7 +28,7 @@ impl Counter {
 }
 
 /// Whether a number only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Kind {
     Count,
     /// It is set, and can fall.

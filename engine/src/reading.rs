@@ -77,6 +77,8 @@ pub(crate) struct Reading {
     done: bool,
     current: Option<usize>,
     last_cut: Option<(Time, u64)>,
+    /// Whether others may ask what tables hold, at boundaries that one worker marks.
+    is_asked: bool,
     /// With a data directory.
     keeper: Option<Keeper>,
     /// What else is journaled, beside the input: dropped and brought to the disk with it.
@@ -129,6 +131,7 @@ impl Reading {
             done: false,
             current: None,
             last_cut: None,
+            is_asked: false,
             keeper: None,
             also: Vec::new(),
             mark: false,
@@ -156,6 +159,11 @@ impl Reading {
         self.keeper = Some(keeper);
         self.at = from;
         self.fences.begin(from);
+    }
+
+    /// Others may ask what tables hold.
+    pub(crate) fn may_be_asked(&mut self) {
+        self.is_asked = true;
     }
 
     /// Brings `journal` to the disk, and drops of it what nobody needs, when the one of the input is.
@@ -405,7 +413,7 @@ impl Reading {
         // Others may be further, and that its partitions have ended belongs to an epoch that they know.
         let tells = matches!(self.mode, Mode::Recorded) && self.tells_end();
         // It is not done until then: others that stop must come as far as it has.
-        if tells || self.stopping || !self.keeps() {
+        if tells || self.stopping || !self.keeps() && !self.is_asked {
             return tells;
         }
         self.tell_done();
@@ -429,7 +437,8 @@ impl Reading {
         self.signals.push(signal);
     }
 
-    fn activate(&self) {
+    /// Lets the operator that reads take its turn.
+    pub(crate) fn activate(&self) {
         if let Some(activator) = &self.activator {
             activator.activate();
         }

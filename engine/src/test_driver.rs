@@ -119,6 +119,7 @@ impl TestDriverBuilder {
             limits: FlowLimits { records: 1 << 16, bytes: 1 << 26, epochs: 64 },
             counters: counters.clone(),
             views: views.clone(),
+            board: None,
             durable: None,
             trace: None,
             control: Arc::clone(&control),

@@ -25,6 +25,7 @@ use crate::durable::Durable;
 use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
 use crate::fault::Fault;
 use crate::letters;
+use crate::looking::{Board, Looking};
 use crate::metrics::Counters;
 use crate::opener::{Inputs, Opener};
 use crate::pipeline::Placement;
@@ -52,6 +53,8 @@ pub(crate) struct Setup {
     /// The rows of the views that workers of this process gather.
     pub(crate) views: Views,
     pub(crate) control: Arc<Control>,
+    /// If others may ask; the same on all processes.
+    pub(crate) board: Option<Board>,
     /// With a data directory.
     pub(crate) durable: Option<Arc<Durable>>,
     /// In a replay that is compared with another.
@@ -146,6 +149,7 @@ pub(crate) struct Running {
     durability: Option<Durability>,
     /// If live input may fall silent while something is due.
     alarms: Option<Alarms>,
+    looking: Option<Rc<RefCell<Looking>>>,
     trace: Option<Arc<Trace>>,
     fault: Fault,
     control: Arc<Control>,
@@ -165,6 +169,9 @@ pub(crate) fn run(worker: &mut Worker, setup: &Setup) -> Result<()> {
         None => run_parking(worker, setup),
         Some((_, baton)) => baton.run(worker, setup),
     };
+    if let Some(board) = setup.board.as_ref().filter(|_| worker.index() == 0) {
+        board.close();
+    }
     let Err(fault) = result else { return Ok(()) };
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
@@ -261,6 +268,12 @@ impl Running {
         let heard: Rc<RefCell<Heard>> = Rc::default();
         heard.borrow_mut().silent = peers == 1;
         let signals = (peers > 1).then(|| signals(worker, &heard));
+        let looking = setup.board.as_ref().map(|board| {
+            reading.borrow_mut().may_be_asked();
+            let used = (&stores, &topology.tables(&plan));
+            let looking = Looking::new(worker, board, used, &placement, setup);
+            Rc::new(RefCell::new(looking))
+        });
         let assembly = Assembly {
             plan,
             topology,
@@ -274,6 +287,7 @@ impl Running {
                 durable: setup.durable.clone(),
                 trace: setup.trace.clone(),
             },
+            looking: looking.clone(),
             tables: setup.trace.as_ref().and_then(|trace| trace.of_tables(&stores)),
             snapshots: durability.as_ref().map(|durability| Rc::clone(&durability.snapshots)),
         };
@@ -286,6 +300,7 @@ impl Running {
             signals,
             durability,
             alarms,
+            looking,
             trace,
             fault,
             control,
@@ -336,6 +351,9 @@ impl Running {
             // Alone, there is nobody else to hear them.
             (None, Some(durability)) => durability.heard.extend(signals),
             (None, None) => {}
+        }
+        if let Some(looking) = &self.looking {
+            looking.borrow_mut().work(&reading, self.finished.done())?;
         }
         self.pulse.beat(State::of(&reading), finished_before(&self.finished));
         // A worker that reads nothing may still have to say that something is due, or how a checkpoint ended.

@@ -2,29 +2,26 @@
 //!
 //! Invariant: every route is described in `/api/v1/openapi.json`, and nothing is that is not there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 use super::access::{self, Tokens};
+use super::changes::{self, Watchers};
 use super::problem::Problem;
-use super::pulse;
-use super::{health, letters, prometheus};
-use crate::Views;
+use super::{health, letters, processes, prometheus, tables, views};
 use crate::config::{Config, Layout};
 use crate::graph::Graph;
-use crate::metrics::Counters;
+use crate::looking::{self, Answer, Ask, Board, Refused};
 use crate::worker::{Control, Setup};
 
 /// The largest body of a request, in bytes.
@@ -35,9 +32,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 const ROWS: usize = 100;
 /// The most rows of an answer.
 const ROWS_MAX: usize = 1_000;
-
-/// The furthest row that an answer begins with: those before it are passed over while the view's worker may wait.
-const FROM_MAX: usize = 100_000;
+/// How long workers have to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// What is known of the program.
 pub(super) struct About {
@@ -48,8 +44,11 @@ pub(super) struct About {
     /// Of this process.
     pub(super) workers: usize,
     pub(super) control: Arc<Control>,
-    pub(super) counters: Counters,
-    views: Views,
+    /// This process.
+    pub(super) local: looking::About,
+    /// Where the workers are asked.
+    pub(super) board: Board,
+    pub(super) watchers: Watchers,
     /// Where things are kept, if they are.
     pub(super) kept: Option<Config>,
     pub(super) tokens: Option<Tokens>,
@@ -72,8 +71,9 @@ impl About {
             processes,
             workers: setup.workers_per_process,
             control: Arc::clone(&setup.control),
-            counters: setup.counters.clone(),
-            views: setup.views.clone(),
+            local: looking::About::of(setup),
+            board: setup.board.clone().unwrap_or_default(),
+            watchers: Watchers::default(),
             kept: setup.durable.is_some().then(|| config.clone()),
             tokens,
         }
@@ -92,10 +92,17 @@ impl About {
         prometheus::metrics,
         program,
         graph,
-        workers,
-        counters,
-        views,
-        view,
+        processes::workers,
+        processes::counters,
+        tables::tables,
+        tables::rows,
+        tables::row,
+        views::views,
+        views::view,
+        changes::rows,
+        changes::row,
+        changes::view,
+        changes::status,
         letters::list,
         letters::groups,
         letters::retry,
@@ -116,10 +123,17 @@ pub(super) fn router(about: Arc<About>) -> Router {
         .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/program", get(program))
         .route("/api/v1/graph", get(graph))
-        .route("/api/v1/workers", get(workers))
-        .route("/api/v1/counters", get(counters))
-        .route("/api/v1/views", get(views))
-        .route("/api/v1/views/{view}", get(view))
+        .route("/api/v1/workers", get(processes::workers))
+        .route("/api/v1/counters", get(processes::counters))
+        .route("/api/v1/tables", get(tables::tables))
+        .route("/api/v1/tables/{table}", get(tables::rows))
+        .route("/api/v1/tables/{table}/{key}", get(tables::row))
+        .route("/api/v1/views", get(views::views))
+        .route("/api/v1/views/{view}", get(views::view))
+        .route("/api/v1/changes/tables/{table}", get(changes::rows))
+        .route("/api/v1/changes/tables/{table}/{key}", get(changes::row))
+        .route("/api/v1/changes/views/{view}", get(changes::view))
+        .route("/api/v1/changes/status", get(changes::status))
         .route("/api/v1/dead-letters", get(letters::list))
         .route("/api/v1/dead-letters/groups", get(letters::groups))
         .route("/api/v1/dead-letters/retry", post(letters::retry))
@@ -204,62 +218,6 @@ async fn graph(State(about): State<Arc<About>>) -> Json<Box<RawValue>> {
     Json(about.graph.clone())
 }
 
-/// How far a worker is.
-#[derive(Serialize, ToSchema)]
-struct Worker {
-    worker: usize,
-    state: pulse::State,
-    /// How often it was scheduled.
-    steps: u64,
-    /// The first epoch that is not finished as far as it knows; none if all are.
-    finished_before: Option<u64>,
-}
-
-/// How far the workers of process 0 are.
-#[utoipa::path(get, path = "/api/v1/workers", tag = "program", responses(
-    (status = 200, description = "The workers, by index", body = [Worker]),
-))]
-async fn workers(State(about): State<Arc<About>>) -> Json<Vec<Worker>> {
-    let pulses = about.control.pulses();
-    let workers = pulses.iter().map(|(worker, pulse)| Worker {
-        worker: *worker,
-        state: pulse.state(),
-        steps: pulse.steps(),
-        finished_before: Some(pulse.finished_before()).filter(|epoch| *epoch != u64::MAX),
-    });
-    Json(workers.collect())
-}
-
-/// What process 0 has counted, by name.
-#[utoipa::path(get, path = "/api/v1/counters", tag = "program", responses(
-    (status = 200, description = "Numbers by name", body = BTreeMap<String, u64>),
-))]
-async fn counters(State(about): State<Arc<About>>) -> Json<BTreeMap<String, u64>> {
-    Json(about.counters.snapshot())
-}
-
-/// The names of the views that process 0 gathers.
-#[utoipa::path(get, path = "/api/v1/views", tag = "views", responses(
-    (status = 200, description = "Names, in order", body = [String]),
-))]
-async fn views(State(about): State<Arc<About>>) -> Json<Vec<String>> {
-    Json(about.views.names())
-}
-
-/// Which rows.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Rows {
-    /// The number of the first row, from 0.
-    #[serde(default)]
-    #[param(default = 0, minimum = 0, maximum = 100000)]
-    from: usize,
-    /// The most rows.
-    #[serde(default = "rows")]
-    #[param(default = 100, minimum = 1, maximum = 1000)]
-    limit: usize,
-}
-
 /// How many rows an answer has that is not asked for another number.
 pub(super) fn rows() -> usize {
     ROWS
@@ -273,58 +231,27 @@ pub(super) fn check_limit(limit: usize) -> std::result::Result<(), Problem> {
     }
 }
 
-/// Rows of a view.
-#[derive(Serialize, ToSchema)]
-struct ViewRows {
-    /// They are those at the end of the last epoch before this one.
-    before: u64,
-    /// How many rows the view has.
-    total: usize,
-    rows: Vec<ViewRow>,
-}
-
-/// A row of a view.
-#[derive(Serialize, ToSchema)]
-struct ViewRow {
-    #[schema(value_type = serde_json::Value)]
-    row: serde_json::Value,
-    /// How often it is there.
-    times: i64,
-}
-
-/// Rows of a view, in order, all as of the end of one epoch.
-#[utoipa::path(get, path = "/api/v1/views/{view}", tag = "views",
-    params(("view" = String, Path, description = "The name of the view"), Rows),
-    responses(
-        (status = 200, description = "The rows", body = ViewRows),
-        (status = 400, description = "A wrong number", body = Problem),
-        (status = 404, description = "There is no such view", body = Problem),
-))]
-async fn view(
-    State(about): State<Arc<About>>,
-    name: std::result::Result<Path<String>, PathRejection>,
-    which: std::result::Result<Query<Rows>, QueryRejection>,
-) -> std::result::Result<Json<ViewRows>, Problem> {
-    let Path(name) = name.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
-    let Query(Rows { from, limit }) =
-        which.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
-    check_limit(limit)?;
-    if from > FROM_MAX {
-        return Err(Problem::bad_request(format!(
-            "`from` is at most {FROM_MAX}; a sink of the view's changes has all of it"
-        )));
+impl About {
+    /// What the workers answer.
+    pub(super) async fn ask(&self, ask: Ask) -> std::result::Result<Answer, Problem> {
+        let answer = self.board.ask(ask);
+        self.control.wake();
+        let late = || {
+            let detail = format!(
+                "the workers have not answered for {ANSWER_TIME:?}: a computation, a reader or a writer keeps \
+                 them; see /api/v1/health"
+            );
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, detail)
+        };
+        let unavailable = |detail| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        match tokio::time::timeout(ANSWER_TIME, answer).await.map_err(|_| late())? {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Refused::Wrong(what))) => Err(Problem::bad_request(what)),
+            Ok(Err(Refused::Busy)) => {
+                Err(unavailable("too much is asked at once; try again".to_string()))
+            }
+            Ok(Err(Refused::NotNow(why))) => Err(unavailable(format!("{why}; see /api/v1/ready"))),
+            Err(_) => Err(unavailable("the program ends".to_string())),
+        }
     }
-    let page = about
-        .views
-        .page(&name, from, limit)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let Some(page) = page else {
-        let names = about.views.names();
-        return Err(Problem::not_found(match names.is_empty() {
-            true => "this program has no views, or another process gathers them".to_string(),
-            false => format!("there is no such view here; there are: {}", names.join(", ")),
-        }));
-    };
-    let rows = page.rows.into_iter().map(|(row, times)| ViewRow { row, times });
-    Ok(Json(ViewRows { before: page.before, total: page.total, rows: rows.collect() }))
 }

@@ -8,12 +8,16 @@
 
 mod access;
 mod api;
+mod changes;
 mod health;
 mod letters;
 mod listener;
 mod problem;
+mod processes;
 mod prometheus;
 mod pulse;
+mod tables;
+mod views;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -24,7 +28,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::access::Tokens;
 use self::api::About;
-pub(crate) use self::pulse::{Pulse, State};
+pub(crate) use self::pulse::{Pulse, State, Worker};
 use crate::config::Config;
 use crate::graph::Graph;
 use crate::worker::Setup;

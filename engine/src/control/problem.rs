@@ -3,6 +3,7 @@
 //! Invariant: it says what to do, and nothing of what must stay secret.
 
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -25,6 +26,11 @@ impl Problem {
         Self { title, status: status.as_u16(), detail: detail.into() }
     }
 
+    /// Whether that is its status.
+    pub(super) fn is_of(&self, status: StatusCode) -> bool {
+        self.status == status.as_u16()
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
@@ -39,5 +45,17 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, Json(self)).into_response()
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(wrong: PathRejection) -> Self {
+        Self::bad_request(wrong.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(wrong: QueryRejection) -> Self {
+        Self::bad_request(wrong.body_text())
     }
 }

@@ -12,6 +12,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::api::About;
+use crate::looking::Process;
 use crate::metrics::Kind;
 
 /// The version of the format.
@@ -87,34 +88,33 @@ fn help(name: &str) -> String {
     said.to_string()
 }
 
-/// Every counter of process 0, and how far its workers are.
+/// Every counter of every process, and how far their workers are.
 #[utoipa::path(get, path = "/metrics", tag = "program", responses(
     (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
 ))]
 pub(super) async fn metrics(State(about): State<Arc<About>>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&about)).into_response()
+    // Those of others are not worth the loss of those of this one.
+    let processes = about.processes().await.unwrap_or_else(|_| [(0, about.local.process())].into());
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&about, &processes)).into_response()
 }
 
-fn text(about: &About) -> String {
+fn text(about: &About, processes: &BTreeMap<usize, Process>) -> String {
     let mut families = Families::default();
-    for (path, kind, number) in about.counters.all() {
-        let (of, name) = path.rsplit_once('.').unwrap_or(("", &path));
-        let (metric, value) = in_base_units(name, number);
-        let metric: String =
-            metric.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        families.add(&metric, kind, &help(name), &[("name", of)], &value);
-    }
-    for (worker, pulse) in about.control.pulses() {
-        let label = worker.to_string();
-        let labels = [("worker", label.as_str())];
-        let steps = pulse.steps().to_string();
-        families.add(
-            "worker_steps",
-            Kind::Count,
-            "Steps that a worker has taken.",
-            &labels,
-            &steps,
-        );
+    for (number, process) in processes {
+        let at = number.to_string();
+        for (path, kind, number) in &process.counters {
+            let (of, name) = path.rsplit_once('.').unwrap_or(("", path));
+            let (metric, value) = in_base_units(name, *number);
+            let metric: String =
+                metric.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            families.add(&metric, *kind, &help(name), &[("name", of), ("process", &at)], &value);
+        }
+        for worker in &process.workers {
+            let (label, steps) = (worker.worker.to_string(), worker.steps.to_string());
+            let labels = [("process", at.as_str()), ("worker", label.as_str())];
+            let help = "Steps that a worker has taken.";
+            families.add("worker_steps", Kind::Count, help, &labels, &steps);
+        }
     }
     let labels = [("program", about.program.as_str()), ("version", env!("CARGO_PKG_VERSION"))];
     families.add("build_info", Kind::Gauge, "What is running.", &labels, "1");

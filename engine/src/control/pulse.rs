@@ -4,6 +4,9 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::reading::Reading;
 
 /// One worker, seen from outside.
@@ -15,7 +18,7 @@ pub(crate) struct Pulse {
 }
 
 /// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     /// It builds the dataflow and loads the rows of its tables.
@@ -63,5 +66,28 @@ impl Pulse {
     pub(crate) fn state(&self) -> State {
         let index = usize::from(self.state.load(Ordering::Relaxed));
         State::ALL.get(index).copied().unwrap_or(State::Starting)
+    }
+}
+
+/// How far a worker is.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Worker {
+    pub(crate) worker: usize,
+    pub(crate) state: State,
+    /// How often it was scheduled.
+    pub(crate) steps: u64,
+    /// The first epoch that is not finished as far as it knows; none if all are.
+    finished_before: Option<u64>,
+}
+
+impl Worker {
+    /// The worker of that index, as it left it.
+    pub(crate) fn of(worker: usize, pulse: &Pulse) -> Self {
+        Self {
+            worker,
+            state: pulse.state(),
+            steps: pulse.steps(),
+            finished_before: Some(pulse.finished_before()).filter(|epoch| *epoch != u64::MAX),
+        }
     }
 }

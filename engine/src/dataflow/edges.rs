@@ -4,7 +4,7 @@
 //! epoch only when every group and every sink has finished it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use timely::dataflow::operators::{Capability, InputCapability};
 use timely::progress::frontier::MutableAntichain;
 
 use super::topology::{Operator, Topology};
+use crate::looking::{Look, Looking};
 use crate::pipeline::{Outbox, Parcel};
 use crate::plan::{EdgePlan, Plan};
 use crate::snapshots::Snapshots;
@@ -71,9 +72,54 @@ impl Marked {
         frontiers: &[MutableAntichain<u64>],
     ) -> Option<u64> {
         let boundary = self.0?;
-        let waits = held.epochs.keys().next().is_some_and(|epoch| *epoch < boundary)
-            || open(frontiers, boundary.saturating_sub(1));
-        if waits { None } else { self.0.take() }
+        if is_at(boundary, held, frontiers) { self.0.take() } else { None }
+    }
+}
+
+/// Whether everything before a boundary has been handled.
+fn is_at(boundary: u64, held: &Held, frontiers: &[MutableAntichain<u64>]) -> bool {
+    let Some(last) = boundary.checked_sub(1) else { return true };
+    held.epochs.keys().next().is_none_or(|epoch| *epoch > last) && !open(frontiers, last)
+}
+
+/// What is asked of the tables of a group: see [`looking`](crate::looking).
+#[derive(Clone)]
+pub(super) struct Questions<'s> {
+    pub(super) looking: Rc<RefCell<Looking>>,
+    /// Each at the time of the boundary at which it is answered.
+    pub(super) looks: StreamVec<'s, u64, Look>,
+}
+
+impl Questions<'_> {
+    /// The worker that a question is for.
+    pub(super) fn exchange() -> Exchange<Look, impl FnMut(&Look) -> u64 + 'static> {
+        Exchange::new(|look: &Look| look.to as u64)
+    }
+}
+
+/// Questions whose boundaries an operator has not reached, in order.
+#[derive(Default)]
+pub(super) struct Waiting(VecDeque<(u64, Look)>);
+
+impl Waiting {
+    /// Keeps those that are of a table of `tables`.
+    pub(super) fn hear(
+        &mut self,
+        time: Option<u64>,
+        looks: &mut Vec<Look>,
+        tables: &BTreeSet<&'static str>,
+    ) {
+        let own = looks.drain(..).filter(|look| look.table().is_some_and(|it| tables.contains(it)));
+        self.0.extend(own.filter_map(|look| Some((time?, look))));
+    }
+
+    /// Takes the next whose boundary is reached.
+    pub(super) fn reached(
+        &mut self,
+        held: &Held,
+        frontiers: &[MutableAntichain<u64>],
+    ) -> Option<(u64, Look)> {
+        self.0.pop_front_if(|(boundary, _)| is_at(*boundary, held, frontiers))
     }
 }
 

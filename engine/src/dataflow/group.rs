@@ -13,7 +13,9 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream, open};
+use super::edges::{
+    Durability, Held, Mark, Marked, Outputs, ParcelStream, Questions, Waiting, open,
+};
 use super::topology::{Operator, Topology};
 use crate::fault::Fault;
 use crate::metrics::Counter;
@@ -60,6 +62,7 @@ pub(super) struct After<'s> {
     /// The tables of the group that views look at.
     pub(super) taps: Vec<Rc<dyn Tap>>,
     pub(super) clocks: Option<(Clocks, StreamVec<'s, u64, Note>)>,
+    pub(super) questions: Option<Questions<'s>>,
 }
 
 /// The streams that leave a group.
@@ -81,7 +84,7 @@ pub(super) fn group<'s>(
     after: After<'s>,
     fault: &Fault,
 ) -> Grouped<'s> {
-    let After { durability, watched, taps, clocks } = after;
+    let After { durability, watched, taps, clocks, questions } = after;
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -93,6 +96,9 @@ pub(super) fn group<'s>(
     let mut clocks = clocks.map(|(clocks, notes)| {
         let to_worker = Exchange::new(|note: &Note| note.to as u64);
         (builder.new_input(notes, to_worker), clocks)
+    });
+    let mut questions = questions.map(|Questions { looks, looking }| {
+        (builder.new_input(looks, Questions::exchange()), looking, Waiting::default())
     });
     let (_, end) = builder.new_output::<Vec<Parcel>>();
     let (mut outputs, streams) = Outputs::of(&mut builder, Operator::Group(index), topology, plan);
@@ -141,6 +147,11 @@ pub(super) fn group<'s>(
                     }
                 });
             }
+            if let Some((looks, _, waiting)) = &mut questions {
+                looks.for_each(|capability, looks| {
+                    waiting.hear(capability.least().copied(), looks, &tables);
+                });
+            }
             if let Some((notes, clocks)) = &mut clocks {
                 notes.for_each(|capability, notes| {
                     if let Some(epoch) = held.keep(&capability, count) {
@@ -166,6 +177,11 @@ pub(super) fn group<'s>(
                 {
                     let known = clocks.as_ref().map(|(_, clocks)| clocks.known());
                     snapshots.borrow_mut().group_reached(boundary, &tables, known);
+                }
+                if let Some((_, looking, waiting)) = &mut questions {
+                    while let Some((boundary, look)) = waiting.reached(&held, frontiers) {
+                        looking.borrow_mut().reached(boundary, &look);
+                    }
                 }
                 let Some(epoch) = held.epochs.keys().next().copied() else { break };
                 if !at_once && open(frontiers, epoch) {

@@ -15,6 +15,7 @@ use super::edges::{Mark, Outputs, ParcelStream};
 use super::topology::{Operator, Topology};
 use crate::Time;
 use crate::fault::Fault;
+use crate::looking::{Look, Looking};
 use crate::opener::Opener;
 use crate::plan::Plan;
 use crate::reading::Reading;
@@ -30,6 +31,8 @@ pub(super) struct Read<'s> {
     pub(super) notes: StreamVec<'s, u64, Note>,
     /// The logical time of each epoch, for each worker, if views are to be told it.
     pub(super) times: Option<StreamVec<'s, u64, (usize, Time)>>,
+    /// What is asked of tables.
+    pub(super) looks: Option<StreamVec<'s, u64, Look>>,
 }
 
 /// The operator that reads the sources; [`Reading`] decides what and when.
@@ -39,6 +42,7 @@ pub(super) fn ingest<'s>(
     plan: &Plan,
     reading: &Rc<RefCell<Reading>>,
     opener: &Opener,
+    looking: Option<Rc<RefCell<Looking>>>,
     fault: &Fault,
 ) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
@@ -57,6 +61,13 @@ pub(super) fn ingest<'s>(
     let (_durable, durable_stream) = builder.new_output::<Vec<()>>();
     let (marks, marks_stream) = builder.new_output::<Vec<Mark>>();
     let mut marks = OutputBuilder::<_, CapacityContainerBuilder<Vec<Mark>>>::from(marks);
+    let (mut looks, looks_stream) = looking
+        .is_some()
+        .then(|| {
+            let (looks, stream) = builder.new_output::<Vec<Look>>();
+            (OutputBuilder::<_, CapacityContainerBuilder<Vec<Look>>>::from(looks), stream)
+        })
+        .unzip();
     let (this, workers) = (plan.placement.this_worker(), plan.placement.workers());
     let address = builder.operator_info().address;
     {
@@ -72,6 +83,8 @@ pub(super) fn ingest<'s>(
     builder.build(move |mut capabilities| {
         let keeps = reading.borrow().keeps();
         // Only one worker marks boundaries.
+        let has_looks = looks.is_some();
+        let mut may_look = capabilities.pop_if(|_| has_looks).filter(|_| this == 0);
         let mut may_mark = capabilities.pop().filter(|_| keeps && this == 0);
         let mut undurable = capabilities.pop().filter(|_| keeps);
         let mut capabilities = Some(capabilities);
@@ -129,8 +142,19 @@ pub(super) fn ingest<'s>(
                     marks.activate().session(capability).give_iterator(to_all);
                 }
             }
+            if let (Some(capability), Some(looks), Some(looking)) =
+                (&mut may_look, &mut looks, &looking)
+            {
+                capability.downgrade(&at);
+                // What was read before is computed again; what asks waits or is told so.
+                let asked =
+                    if reading.replays() { Vec::new() } else { looking.borrow_mut().take() };
+                if !asked.is_empty() {
+                    looks.activate().session(capability).give_iterator(asked.into_iter());
+                }
+            }
             if is_done {
-                may_mark = None;
+                (may_mark, may_look) = (None, None);
             }
             if let Some(capability) = &mut undurable {
                 match reading.durable() {
@@ -147,5 +171,6 @@ pub(super) fn ingest<'s>(
         marks: marks_stream,
         notes: notes_stream,
         times: times_stream,
+        looks: looks_stream,
     }
 }

@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{ProbeHandle, Scope};
 
-use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream};
+use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream, Questions};
 use super::group::{After, Grouped, clocks, group};
 use super::ingest::{Read, ingest};
 use super::lookup::lookup_operator;
@@ -19,6 +19,7 @@ use super::sink::sink_operator;
 use super::topology::{Operator, Topology};
 use super::view::Building;
 use crate::fault::Fault;
+use crate::looking::Looking;
 use crate::opener::Opener;
 use crate::plan::{Plan, Relay, SinkPlan};
 use crate::reading::Reading;
@@ -37,13 +38,15 @@ pub(crate) struct Assembly {
     pub(crate) snapshots: Option<Rc<RefCell<Snapshots>>>,
     /// In a replay of which rows are compared.
     pub(crate) tables: Option<TableTrace>,
+    /// If others may ask.
+    pub(crate) looking: Option<Rc<RefCell<Looking>>>,
 }
 
 /// Builds the operators of `assembly` in `scope`.
 pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
-    let Assembly { mut plan, topology, reading, finished, fault, opener, snapshots, tables } =
-        assembly;
-    let (mut durability, mut told, mut times) = (None, None, None);
+    let Assembly { mut plan, topology, reading, finished, fault, opener, .. } = assembly;
+    let (snapshots, tables, looking) = (assembly.snapshots, assembly.tables, assembly.looking);
+    let (mut durability, mut questions, mut told, mut times) = (None, None, None, None);
     let mut changed = BTreeMap::new();
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
     let mut ends = Vec::new();
@@ -56,8 +59,10 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
         let outputs = match operator {
             Operator::Ingest => {
-                let Read { streams, durable, marks, notes, times: told_times } =
-                    ingest(scope, &topology, &plan, &reading, &opener, &fault);
+                let Read { streams, durable, marks, notes, times: told_times, looks } =
+                    ingest(scope, &topology, &plan, &reading, &opener, looking.clone(), &fault);
+                questions =
+                    looking.clone().zip(looks).map(|(looking, looks)| Questions { looking, looks });
                 durability =
                     snapshots.clone().map(|snapshots| Durability { snapshots, durable, marks });
                 told = Some(notes);
@@ -82,7 +87,8 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 let viewed = viewed(&plan, &topology, index);
                 let taps = viewed.iter().filter_map(|table| plan.taps.get(table)).collect();
                 let (durability, watched) = (durability.clone(), tables.clone());
-                let after = After { durability, watched, taps, clocks };
+                let questions = questions.clone();
+                let after = After { durability, watched, taps, clocks, questions };
                 let Grouped { end, streams, told } =
                     group(scope, inputs, index, &topology, &mut plan, after, &fault);
                 ends.push(end);

@@ -31,6 +31,12 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
+    /// The tables that groups have.
+    pub(crate) fn tables(&self, plan: &Plan) -> BTreeSet<&'static str> {
+        let ports = self.groups.iter().flatten().filter_map(|port| plan.port(*port));
+        ports.flat_map(|port| &port.uses).map(|used| used.name).collect()
+    }
+
     /// The operators of `plan`.
     ///
     /// # Errors

@@ -106,7 +106,8 @@ fn run_role(
     let control = Arc::clone(&setup.control);
     let worker_config = worker_config(config);
     let data = data_dir(config)?;
-    let shared = (graph.to_json(), config.partitions(), env!("CARGO_PKG_VERSION"));
+    let is_asked = config.http().is_some();
+    let shared = (graph.to_json(), config.partitions(), is_asked, env!("CARGO_PKG_VERSION"));
     let placement = cluster::Placement {
         data: data.clone(),
         ..config.placement(xxh3_64(format!("{shared:?}").as_bytes()))

@@ -13,6 +13,7 @@ use crate::data_dir::DataDir;
 use crate::durable::{Durable, Span};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
+use crate::looking::Board;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
 use crate::plan::Plan;
@@ -69,6 +70,7 @@ pub(crate) fn looking(
 ) -> Result<Setup> {
     let counters = Counters::default();
     let mut setup = setup(config, build, &counters);
+    setup.board = None;
     setup.durable = Some(Durable::look(config, data.clone(), start, &counters)?);
     Ok(setup)
 }
@@ -87,6 +89,7 @@ pub(super) fn setup(config: &Config, build: Build, counters: &Counters) -> Setup
         counters: counters.clone(),
         views: Views::default(),
         control: Arc::default(),
+        board: config.http().map(|_| Board::default()),
         durable: None,
         trace: None,
         test: None,

@@ -118,6 +118,11 @@ impl<K: Key, S: SubKey, V: Value> MapShelf<K, S, V> {
     pub(super) fn get(&self, key: &K) -> Option<&Entries<S, V>> {
         self.rows.get(key).filter(|entries| !entries.is_empty())
     }
+
+    /// All rows that have entries, in no order.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&K, &Entries<S, V>)> {
+        self.rows.iter().filter(|(_, entries)| !entries.is_empty())
+    }
 }
 
 /// The rows of a map table while a computation is applied to one of them.

@@ -4,11 +4,12 @@
 //! rows that had changed since the one before, whatever changed meanwhile. All of it, applied in
 //! order to nothing, is the table.
 
+use super::Looked;
 use crate::checkpoint::{Codec, RowBytes, Rows, TableSchema};
 use crate::{Error, Result};
 
 /// A table of one worker. Rows of a map table are its entries.
-pub(crate) trait Snapshot {
+pub(crate) trait Snapshot: Looked {
     /// What the table is.
     fn schema(&self) -> TableSchema;
     /// Notes changes from now on; to be called before the first record. `partitions` are those that

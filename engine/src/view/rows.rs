@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub struct Views(Arc<Mutex<BTreeMap<String, Arc<dyn AnyRows>>>>);
 
 /// A part of a view's rows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Page {
     /// They are those at the end of the last epoch before this one.
     pub before: u64,

@@ -1,7 +1,11 @@
 //! The HTTP interface of a running program, asked by a client that is as plain as can be.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+#[path = "http/client.rs"]
+pub(crate) mod client;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +17,7 @@ use anabranch::source::Nature;
 use anabranch::{Drain, Undo, run_until, sink};
 use serde_json::Value;
 
+use self::client::{Answer, Client, free};
 use crate::support::Memory;
 
 /// How many records came in before anybody asks.
@@ -20,14 +25,9 @@ const RECORDS: usize = 500;
 const KEYS: i64 = 7;
 const SUMS: Table<i64, i64> = Table::new("sums");
 
-/// A port that nobody listens on.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// A program that has had its records and waits, until this is dropped.
 struct Program {
-    address: SocketAddr,
+    client: Client,
     drain: Drain,
     /// Lets a computation that is told to wait go on.
     released: Arc<AtomicBool>,
@@ -89,60 +89,15 @@ impl Program {
             Ok(())
         };
         let thread = std::thread::spawn(move || run_until(&config, build, &wish).map(drop));
-        Self { address, drain, released, fails, more, thread: Some(thread) }
+        Self { client: Client { address }, drain, released, fails, more, thread: Some(thread) }
     }
+}
 
-    fn wait_for(&self, path: &str, there: impl Fn(&Answer) -> bool) {
-        for _ in 0..6_000 {
-            if self.ask(path).is_some_and(|answer| there(&answer)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{path} never answered so: {:?}", self.ask(path).map(|answer| answer.body));
-    }
+impl Deref for Program {
+    type Target = Client;
 
-    fn ask(&self, path: &str) -> Option<Answer> {
-        self.ask_as("GET", path, &[])
-    }
-
-    fn ask_as(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Option<Answer> {
-        self.send(method, path, headers, "")
-    }
-
-    /// Sends JSON; the answer is JSON too, and of that status.
-    fn tell(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
-        let body = body.to_string();
-        let length = body.len().to_string();
-        let headers = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
-        let answer = self.send(method, path, &headers, &body).unwrap();
-        assert_eq!(answer.status, status, "{path}: {}", answer.body);
-        answer.json()
-    }
-
-    fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Option<Answer> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        if headers.iter().all(|(name, _)| *name != "Host") {
-            head += &format!("Host: {}\r\n", self.address);
-        }
-        headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.write_all(format!("{head}\r\n{body}").as_bytes()).ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Answer { status, head: head.to_lowercase(), body: body.to_string() })
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        self.ask(path).unwrap_or_else(|| panic!("no answer to {path}"))
+    fn deref(&self) -> &Client {
+        &self.client
     }
 }
 
@@ -154,18 +109,6 @@ impl Drop for Program {
         if !std::thread::panicking() {
             ended.unwrap().unwrap();
         }
-    }
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
 }
 
@@ -196,12 +139,12 @@ fn a_running_program_says_what_it_is_and_how_it_does() {
     assert!(workers[1]["finished_before"].as_u64().unwrap() > 0);
 
     let metrics = program.get("/metrics").body;
-    let out = format!("\nanabranch_records_total{{name=\"out\"}} {RECORDS}\n");
+    let out = format!("\nanabranch_records_total{{name=\"out\",process=\"0\"}} {RECORDS}\n");
     assert!(metrics.contains(&out), "{metrics}");
     assert!(metrics.contains("\n# TYPE anabranch_records_total counter\n"), "{metrics}");
-    assert!(
-        metrics.contains(&format!("anabranch_port{{name=\"http\"}} {}\n", program.address.port()))
-    );
+    let port = program.address.port();
+    let port = format!("anabranch_port{{name=\"http\",process=\"0\"}} {port}\n");
+    assert!(metrics.contains(&port), "{metrics}");
 
     let everything = program.get("/api/v1/views/by-key").json();
     let rows = everything["rows"].as_array().unwrap().iter();
@@ -234,8 +177,13 @@ fn every_address_is_described_and_every_mistake_explained() {
     let paths = description["paths"].as_object().unwrap();
     assert!(paths.len() >= 10, "{description}");
     for (path, methods) in paths {
-        let (view, of) = (path.replace("{view}", "by-key"), methods.as_object().unwrap());
+        let named = path.replace("{view}", "by-key").replace("{table}", "sums");
+        let (view, of) = (named.replace("{key}", "3"), methods.as_object().unwrap());
         let [method] = of.keys().collect::<Vec<_>>()[..] else { panic!("{path}: {methods}") };
+        if path.contains("/changes/") {
+            assert!(program.watch(&view).next().is_some(), "{path}");
+            continue;
+        }
         let answer = program.ask_as(&method.to_uppercase(), &view, &[]).unwrap();
         let expected = match (method.as_str(), path.contains("dead-letters")) {
             ("get", false) => 200,
@@ -250,8 +198,15 @@ fn every_address_is_described_and_every_mistake_explained() {
     }
     for (path, status, said) in [
         ("/", 404, "nothing at this address"),
-        ("/api/v1/views/none", 404, "there are: by-key"),
-        ("/api/v1/views/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, "there are: by-key"),
+        ("/api/v1/views/none", 404, "there is no such view"),
+        ("/api/v1/views/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, "there is no such view"),
+        ("/api/v1/tables/none", 404, "there are: sums"),
+        ("/api/v1/tables/none/1", 404, "there are: sums"),
+        ("/api/v1/tables/sums/7", 404, "no row of that key"),
+        ("/api/v1/tables/sums/x", 400, "`x` is no key of this table, which are of type i64"),
+        ("/api/v1/tables/sums?limit=0", 400, "`limit` is from 1 to 1000"),
+        ("/api/v1/tables/sums?from=1&after=1", 400, "give one"),
+        ("/api/v1/tables/sums?from=x", 400, "is no key of this table"),
         ("/api/v1/views/by-key?limit=0", 400, "`limit` is from 1 to 1000"),
         ("/api/v1/views/by-key?limit=1001", 400, "`limit` is from 1 to 1000"),
         ("/api/v1/views/by-key?from=-1", 400, "invalid digit"),

@@ -27,6 +27,7 @@ mod seeds;
 mod shared_frames;
 mod steps;
 mod support;
+mod tables;
 mod ticks;
 mod time;
 mod timers;
