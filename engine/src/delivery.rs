@@ -3,16 +3,17 @@
 //! Invariant: an epoch is finished for a sink when its writer has taken every record of it; until
 //! then it counts as in flight, so a slow sink slows the sources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint::SinkPosition;
 use crate::computation::Refusals;
 use crate::durable::Span;
 use crate::letters::{Again, Posted};
 use crate::lookup::{Refused, refusal};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Latency};
 use crate::pipeline::{Body, Hub, Merge, Tagged};
 use crate::released::{Released, Tally};
 use crate::side_output::Sides;
@@ -20,7 +21,7 @@ use crate::sink::{Encoder, Json, Outgoing, Sink, Taken, Writer};
 use crate::source::OpenContext;
 use crate::test_driver::Capture;
 use crate::trace::{Output, SinkTrace};
-use crate::{Error, Failure, Record, Result};
+use crate::{Error, Failure, Record, Result, Time, clock};
 
 /// How a sink is opened, on the worker that owns it.
 pub(crate) struct Opening {
@@ -39,6 +40,8 @@ pub(crate) struct Opening {
     pub(crate) refused: Option<Refused>,
     /// What belongs to earlier epochs it was told by an earlier program.
     pub(crate) told_before: u64,
+    /// Whether it is measured how long records take: of live input, if somebody may ask.
+    pub(crate) measures: bool,
 }
 
 /// What stands in for a sink.
@@ -78,6 +81,43 @@ pub(crate) struct TypedSink<T> {
     told_before: u64,
     tally: Option<Tally>,
     refusing: Option<Refusing>,
+    delays: Option<Delays>,
+}
+
+/// How long records take until the writer has them.
+struct Delays {
+    latency: Latency,
+    /// When those were read that wait for it, and how many at once.
+    waiting: VecDeque<(Time, u64)>,
+}
+
+impl Delays {
+    fn begin(&mut self, read: Time) {
+        match self.waiting.back_mut() {
+            Some((time, count)) if *time == read => *count += 1,
+            _ => self.waiting.push_back((read, 1)),
+        }
+    }
+
+    /// The writer has so many more.
+    fn end(&mut self, mut count: u64) {
+        if count == 0 {
+            return;
+        }
+        let now = clock::now();
+        while let Some((read, waiting)) = self.waiting.front_mut()
+            && count > 0
+        {
+            let ended = count.min(*waiting);
+            let nanos = now.as_nanos().saturating_sub(read.as_nanos());
+            self.latency.record(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)), ended);
+            count -= ended;
+            *waiting -= ended;
+            if *waiting == 0 {
+                self.waiting.pop_front();
+            }
+        }
+    }
 }
 
 /// How a sink refuses records.
@@ -101,6 +141,7 @@ impl<T: Record> TypedSink<T> {
             told_before: 0,
             tally: None,
             refusing: None,
+            delays: None,
         }
     }
 
@@ -129,7 +170,12 @@ impl<T: Record> TypedSink<T> {
             if from.is_none_or(|from| time >= from) && to.is_none_or(|to| time < to) {
                 match refusal(&known, record.origin, &record.record) {
                     Some(failure) => refused.push((record, failure)),
-                    None => self.outgoing.records.push_back(record),
+                    None => {
+                        if let Some(delays) = &mut self.delays {
+                            delays.begin(time);
+                        }
+                        self.outgoing.records.push_back(record);
+                    }
                 }
             }
         });
@@ -193,9 +239,12 @@ impl<T: Record> AnySink for TypedSink<T> {
     }
 
     fn open(&mut self, opening: Opening) -> Result<()> {
-        let Opening { context, sources, instead, span, released, number, refused, told_before } =
-            opening;
-        self.told_before = told_before;
+        let Opening { context, sources, instead, span, released, number, refused, .. } = opening;
+        self.told_before = opening.told_before;
+        if opening.measures {
+            let latency = context.counters.latency();
+            self.delays = Some(Delays { latency, waiting: VecDeque::new() });
+        }
         if let Some(refusing) = &mut self.refusing {
             refusing.refusals.port = number;
             (refusing.counters, refusing.refused) = (context.counters.clone(), refused);
@@ -234,6 +283,9 @@ impl<T: Record> AnySink for TypedSink<T> {
             };
             let before = self.outgoing.len();
             let taken = writer.write(&mut self.outgoing)?;
+            if let Some(delays) = &mut self.delays {
+                delays.end((before - self.outgoing.len()) as u64);
+            }
             let refused = std::mem::take(&mut self.outgoing.refused);
             if let Some(written) = &self.written {
                 written.add((before - self.outgoing.len() - refused.len()) as u64);

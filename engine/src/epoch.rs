@@ -32,6 +32,8 @@ pub(crate) enum Signal {
     Done { worker: usize, epoch: u64 },
     /// Live: something is due on a worker at that tick, by engine time; nothing is, if there is none.
     Due { worker: usize, at: Option<u64> },
+    /// A source is read no further, or again.
+    Pause { source: usize, paused: bool },
     /// A checkpoint is complete; none before the boundary `keep_from` is kept.
     Checkpoint { keep_from: u64 },
     /// No checkpoint came of the last mark.

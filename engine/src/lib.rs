@@ -139,6 +139,7 @@ mod lookup;
 pub mod metrics;
 mod opener;
 mod origin;
+mod pauses;
 mod pipeline;
 mod plan;
 mod program;

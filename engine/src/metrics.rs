@@ -2,9 +2,15 @@
 //!
 //! Invariant: counting never decides an output; a counter is one atomic, shared by name.
 
+mod busy;
+mod latency;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) use self::busy::Busy;
+pub(crate) use self::latency::{Durations, Latency, Percentiles};
 
 /// One number that only grows, or is set; cheap to clone and to count with.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +42,17 @@ pub(crate) enum Kind {
 }
 
 /// Named counters, all with one prefix: `prices.records`, `prices.reconnects`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Counters {
     prefix: String,
     all: Arc<Mutex<BTreeMap<String, (Kind, Counter)>>>,
+    latencies: Arc<Mutex<BTreeMap<String, Latency>>>,
+}
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counters").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 impl Counters {
@@ -68,7 +81,21 @@ impl Counters {
     /// The same counters, their names behind one more `prefix` and a dot.
     #[must_use]
     pub fn scoped(&self, prefix: &str) -> Self {
-        Self { prefix: format!("{}{prefix}.", self.prefix), all: Arc::clone(&self.all) }
+        let (all, latencies) = (Arc::clone(&self.all), Arc::clone(&self.latencies));
+        Self { prefix: format!("{}{prefix}.", self.prefix), all, latencies }
+    }
+
+    /// How long records took until the sink had them whose counters these are.
+    pub(crate) fn latency(&self) -> Latency {
+        let name = self.prefix.trim_end_matches('.').to_string();
+        let mut all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(name).or_default().clone()
+    }
+
+    /// How long records took, by sink.
+    pub(crate) fn latencies(&self) -> BTreeMap<String, Durations> {
+        let all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(name, latency)| (name.clone(), latency.durations())).collect()
     }
 
     /// All numbers, by full name.

@@ -31,6 +31,8 @@ pub(crate) struct Opener {
     /// What the sources said of themselves: they are asked once a start.
     pub(crate) inputs: Inputs,
     pub(crate) counters: Counters,
+    /// Whether somebody may ask how the program does.
+    pub(crate) is_asked: bool,
     /// Under a test driver: feeds and captures in the place of connectors.
     pub(crate) harness: Option<Harness>,
     /// With a data directory.
@@ -223,6 +225,7 @@ impl Opener {
             number: u32::try_from(others + index).unwrap_or(u32::MAX),
             refused: None,
             told_before: 0,
+            measures: self.is_asked && !self.inputs.recorded,
         };
         let mut journal = None;
         if let Some(durable) = &self.durable {

@@ -9,9 +9,9 @@ mod recorded;
 mod settling;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::ending::LastMark;
 use self::live::Dues;
@@ -74,6 +74,11 @@ pub(crate) struct Reading {
     ends: BTreeMap<usize, Option<u64>>,
     stopping: bool,
     stalled: bool,
+    stalled_since: Option<Instant>,
+    /// Before that.
+    stalled_for: Duration,
+    /// The sources that are not read for now.
+    paused: BTreeSet<usize>,
     done: bool,
     current: Option<usize>,
     last_cut: Option<(Time, u64)>,
@@ -128,6 +133,9 @@ impl Reading {
             ends: nowhere,
             stopping: false,
             stalled: false,
+            stalled_since: None,
+            stalled_for: Duration::ZERO,
+            paused: BTreeSet::new(),
             done: false,
             current: None,
             last_cut: None,
@@ -294,10 +302,41 @@ impl Reading {
             Signal::Due { worker, at } => {
                 self.dues.set(worker, at);
             }
+            Signal::Pause { source, paused } => self.pause(source, paused),
             Signal::Checkpoint { .. } | Signal::NoCheckpoint => {}
         }
         self.activate();
         Ok(())
+    }
+
+    /// A source is read no further here, or again.
+    pub(crate) fn pause(&mut self, source: usize, paused: bool) {
+        if paused {
+            self.paused.insert(source);
+        } else {
+            self.paused.remove(&source);
+        }
+        self.activate();
+    }
+
+    /// The same on all workers.
+    pub(crate) fn pause_everywhere(&mut self, source: usize, paused: bool) {
+        if self.paused.contains(&source) != paused {
+            self.pause(source, paused);
+            self.tell(Signal::Pause { source, paused });
+        }
+    }
+
+    /// For how long this worker has not read on because too much was in flight.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        let now = self.stalled_since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.stalled_for + now
+    }
+
+    /// Reads no further until there is room.
+    fn stall(&mut self) {
+        self.stalled = true;
+        self.stalled_since.get_or_insert_with(clock::instant);
     }
 
     /// What to tell the other workers.
@@ -319,6 +358,8 @@ impl Reading {
     pub(crate) fn resume(&mut self) {
         if self.stalled && self.flow.admits() {
             self.stalled = false;
+            let since = self.stalled_since.take();
+            self.stalled_for += since.map_or(Duration::ZERO, |since| since.elapsed());
             self.activate();
         }
         self.resume_held();
@@ -384,7 +425,7 @@ impl Reading {
                 return Ok(false);
             }
             if !self.flow.admits() {
-                self.stalled = true;
+                self.stall();
                 return Ok(false);
             }
             let Some((epoch, volume)) = keeper.replay(&mut self.lanes)? else { return Ok(false) };

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointId, Manifest, Restored, Store, newest};
 use crate::config::Config;
-use crate::data_dir::{DataDir, Seat};
+use crate::data_dir::{DataDir, Seat, replace};
 use crate::durable::{Durable, Span, applied, store};
 use crate::journal::{self, Access, FrameHead, LaneReader};
 use crate::origin::Entry;
@@ -92,14 +92,8 @@ impl Order {
     }
 
     fn give(&self, dir: &DataDir) -> Result<()> {
-        let path = path(dir.path());
-        let beside = path.with_extension("tmp");
-        let failed = |e| Error::io(format!("writing {}", path.display()), e);
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        std::fs::write(&beside, text).map_err(failed)?;
-        std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&beside, &path).map_err(failed)?;
-        journal::sync_folder(dir.path()).map_err(failed)
+        replace(&path(dir.path()), &text)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::checkpoint::{BLOCK_BYTES, Rows, SinkPosition, TablePart, WorkerPart};
 use crate::clock;
 use crate::durable::Durable;
 use crate::epoch::Signal;
+use crate::looking::Board;
 use crate::metrics::Counter;
 use crate::reading::Reading;
 use crate::scribe::{Desk, Outcome, Said, Work};
@@ -97,6 +98,8 @@ struct Coordinator {
     done: u64,
     /// Whether it was said that this start has got further than the ones before.
     told_progress: bool,
+    /// Where others ask for checkpoints.
+    board: Board,
 }
 
 impl Snapshots {
@@ -106,7 +109,7 @@ impl Snapshots {
         tables: Vec<(&'static str, Rc<dyn Snapshot>)>,
         rewritten: BTreeSet<String>,
         ends: Ends,
-        worker: usize,
+        (worker, board): (usize, Option<Board>),
     ) -> Self {
         let coordinator = (worker == 0).then(|| Coordinator {
             interval: durable.interval(),
@@ -115,6 +118,7 @@ impl Snapshots {
             busy: false,
             done: durable.computed(),
             told_progress: false,
+            board: board.unwrap_or_default(),
         });
         Self {
             durable: Arc::clone(durable),
@@ -305,13 +309,15 @@ impl Snapshots {
         }
         if reading.is_done() || reading.at() <= coordinator.done {
             // Nothing was read since; whatever is read wakes this worker.
+            coordinator.board.no_checkpoint_needed(coordinator.done);
             return None;
         }
         let left = coordinator.interval.saturating_sub(coordinator.last.elapsed());
-        if !left.is_zero() {
+        if !left.is_zero() && !coordinator.board.wants_checkpoint() {
             return Some(left);
         }
         if reading.ask_mark() {
+            coordinator.board.begin_checkpoint();
             coordinator.busy = true;
             coordinator.last = clock::instant();
             return None;
@@ -335,8 +341,12 @@ impl Snapshots {
     fn concluded(&mut self, outcome: Outcome) {
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.busy = false;
-            if let Outcome::Complete { boundary, .. } = outcome {
-                coordinator.done = boundary;
+            match outcome {
+                Outcome::Complete { boundary, .. } => {
+                    coordinator.done = boundary;
+                    coordinator.board.end_checkpoint(Some(boundary));
+                }
+                Outcome::Failed => coordinator.board.end_checkpoint(None),
             }
         }
         let signal = match outcome {

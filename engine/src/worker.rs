@@ -26,8 +26,9 @@ use crate::epoch::{Flow, FlowLimits, Signal, finished_before};
 use crate::fault::Fault;
 use crate::letters;
 use crate::looking::{Board, Looking};
-use crate::metrics::Counters;
+use crate::metrics::{Counter, Counters};
 use crate::opener::{Inputs, Opener};
+use crate::pauses::Pauses;
 use crate::pipeline::Placement;
 use crate::reading::{Mode, Reading};
 use crate::snapshots::{Durability, Ends, Snapshots};
@@ -71,6 +72,7 @@ pub(crate) struct Control {
     workers: Mutex<Vec<Thread>>,
     /// With the workers' indices.
     pulses: Mutex<Vec<(usize, Arc<Pulse>)>>,
+    pauses: Pauses,
     first_fault: Mutex<Option<Error>>,
 }
 
@@ -114,6 +116,11 @@ impl Control {
         self.pulses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Which sources are not read for now.
+    pub(crate) fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
     fn register(&self) {
         let this = std::thread::current();
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(this);
@@ -150,10 +157,13 @@ pub(crate) struct Running {
     /// If live input may fall silent while something is due.
     alarms: Option<Alarms>,
     looking: Option<Rc<RefCell<Looking>>>,
+    /// The names of the sources, and the version of what is paused that is known.
+    sources: (Vec<String>, u64),
     trace: Option<Arc<Trace>>,
     fault: Fault,
     control: Arc<Control>,
     pulse: Arc<Pulse>,
+    stalled: Counter,
     index: usize,
     pub(crate) finished: ProbeHandle<u64>,
     pub(crate) stores: Stores,
@@ -225,7 +235,15 @@ impl Running {
         };
         let readers = inputs.lanes().map(|(source, p)| plan.reader(source, p));
         let reading = Reading::new(mode, flow, inputs.lanes().count(), index, readers);
+        let sources = plan.sources.iter().map(|source| source.name.clone());
+        let sources: (Vec<String>, u64) = (sources.collect(), setup.control.pauses.version());
         let reading = Rc::new(RefCell::new(reading));
+        for name in setup.control.pauses.paused() {
+            match sources.0.iter().position(|source| *source == name) {
+                Some(source) => reading.borrow_mut().pause(source, true),
+                None => return Err(unknown_source(&name, &sources.0)),
+            }
+        }
         let fault = Fault::default();
         let stores = std::mem::take(&mut plan.stores);
         if setup.durable.is_some() && plan.order == Order::Arrival {
@@ -238,6 +256,7 @@ impl Running {
                 );
             }
         }
+        let board = setup.board.clone().filter(|_| index == 0);
         let durability = match &setup.durable {
             None => None,
             Some(durable) => {
@@ -260,7 +279,8 @@ impl Running {
                 let ends = Ends { groups, sinks: sinks.count() };
                 keeps.map(|keeps| {
                     let reading = Rc::clone(&reading);
-                    let snapshots = Snapshots::new(keeps, reading, tables, rewritten, ends, index);
+                    let snapshots =
+                        Snapshots::new(keeps, reading, tables, rewritten, ends, (index, board));
                     Durability::new(worker, snapshots)
                 })
             }
@@ -280,9 +300,11 @@ impl Running {
             reading: Rc::clone(&reading),
             finished: finished.clone(),
             fault: fault.clone(),
+            meters: setup.board.as_ref().map(|_| pulse.counters().clone()),
             opener: Opener {
                 inputs,
                 counters: setup.counters.clone(),
+                is_asked: setup.board.is_some(),
                 harness,
                 durable: setup.durable.clone(),
                 trace: setup.trace.clone(),
@@ -301,9 +323,11 @@ impl Running {
             durability,
             alarms,
             looking,
+            sources,
             trace,
             fault,
             control,
+            stalled: pulse.counters().scoped("sources").counter("stalled_ns"),
             pulse,
             index,
             finished,
@@ -336,6 +360,13 @@ impl Running {
                 durability.heard.push(signal);
             }
         }
+        let version = self.control.pauses.version();
+        if self.index == 0 && std::mem::replace(&mut self.sources.1, version) != version {
+            let paused = self.control.pauses.paused();
+            for (source, name) in self.sources.0.iter().enumerate() {
+                reading.pause_everywhere(source, paused.contains(name));
+            }
+        }
         reading.resume();
         if let Some(alarms) = &self.alarms {
             reading.due_here(alarms.next());
@@ -354,6 +385,10 @@ impl Running {
         }
         if let Some(looking) = &self.looking {
             looking.borrow_mut().work(&reading, self.finished.done())?;
+        }
+        if self.looking.is_some() {
+            let stalled = u64::try_from(reading.stalled_for().as_nanos()).unwrap_or(u64::MAX);
+            self.stalled.set(stalled);
         }
         self.pulse.beat(State::of(&reading), finished_before(&self.finished));
         // A worker that reads nothing may still have to say that something is due, or how a checkpoint ended.
@@ -390,6 +425,11 @@ impl Running {
     pub(crate) fn last_cut(&self) -> Option<(crate::Time, u64)> {
         self.reading.borrow().last_cut()
     }
+}
+
+fn unknown_source(name: &str, sources: &[String]) -> Error {
+    let sources = sources.join(", ");
+    Error::Usage(format!("there is no source `{name}` to be paused; there are: {sources}"))
 }
 
 /// The workers of the process of worker `index`.

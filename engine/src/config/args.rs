@@ -190,6 +190,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "HTTP")]
     pub(super) http_tokens: Option<PathBuf>,
 
+    /// Sources that are not read until they are resumed over HTTP, by name
+    ///
+    /// Several are separated by commas. What was paused or resumed last is kept in --data-dir, and comes before this.
+    #[arg(long, value_name = "SOURCES", help_heading = "Engine", value_delimiter = ',')]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) paused: Vec<String>,
+
     /// TOML file with options, named as here without the dashes
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) config: Option<PathBuf>,

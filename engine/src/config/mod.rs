@@ -223,6 +223,7 @@ pub struct Config {
     in_flight_bytes: usize,
     kept: Kept,
     http: Option<Http>,
+    paused: Vec<String>,
     log: String,
     quiet: bool,
 }
@@ -327,6 +328,11 @@ impl Config {
         self.kept.letters
     }
 
+    /// The sources that are not read until they are resumed (`--paused`).
+    pub fn paused(&self) -> &[String] {
+        &self.paused
+    }
+
     /// The HTTP interface (`--http`); none if there is none.
     pub fn http(&self) -> Option<&Http> {
         self.http.as_ref()
@@ -373,6 +379,7 @@ impl Config {
             quiet: args.quiet,
             kept: Kept::checked(&args, looks)?,
             http: Http::checked(&args)?,
+            paused: args.paused,
             layout: layout(args.processes, args.process, args.hosts, args.cluster_key_file)?,
         })
     }
@@ -392,6 +399,7 @@ impl Default for Config {
             in_flight_bytes: 64 << 20,
             kept: Kept::default(),
             http: None,
+            paused: Vec::new(),
             log: "info".into(),
             quiet: false,
         }

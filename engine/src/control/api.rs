@@ -18,7 +18,8 @@ use utoipa::{OpenApi, ToSchema};
 use super::access::{self, Tokens};
 use super::changes::{self, Watchers};
 use super::problem::Problem;
-use super::{health, letters, processes, prometheus, tables, views};
+use super::processes::BusySince;
+use super::{checkpoints, health, letters, pipelines, processes, prometheus, tables, views};
 use crate::config::{Config, Layout};
 use crate::graph::Graph;
 use crate::looking::{self, Answer, Ask, Board, Refused};
@@ -41,6 +42,8 @@ pub(super) struct About {
     /// As JSON.
     graph: Box<RawValue>,
     processes: Option<usize>,
+    /// The names of the sources.
+    pub(super) sources: Vec<String>,
     /// Of this process.
     pub(super) workers: usize,
     pub(super) control: Arc<Control>,
@@ -49,6 +52,7 @@ pub(super) struct About {
     /// Where the workers are asked.
     pub(super) board: Board,
     pub(super) watchers: Watchers,
+    pub(super) busy: BusySince,
     /// Where things are kept, if they are.
     pub(super) kept: Option<Config>,
     pub(super) tokens: Option<Tokens>,
@@ -69,11 +73,13 @@ impl About {
             program: config.program().to_string(),
             graph: RawValue::from_string(graph.to_json()).unwrap_or_default(),
             processes,
+            sources: graph.sources().map(str::to_string).collect(),
             workers: setup.workers_per_process,
             control: Arc::clone(&setup.control),
             local: looking::About::of(setup),
             board: setup.board.clone().unwrap_or_default(),
             watchers: Watchers::default(),
+            busy: BusySince::default(),
             kept: setup.durable.is_some().then(|| config.clone()),
             tokens,
         }
@@ -87,11 +93,18 @@ impl About {
         description = "A running program: how it does, what it is made of, and what it holds."
     ),
     paths(
+        checkpoints::list,
+        checkpoints::take,
+        pipelines::list,
+        pipelines::pause,
+        pipelines::resume,
+        pipelines::stop,
         health::health,
         health::ready,
         prometheus::metrics,
         program,
         graph,
+        processes::status,
         processes::workers,
         processes::counters,
         tables::tables,
@@ -123,6 +136,12 @@ pub(super) fn router(about: Arc<About>) -> Router {
         .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/program", get(program))
         .route("/api/v1/graph", get(graph))
+        .route("/api/v1/checkpoints", get(checkpoints::list).post(checkpoints::take))
+        .route("/api/v1/pipelines", get(pipelines::list))
+        .route("/api/v1/pipelines/{source}/pause", post(pipelines::pause))
+        .route("/api/v1/pipelines/{source}/resume", post(pipelines::resume))
+        .route("/api/v1/stop", post(pipelines::stop))
+        .route("/api/v1/status", get(processes::status))
         .route("/api/v1/workers", get(processes::workers))
         .route("/api/v1/counters", get(processes::counters))
         .route("/api/v1/tables", get(tables::tables))

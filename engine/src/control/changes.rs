@@ -93,7 +93,7 @@ impl What {
             Self::View { view, rows } => {
                 Ok(json!(views::look_at(about, view.clone(), rows.clone()).await?))
             }
-            Self::Program => processes::status(about).await,
+            Self::Program => processes::look(about).await.map(|status| json!(status)),
         }
     }
 }

@@ -108,14 +108,14 @@ pub(super) struct Edited {
 }
 
 /// Works on the data directory, on a thread that may wait for the disk.
-async fn kept<T: Send + 'static>(
+pub(super) async fn kept<T: Send + 'static>(
     about: &About,
     work: impl FnOnce(&Config) -> Result<T> + Send + 'static,
 ) -> std::result::Result<T, Problem> {
     let Some(config) = about.kept.clone() else {
         return Err(Problem::new(
             StatusCode::CONFLICT,
-            "this program keeps nothing, so it has no dead letters to look at; start it with --data-dir DIR",
+            "this program keeps nothing, so there is nothing of that kind; start it with --data-dir DIR",
         ));
     };
     let worked = tokio::task::spawn_blocking(move || work(&config)).await;

@@ -9,9 +9,11 @@
 mod access;
 mod api;
 mod changes;
+mod checkpoints;
 mod health;
 mod letters;
 mod listener;
+mod pipelines;
 mod problem;
 mod processes;
 mod prometheus;

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::api::About;
 use crate::looking::Process;
-use crate::metrics::Kind;
+use crate::metrics::{Durations, Kind};
 
 /// The version of the format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,6 +37,26 @@ impl Families {
         let _ = write!(sample, "{close} {value}");
         let family = || (kind, help.to_string(), Vec::new());
         self.0.entry(name).or_insert_with(family).2.push(sample);
+    }
+
+    /// Percentiles since the start.
+    fn summary(&mut self, name: &str, help: &str, labels: &[(&str, &str)], durations: &Durations) {
+        let Some(all) = durations.all() else { return };
+        let name = format!("anabranch_{name}");
+        let labels: String = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{}\",", escaped(value)))
+            .collect();
+        let family = || ("summary", help.to_string(), Vec::new());
+        let samples = &mut self.0.entry(name.clone()).or_insert_with(family).2;
+        let quantiles =
+            [("0.5", all.p50), ("0.9", all.p90), ("0.99", all.p99), ("0.999", all.p999)];
+        for (quantile, seconds) in quantiles {
+            samples.push(format!("{name}{{{labels}quantile=\"{quantile}\"}} {seconds}"));
+        }
+        let labels = labels.trim_end_matches(',');
+        samples.push(format!("{name}_sum{{{labels}}} {}", durations.sum()));
+        samples.push(format!("{name}_count{{{labels}}} {}", all.count));
     }
 
     fn text(self) -> String {
@@ -64,6 +84,7 @@ fn in_base_units(name: &str, number: u64) -> (String, String) {
     match name.rsplit_once('_') {
         Some((name, "us")) => seconds(name, 1_000_000),
         Some((name, "ms")) => seconds(name, 1_000),
+        Some((name, "ns")) => seconds(name, 1_000_000_000),
         _ => (name.to_string(), number.to_string()),
     }
 }
@@ -84,6 +105,19 @@ fn help(name: &str) -> String {
         "retries" => "What was tried again.",
         "watermark_ms" => "How far event time has come, since the Unix epoch.",
         _ => return format!("Counted as `{}` by what `name` names.", escaped(name)),
+    };
+    said.to_string()
+}
+
+/// What is said of how long records take.
+const LATENCY: &str = "From when a live record was read to when the sink had what came of it.";
+
+/// What is said of what a worker counts for itself.
+fn help_of_worker(name: &str) -> String {
+    let said = match name {
+        "busy_ns" => "For how long an operator has worked.",
+        "records" => "Records that a computation was given.",
+        _ => return help(name),
     };
     said.to_string()
 }
@@ -114,6 +148,20 @@ fn text(about: &About, processes: &BTreeMap<usize, Process>) -> String {
             let labels = [("process", at.as_str()), ("worker", label.as_str())];
             let help = "Steps that a worker has taken.";
             families.add("worker_steps", Kind::Count, help, &labels, &steps);
+            for (path, number) in &worker.counters {
+                let Some((of, name)) = path.rsplit_once('.') else { continue };
+                let (metric, value) = in_base_units(&format!("operator_{name}"), *number);
+                let labels = [("name", of), labels[0], labels[1]];
+                families.add(&metric, Kind::Count, &help_of_worker(name), &labels, &value);
+            }
+        }
+        for (sink, durations) in &process.latencies {
+            families.summary(
+                "latency_seconds",
+                LATENCY,
+                &[("name", sink), ("process", &at)],
+                durations,
+            );
         }
     }
     let labels = [("program", about.program.as_str()), ("version", env!("CARGO_PKG_VERSION"))];

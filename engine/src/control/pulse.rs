@@ -2,11 +2,13 @@
 //!
 //! Invariant: leaving it is a few relaxed stores a step; the worker never waits for who reads.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::metrics::Counters;
 use crate::reading::Reading;
 
 /// One worker, seen from outside.
@@ -15,6 +17,8 @@ pub(crate) struct Pulse {
     steps: AtomicU64,
     finished_before: AtomicU64,
     state: AtomicU8,
+    /// What it counts for itself: how long its operators have worked, and on how many records.
+    counters: Counters,
 }
 
 /// What a worker is doing.
@@ -57,6 +61,11 @@ impl Pulse {
         self.steps.load(Ordering::Relaxed)
     }
 
+    /// What it counts for itself.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// The first epoch that is not finished as far as it knows.
     pub(crate) fn finished_before(&self) -> u64 {
         self.finished_before.load(Ordering::Relaxed)
@@ -78,6 +87,9 @@ pub(crate) struct Worker {
     pub(crate) steps: u64,
     /// The first epoch that is not finished as far as it knows; none if all are.
     finished_before: Option<u64>,
+    /// By operator, in nanoseconds: how long it has worked (`.busy_ns`); by computation, how many records it was given
+    /// (`.records`).
+    pub(crate) counters: BTreeMap<String, u64>,
 }
 
 impl Worker {
@@ -88,6 +100,7 @@ impl Worker {
             state: pulse.state(),
             steps: pulse.steps(),
             finished_before: Some(pulse.finished_before()).filter(|epoch| *epoch != u64::MAX),
+            counters: pulse.counters.snapshot(),
         }
     }
 }

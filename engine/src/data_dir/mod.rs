@@ -170,7 +170,10 @@ impl DataDir {
 }
 
 /// The text of a small file; none if there is no such file.
-fn read(path: &Path) -> Result<Option<String>> {
+///
+/// # Errors
+/// When it cannot be read, or is longer than any.
+pub(crate) fn read(path: &Path) -> Result<Option<String>> {
     let failed = |e| Error::io(format!("reading {}", path.display()), e);
     let length = match fs::metadata(path) {
         Ok(found) => found.len(),
@@ -185,6 +188,23 @@ fn read(path: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed(e)),
     }
+}
+
+/// Writes a small file, whole or not at all, in the place of the one that is there.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_extension("tmp");
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|e| Error::io(format!("writing {}", path.display()), e))?;
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
 /// Makes what was done to the entries of a directory last.

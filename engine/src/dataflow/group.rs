@@ -18,7 +18,7 @@ use super::edges::{
 };
 use super::topology::{Operator, Topology};
 use crate::fault::Fault;
-use crate::metrics::Counter;
+use crate::metrics::{Busy, Counter, Counters};
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
 use crate::plan::{Plan, Target};
@@ -63,6 +63,8 @@ pub(super) struct After<'s> {
     pub(super) taps: Vec<Rc<dyn Tap>>,
     pub(super) clocks: Option<(Clocks, StreamVec<'s, u64, Note>)>,
     pub(super) questions: Option<Questions<'s>>,
+    /// What the worker counts for itself.
+    pub(super) meters: Option<Counters>,
 }
 
 /// The streams that leave a group.
@@ -84,7 +86,7 @@ pub(super) fn group<'s>(
     after: After<'s>,
     fault: &Fault,
 ) -> Grouped<'s> {
-    let After { durability, watched, taps, clocks, questions } = after;
+    let After { durability, watched, taps, clocks, questions, meters } = after;
     let mut builder = OperatorBuilder::new(format!("group-{index}"), scope);
     let exchange = || Exchange::new(|parcel: &Parcel| parcel.to as u64);
     let mut inputs: Vec<_> =
@@ -113,11 +115,15 @@ pub(super) fn group<'s>(
     let mut computations = Vec::new();
     let mut ports: Vec<Box<dyn Port>> = Vec::new();
     let mut tables = BTreeSet::new();
-    for port in members.filter_map(|port| plan.take_port(*port)) {
+    for mut port in members.filter_map(|port| plan.take_port(*port)) {
+        if let (Some(meters), Some(first)) = (&meters, port.computations.first()) {
+            port.port.count(meters.scoped(first).counter("records"));
+        }
         tables.extend(port.uses.iter().map(|used| used.name));
         computations.extend(port.computations.iter().map(|name| format!("`{name}`")));
         ports.push(port.port);
     }
+    let busy = Busy::of(meters.as_ref(), &computations.join(", ").replace('`', ""));
     let computations = computations.join(" or ");
     let alarms = plan.alarms.clone();
     let mut former = plan.former.clone();
@@ -133,6 +139,7 @@ pub(super) fn group<'s>(
         // The epoch in which what an earlier program has told is corrected.
         let mut settles = None;
         move |frontiers| {
+            let _working = busy.begin();
             let mut changed = !std::mem::replace(&mut begun, true);
             if changed
                 && let Some((_, clocks)) = &clocks

@@ -16,6 +16,7 @@ use super::topology::{Operator, Topology};
 use crate::Time;
 use crate::fault::Fault;
 use crate::looking::{Look, Looking};
+use crate::metrics::Busy;
 use crate::opener::Opener;
 use crate::plan::Plan;
 use crate::reading::Reading;
@@ -42,7 +43,7 @@ pub(super) fn ingest<'s>(
     plan: &Plan,
     reading: &Rc<RefCell<Reading>>,
     opener: &Opener,
-    looking: Option<Rc<RefCell<Looking>>>,
+    (looking, busy): (Option<Rc<RefCell<Looking>>>, Busy),
     fault: &Fault,
 ) -> Read<'s> {
     let mut builder = OperatorBuilder::new("ingest".to_string(), scope);
@@ -89,6 +90,7 @@ pub(super) fn ingest<'s>(
         let mut undurable = capabilities.pop().filter(|_| keeps);
         let mut capabilities = Some(capabilities);
         move |_| {
+            let _working = busy.begin();
             if let Some(held) = &mut capabilities {
                 let read = fault.guard(|| {
                     reading.borrow_mut().advance(|epoch, next| {

@@ -20,6 +20,7 @@ use super::topology::{Operator, Topology};
 use super::view::Building;
 use crate::fault::Fault;
 use crate::looking::Looking;
+use crate::metrics::{Busy, Counters};
 use crate::opener::Opener;
 use crate::plan::{Plan, Relay, SinkPlan};
 use crate::reading::Reading;
@@ -40,12 +41,15 @@ pub(crate) struct Assembly {
     pub(crate) tables: Option<TableTrace>,
     /// If others may ask.
     pub(crate) looking: Option<Rc<RefCell<Looking>>>,
+    /// What the worker counts for itself, if others may ask.
+    pub(crate) meters: Option<Counters>,
 }
 
 /// Builds the operators of `assembly` in `scope`.
 pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
     let Assembly { mut plan, topology, reading, finished, fault, opener, .. } = assembly;
     let (snapshots, tables, looking) = (assembly.snapshots, assembly.tables, assembly.looking);
+    let meters = assembly.meters;
     let (mut durability, mut questions, mut told, mut times) = (None, None, None, None);
     let mut changed = BTreeMap::new();
     let mut streams: BTreeMap<usize, ParcelStream<'_>> = BTreeMap::new();
@@ -59,8 +63,9 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
             topology.inputs(&plan, operator).filter_map(|edge| streams.remove(&edge)).collect();
         let outputs = match operator {
             Operator::Ingest => {
+                let asked = (looking.clone(), Busy::of(meters.as_ref(), "sources"));
                 let Read { streams, durable, marks, notes, times: told_times, looks } =
-                    ingest(scope, &topology, &plan, &reading, &opener, looking.clone(), &fault);
+                    ingest(scope, &topology, &plan, &reading, &opener, asked, &fault);
                 questions =
                     looking.clone().zip(looks).map(|(looking, looks)| Questions { looking, looks });
                 durability =
@@ -88,7 +93,8 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                 let taps = viewed.iter().filter_map(|table| plan.taps.get(table)).collect();
                 let (durability, watched) = (durability.clone(), tables.clone());
                 let questions = questions.clone();
-                let after = After { durability, watched, taps, clocks, questions };
+                let after =
+                    After { durability, watched, taps, clocks, questions, meters: meters.clone() };
                 let Grouped { end, streams, told } =
                     group(scope, inputs, index, &topology, &mut plan, after, &fault);
                 ends.push(end);
@@ -123,7 +129,7 @@ pub(crate) fn assemble(scope: Scope<'_, u64>, assembly: Assembly) {
                     let opener = own.then_some(&opener);
                     let (sink, durability) = ((index, sink), durability.clone());
                     let doors = (opener, &reading);
-                    let drawn = (&topology, &plan);
+                    let drawn = (&topology, &plan, Busy::of(meters.as_ref(), &sink.1.name));
                     let (end, letters) =
                         sink_operator(scope, inputs, sink, doors, drawn, durability, &fault);
                     ends.push(end);

@@ -13,6 +13,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::edges::{Durability, Held, Mark, Marked, Outputs, ParcelStream, open};
 use super::topology::{Operator, Topology};
 use crate::fault::Fault;
+use crate::metrics::Busy;
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
 use crate::plan::{Plan, SinkPlan};
@@ -26,7 +27,7 @@ pub(super) fn sink_operator<'s>(
     streams: Vec<ParcelStream<'s>>,
     (index, sink): (usize, SinkPlan),
     (opener, reading): (Option<&Opener>, &Rc<RefCell<Reading>>),
-    (topology, plan): (&Topology, &Plan),
+    (topology, plan, busy): (&Topology, &Plan, Busy),
     durability: Option<Durability<'s>>,
     fault: &Fault,
 ) -> (ParcelStream<'s>, Vec<(usize, ParcelStream<'s>)>) {
@@ -60,6 +61,7 @@ pub(super) fn sink_operator<'s>(
         let mut boundary = None;
         let mut closed = false;
         move |frontiers| {
+            let _working = busy.begin();
             if let Some((durable, marks, _)) = &mut checkpoints {
                 durable.for_each(|_, _| {});
                 marks.for_each(|capability, marks| {

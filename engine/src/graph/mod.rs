@@ -191,6 +191,14 @@ impl Graph {
         dot::render(self)
     }
 
+    /// The names of the sources, in the order in which they were declared.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Source { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// JSON, as [`Graph`] says.
     pub fn to_json(&self) -> String {
         // Strings, numbers and lists alone: there is nothing in it that JSON cannot say.

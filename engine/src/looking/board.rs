@@ -26,6 +26,8 @@ struct Inner {
     /// Those of groups, by name.
     tables: Vec<TableInfo>,
     processes: usize,
+    /// Who waits for a checkpoint that is not begun, and for the one that is being made.
+    checkpoints: [Vec<oneshot::Sender<Option<u64>>>; 2],
     /// Nobody answers any more.
     closed: bool,
 }
@@ -72,7 +74,7 @@ impl Board {
         inner.next += 1;
         let most = match &ask {
             Ask::Row { entries: span, .. } | Ask::Rows { rows: span, .. } => span.most,
-            Ask::View { .. } | Ask::Processes => 0,
+            Ask::View { .. } | Ask::Processes | Ask::Sizes => 0,
         };
         inner.open.insert(id, Open { left: None, most, so_far: Answer::Nothing, to });
         inner.waiting.push((id, ask));
@@ -133,6 +135,7 @@ impl Board {
         let mut inner = self.lock();
         inner.closed = true;
         inner.waiting.clear();
+        inner.checkpoints = [Vec::new(), Vec::new()];
         for (_, open) in std::mem::take(&mut inner.open) {
             let _ = open.to.send(Err(Refused::NotNow("the program ends")));
         }
@@ -143,6 +146,46 @@ impl Board {
         let mut inner = self.lock();
         inner.tables = tables;
         inner.processes = processes;
+    }
+
+    /// Asks for a checkpoint. What comes back is ready when it is complete: its boundary; none if it was not made.
+    pub(crate) fn checkpoint(&self) -> oneshot::Receiver<Option<u64>> {
+        let (to, made) = oneshot::channel();
+        let mut inner = self.lock();
+        let [waiting, _] = &mut inner.checkpoints;
+        waiting.retain(|to| !to.is_closed());
+        // Without a place, or at the end, the sender is dropped, which says so.
+        if !inner.closed && inner.checkpoints[0].len() < WAITING_MAX {
+            inner.checkpoints[0].push(to);
+        }
+        made
+    }
+
+    /// Whether somebody waits for a checkpoint that is not begun.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        !self.lock().checkpoints[0].is_empty()
+    }
+
+    /// One is begun: it is for all who have asked.
+    pub(crate) fn begin_checkpoint(&self) {
+        self.lock().checkpoints.swap(0, 1);
+    }
+
+    /// It was made, or not.
+    pub(crate) fn end_checkpoint(&self, boundary: Option<u64>) {
+        let made = std::mem::take(&mut self.lock().checkpoints[1]);
+        for to in made {
+            // If it is closed nobody waits any more.
+            let _ = to.send(boundary);
+        }
+    }
+
+    /// Nothing has changed since the newest one.
+    pub(crate) fn no_checkpoint_needed(&self, newest: u64) {
+        let waiting = std::mem::take(&mut self.lock().checkpoints[0]);
+        for to in waiting {
+            let _ = to.send(Some(newest));
+        }
     }
 
     /// Whether nobody answers any more.
@@ -176,6 +219,12 @@ impl Answer {
             (Self::Processes(mut processes), Self::Processes(more)) => {
                 processes.extend(more);
                 Self::Processes(processes)
+            }
+            (Self::Sizes(mut sizes), Self::Sizes(more)) => {
+                for (table, of) in more {
+                    sizes.entry(table).or_default().extend(of);
+                }
+                Self::Sizes(sizes)
             }
             // Nothing else is asked of several.
             (answer, _) => answer,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::board::{Board, Refused};
 pub(crate) use self::worker::{About, Look, Looking};
 use crate::control;
-use crate::metrics::Kind;
+use crate::metrics::{Durations, Kind};
 use crate::state::{Found, Span};
 use crate::view::Page;
 
@@ -32,6 +32,8 @@ pub(crate) enum Ask {
     View { view: String, from: usize, most: usize },
     /// How each process does.
     Processes,
+    /// How many rows each table has, on each worker.
+    Sizes,
 }
 
 /// What one worker, or all of them together, answer.
@@ -45,6 +47,8 @@ pub(crate) enum Answer {
     View(Page),
     /// By the number of each.
     Processes(BTreeMap<usize, Process>),
+    /// By table and worker.
+    Sizes(BTreeMap<String, BTreeMap<usize, usize>>),
 }
 
 /// How a process does.
@@ -56,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) workers: Vec<control::Worker>,
     /// The views that it gathers.
     pub(crate) views: Vec<String>,
+    /// How long records took until a sink had them.
+    pub(crate) latencies: BTreeMap<String, Durations>,
 }
 
 /// A table, as those see it who look at it.

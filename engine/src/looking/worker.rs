@@ -152,6 +152,7 @@ impl Looking {
             Ask::Rows { table, .. } => {
                 self.known(table).map(|_| (0..self.placement.workers()).collect())
             }
+            Ask::Sizes => Ok((0..self.placement.workers()).collect()),
             // The first of each process.
             Ask::View { .. } | Ask::Processes => {
                 Ok((0..self.placement.workers()).step_by(self.workers_per_process).collect())
@@ -169,7 +170,7 @@ impl Looking {
             Ask::Rows { table, rows } => {
                 self.known(table).and_then(|table| table.rows(rows).map(Some))
             }
-            Ask::View { .. } | Ask::Processes => return,
+            Ask::View { .. } | Ask::Processes | Ask::Sizes => return,
         };
         let answer = found.map(|found| match found {
             Some(found) => Answer::Found { before: boundary, found },
@@ -189,6 +190,13 @@ impl Looking {
             Ask::Processes => {
                 let number = self.placement.this_worker() / self.workers_per_process;
                 Ok(Answer::Processes([(number, self.about.process())].into()))
+            }
+            Ask::Sizes => {
+                let this = self.placement.this_worker();
+                let size = |(name, table): (&&str, &Rc<dyn Snapshot>)| {
+                    ((*name).to_string(), [(this, table.size())].into())
+                };
+                Ok(Answer::Sizes(self.tables.iter().map(size).collect()))
             }
             Ask::Row { .. } | Ask::Rows { .. } => Ok(Answer::Nothing),
         }
@@ -229,7 +237,7 @@ impl Looking {
 
     /// On worker 0: sends on what is not asked of tables, and sees to it that the rest is taken.
     fn ask(&mut self, reading: &Reading, finished: bool) {
-        let of_processes = |ask: &Ask| matches!(ask, Ask::View { .. } | Ask::Processes);
+        let of_processes = |ask: &Ask| !matches!(ask, Ask::Row { .. } | Ask::Rows { .. });
         for (id, ask) in self.board.take(of_processes) {
             let workers = self.place(&ask).unwrap_or_default();
             self.board.expect(id, workers.len());
@@ -260,7 +268,7 @@ impl Look {
     pub(crate) fn table(&self) -> Option<&str> {
         match &self.ask {
             Ask::Row { table, .. } | Ask::Rows { table, .. } => Some(table),
-            Ask::View { .. } | Ask::Processes => None,
+            Ask::View { .. } | Ask::Processes | Ask::Sizes => None,
         }
     }
 }
@@ -284,6 +292,7 @@ impl About {
                 .map(|(index, pulse)| control::Worker::of(*index, pulse))
                 .collect(),
             views: self.views.names(),
+            latencies: self.counters.latencies(),
         }
     }
 }

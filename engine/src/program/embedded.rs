@@ -83,6 +83,7 @@ pub fn run_until(
     let graph = drawing(config, &build)?;
     let counters = Counters::default();
     let mut setup = setup(config, build, &counters);
+    setup.control.pauses().begin(config.paused(), None)?;
     if let Some(data) = data_dir(config)? {
         data.take(Seat::Program, SEAT_WAIT)?;
         let generation = data.claim()?;

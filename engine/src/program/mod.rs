@@ -103,6 +103,7 @@ fn run_role(
 ) -> Result<()> {
     let counters = Counters::default();
     let mut setup = setup(config, build, &counters);
+    setup.control.pauses().begin(config.paused(), None)?;
     let control = Arc::clone(&setup.control);
     let worker_config = worker_config(config);
     let data = data_dir(config)?;

@@ -116,6 +116,7 @@ pub(super) fn keep(
     let wake = move || control.wake();
     let counters = &setup.counters;
     let start = (generation, workers);
+    setup.control.pauses().begin(config.paused(), Some(&data))?;
     setup.durable = Some(Durable::open(config, data, start, &stores, counters, progress, wake)?);
     Ok(())
 }

@@ -55,7 +55,7 @@ impl Reading {
             return Ok(());
         }
         if !self.flow.admits() {
-            self.stalled = true;
+            self.stall();
             return Ok(());
         }
         let tick = now().max(self.at).max(self.ticks.seen());
@@ -109,7 +109,9 @@ impl Reading {
         let time = time(tick);
         let mut more = false;
         let mut total = Volume::default();
-        for (index, own) in self.lanes.iter_mut().enumerate().filter(|(_, own)| !own.ended) {
+        let paused = &self.paused;
+        let read = |own: &OwnLane| !own.ended && !paused.contains(&own.of);
+        for (index, own) in self.lanes.iter_mut().enumerate().filter(|(_, own)| read(own)) {
             own.held = is_ahead(&self.board, own, time);
             if own.held {
                 continue;

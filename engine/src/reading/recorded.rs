@@ -22,7 +22,7 @@ impl Reading {
                 }
             }
             if !self.flow.admits() {
-                self.stalled = true;
+                self.stall();
                 break;
             }
             if turn == EPOCHS_A_TURN {
@@ -77,6 +77,9 @@ impl Reading {
         for index in 0..self.lanes.len() {
             self.current = Some(index);
             while let Some(own) = self.lanes.get_mut(index).filter(|own| !own.ended) {
+                if self.paused.contains(&own.of) {
+                    break;
+                }
                 let lane = own.index;
                 match own.lane.fill()? {
                     Filled::Chunk(entry) => self.announce(Signal::Fence { lane, entry }),

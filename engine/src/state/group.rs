@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::letters::{Answer, Outcome, Posted, Retry};
+use crate::metrics::Counter;
 use crate::origin::Entry;
 use crate::pipeline::{Body, Chain, Entering, Hub, Merge, Tagged};
 use crate::reprocess::Former;
@@ -26,6 +27,8 @@ const OUTPUTS_MAX: usize = 1 << 10;
 pub(crate) trait Port {
     /// Keeps `body` until its epoch is applied.
     fn stash(&mut self, epoch: u64, body: Body);
+    /// Counts there how many records it is given.
+    fn count(&mut self, records: Counter);
     /// Keeps retries of dead letters until their epoch is applied.
     fn stash_retries(&mut self, epoch: u64, body: Body);
     /// Makes the records of `epoch` the ones that `head` and `apply` speak of.
@@ -73,6 +76,8 @@ pub(crate) struct ChainPort<D: Chain, F> {
     /// Set while records are applied.
     current: Option<Origin>,
     computations: String,
+    /// How many records it was given, if that is counted.
+    records: Option<Counter>,
 }
 
 impl<D: Chain, F> ChainPort<D, F> {
@@ -98,6 +103,7 @@ impl<D: Chain, F> ChainPort<D, F> {
             port: port as u32,
             current: None,
             computations,
+            records: None,
         }
     }
 }
@@ -155,7 +161,15 @@ where
     F: Fn(&D::In) -> K,
 {
     fn stash(&mut self, epoch: u64, body: Body) {
-        self.waiting.entry(epoch).or_default().add(body.records());
+        let records = body.records();
+        if let Some(counter) = &self.records {
+            counter.add(records.len() as u64);
+        }
+        self.waiting.entry(epoch).or_default().add(records);
+    }
+
+    fn count(&mut self, records: Counter) {
+        self.records = Some(records);
     }
 
     fn stash_retries(&mut self, epoch: u64, body: Body) {

@@ -55,6 +55,8 @@ pub(crate) trait Looked {
     /// # Errors
     /// When a key is none of this table, or something has no form as JSON.
     fn row(&self, key: &str, entries: &Span) -> Result<Option<Found>, String>;
+    /// About how many rows there are: with those that are gone, and not yet forgotten.
+    fn size(&self) -> usize;
     /// Some of the rows. It takes time in proportion to the table.
     ///
     /// # Errors
@@ -72,6 +74,10 @@ impl<K: Key, V: Value> Looked for Store<K, V> {
         let shelf = self.shelf().borrow();
         let Some(value) = shelf.get(&key) else { return Ok(None) };
         Ok(Some(Found { rows: vec![(json(&key)?, raw(value)?)], total: 1, more: false }))
+    }
+
+    fn size(&self) -> usize {
+        self.shelf().borrow().size()
     }
 
     fn rows(&self, which: &Span) -> Result<Found, String> {
@@ -105,6 +111,10 @@ impl<K: Key, S: SubKey, V: Value> Looked for MapStore<K, S, V> {
         let more = rows.len() > which.most;
         rows.truncate(which.most);
         Ok(Some(Found { rows, total: entries.len(), more }))
+    }
+
+    fn size(&self) -> usize {
+        self.shelf().borrow().size()
     }
 
     fn rows(&self, which: &Span) -> Result<Found, String> {

@@ -119,6 +119,11 @@ impl<K: Key, S: SubKey, V: Value> MapShelf<K, S, V> {
         self.rows.get(key).filter(|entries| !entries.is_empty())
     }
 
+    /// How many rows there are, with those that are gone.
+    pub(super) fn size(&self) -> usize {
+        self.rows.len()
+    }
+
     /// All rows that have entries, in no order.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&K, &Entries<S, V>)> {
         self.rows.iter().filter(|(_, entries)| !entries.is_empty())

@@ -121,6 +121,11 @@ impl<K: Key, V: Value> Shelf<K, V> {
         }
     }
 
+    /// How many rows there are, with those that are gone.
+    pub(super) fn size(&self) -> usize {
+        self.rows.len()
+    }
+
     /// All rows, in no order.
     pub(super) fn live(&self) -> impl Iterator<Item = (&K, &V)> {
         let there = self.rows.iter().filter(|(_, kept)| !kept.slot.is_gone());

@@ -3,6 +3,7 @@
 // Helpers are tests too: the lints' exception for tests covers only functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
+mod acting;
 mod arrival;
 mod batches;
 mod compile_fail;
