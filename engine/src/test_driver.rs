@@ -120,6 +120,7 @@ impl TestDriverBuilder {
             counters: counters.clone(),
             views: views.clone(),
             board: None,
+            rescaled_at: None,
             durable: None,
             trace: None,
             control: Arc::clone(&control),

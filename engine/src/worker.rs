@@ -37,7 +37,7 @@ use crate::test_driver::{Baton, Harness};
 use crate::timer::Alarms;
 use crate::trace::Trace;
 use crate::view::culprit;
-use crate::{Error, Order, Result, Views};
+use crate::{Error, Order, Result, Time, Views, clock};
 
 /// The builder function: draws the application on an [`App`].
 pub(crate) type Build = Arc<dyn Fn(&App) -> Result<()> + Send + Sync>;
@@ -56,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) control: Arc<Control>,
     /// If others may ask; the same on all processes.
     pub(crate) board: Option<Board>,
+    /// When an earlier start was asked to make place for this one, of another size.
+    pub(crate) rescaled_at: Option<Time>,
     /// With a data directory.
     pub(crate) durable: Option<Arc<Durable>>,
     /// In a replay that is compared with another.
@@ -164,6 +166,9 @@ pub(crate) struct Running {
     control: Arc<Control>,
     pulse: Arc<Pulse>,
     stalled: Counter,
+    /// Until it was told how long input has waited.
+    rescaled_at: Option<Time>,
+    counters: Counters,
     index: usize,
     pub(crate) finished: ProbeHandle<u64>,
     pub(crate) stores: Stores,
@@ -329,6 +334,8 @@ impl Running {
             control,
             stalled: pulse.counters().scoped("sources").counter("stalled_ns"),
             pulse,
+            rescaled_at: setup.rescaled_at.filter(|_| index == 0),
+            counters: setup.counters.clone(),
             index,
             finished,
             stores,
@@ -389,6 +396,13 @@ impl Running {
         if self.looking.is_some() {
             let stalled = u64::try_from(reading.stalled_for().as_nanos()).unwrap_or(u64::MAX);
             self.stalled.set(stalled);
+        }
+        if let Some(at) = self.rescaled_at.take_if(|_| !reading.replays()) {
+            let nanos = clock::now().as_nanos().saturating_sub(at.as_nanos()).max(0);
+            let pause = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+            tracing::info!("input is taken again after {pause:?}, on another number of workers");
+            let pause = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+            self.counters.scoped("rescale").gauge("pause_us").set(pause);
         }
         self.pulse.beat(State::of(&reading), finished_before(&self.finished));
         // A worker that reads nothing may still have to say that something is due, or how a checkpoint ended.

@@ -99,6 +99,7 @@ impl Forming {
             tracing::info!("the cluster is formed: {} processes", data.len());
         }
         Ok(Some(Mesh {
+            rescaled_at: None,
             process: shared.config.process,
             workers: shared.config.workers,
             generation: shared.config.generation,

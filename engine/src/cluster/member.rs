@@ -14,13 +14,14 @@ use super::drain::Drain;
 use super::failure::Failures;
 use super::link::spawn;
 use super::mesh::{ClusterConfig, Mesh};
-use super::pipe::{ORDERS, Order, REPORTS, Report, read_line, write_line};
+use super::pipe::{ORDERS, Order, REPORTS, Report, Scale, read_line, write_line};
 use super::secret::Secret;
 use super::{Placement, hosts, signals};
 use crate::data_dir::Seat;
-use crate::{Error, Result};
+use crate::{Error, Result, Time};
 
-/// Marks a child of the supervisor: its index and the number of processes, as `1/3`.
+/// Marks a child of the supervisor: its index, the number of processes, and if they are other than its options say,
+/// the workers of each, as `1/3` or `1/3/4`.
 pub(super) const CHILD: &str = "ANABRANCH_CHILD";
 
 /// One process of a cluster, before it is formed.
@@ -54,6 +55,7 @@ struct Start {
     generation: u64,
     /// None for a line of a hosts file.
     cluster: Option<Listed>,
+    rescaled_at: Option<Time>,
 }
 
 impl Member {
@@ -78,6 +80,20 @@ impl Member {
         Ok(Progress(Some(Arc::new((reports, AtomicBool::new(false))))))
     }
 
+    /// Asks the supervisor for another size; none if it cannot give one.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub(crate) fn rescaler(&self) -> Result<Option<Rescaler>> {
+        let Kind::Child { reports, listed: None, .. } = &self.kind else { return Ok(None) };
+        if self.placement.data.is_none() {
+            return Ok(None);
+        }
+        let reports =
+            reports.try_clone().map_err(|e| Error::io("the pipe to the supervisor", e))?;
+        Ok(Some(Rescaler(Arc::new(reports))))
+    }
+
     /// Process `process` of those in the hosts file.
     pub(super) fn listed(
         process: usize,
@@ -99,9 +115,7 @@ impl Member {
     ) -> Result<Self> {
         let wrong =
             || Error::Usage(format!("{CHILD} is for the children of `--processes`: do not set it"));
-        let (process, processes) = marked.split_once('/').ok_or_else(wrong)?;
-        let number = |text: &str| text.parse().map_err(|_| wrong());
-        let (process, processes) = (number(process)?, number(processes)?);
+        let (process, processes, _) = marks(marked).ok_or_else(wrong)?;
         // Before anything is reported: from then on the supervisor speaks for us.
         signals::ignore()?;
         let orders = descriptor(ORDERS, OpenOptions::new().read(true)).ok_or_else(wrong)?;
@@ -175,9 +189,10 @@ impl Member {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
         report(Report::Listening(address))?;
-        let Start { generation, cluster } = received(start)?;
+        let Start { generation, cluster, rescaled_at } = received(start)?;
         let config = self.config(generation, &cluster.ok_or_else(lost_supervisor)?);
-        Mesh::form_on(listener, &config, &self.drain, &self.failures)
+        let mesh = Mesh::form_on(listener, &config, &self.drain, &self.failures)?;
+        Ok(mesh.map(|mesh| Mesh { rescaled_at, ..mesh }))
     }
 
     /// As a line of a hosts file, once the supervisor has found out which start this is.
@@ -222,6 +237,37 @@ impl Progress {
             let _ = write_line(reports, &Report::Progress);
         }
     }
+}
+
+/// Asks the supervisor for a start of another size.
+#[derive(Clone, Debug)]
+pub(crate) struct Rescaler(Arc<File>);
+
+impl Rescaler {
+    /// Ends this start in order, and begins the next one with that many processes and workers of each.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub(crate) fn ask(&self, scale: Scale) -> Result<()> {
+        write_line(&*self.0, &Report::Rescale(scale))
+            .map_err(|e| Error::io("asking the supervisor", e))
+    }
+}
+
+/// What marks a child: its index, the number of processes, and the workers of each.
+fn marks(marked: &str) -> Option<(usize, usize, Option<usize>)> {
+    let mut numbers = marked.split('/').map(|number| number.parse().ok());
+    let (process, processes) = (numbers.next()??, numbers.next()??);
+    let workers = numbers.next();
+    match workers {
+        None => Some((process, processes, None)),
+        Some(workers) => numbers.next().is_none().then_some((process, processes, Some(workers?))),
+    }
+}
+
+/// The workers of each process, if this is a child of a start of another size than its options say.
+pub(crate) fn rescaled_workers() -> Option<usize> {
+    marks(&std::env::var(CHILD).ok()?)?.2
 }
 
 fn received(start: &Mutex<Receiver<Start>>) -> Result<Start> {
@@ -275,11 +321,11 @@ fn obey(orders: File, answers: &File, started: &SyncSender<Start>, drain: &Drain
     let mut orders = BufReader::new(orders);
     loop {
         match read_line(&mut orders) {
-            Ok(Some(Order::Start { generation, secret, hosts })) => {
+            Ok(Some(Order::Start { generation, secret, hosts, rescaled_at })) => {
                 let secret = secret.map(|secret| Secret::new(secret.as_bytes())).transpose();
                 let Ok(secret) = secret else { break };
                 let cluster = secret.map(|secret| Listed { hosts, secret });
-                let _ = started.try_send(Start { generation, cluster });
+                let _ = started.try_send(Start { generation, cluster, rescaled_at });
             }
             // That it cannot be written is noticed by the end of the orders.
             Ok(Some(Order::Ping)) => drop(write_line(answers, &Report::Alive)),

@@ -88,6 +88,8 @@ pub struct Mesh {
     pub links: Links,
     /// Connections that were refused while the cluster formed.
     pub refused: Counter,
+    /// When an earlier start was asked to make place for this one, of another size.
+    pub(crate) rescaled_at: Option<crate::Time>,
 }
 
 impl Mesh {

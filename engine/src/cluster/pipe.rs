@@ -3,12 +3,14 @@
 //! Invariant: a line has a cap. The pipes are the child's descriptors 3 (orders) and 4 (reports);
 //! their ends are what tells one side that the other is gone.
 
+use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Cause;
+use crate::Time;
 
 /// The descriptor on which a child reads orders.
 pub(super) const ORDERS: i32 = 3;
@@ -17,11 +19,34 @@ pub(super) const REPORTS: i32 = 4;
 /// The longest line, in bytes: a key and the addresses of all processes fit.
 const LINE_MAX: u64 = 128 << 10;
 
+/// How many processes and workers a start has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    pub(crate) processes: usize,
+    /// Of each process; none: as its options say.
+    pub(crate) workers: Option<usize>,
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.workers {
+            Some(workers) => write!(f, "{} processes of {workers} workers", self.processes),
+            None => write!(f, "{} processes", self.processes),
+        }
+    }
+}
+
 /// From the supervisor. It has no `Debug`: it carries the key.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
     /// Form the cluster, as that generation. A process of a hosts file has key and hosts already.
-    Start { generation: u64, secret: Option<String>, hosts: Vec<String> },
+    Start {
+        generation: u64,
+        secret: Option<String>,
+        hosts: Vec<String>,
+        /// When an earlier start was asked to make place for this one, of another size.
+        rescaled_at: Option<Time>,
+    },
     /// Say that you are alive.
     Ping,
     /// End the sources and finish what is in flight.
@@ -39,6 +64,8 @@ pub(super) enum Report {
     Alive,
     /// Something that lasts was brought forward.
     Progress,
+    /// The next start shall be of that size, and come now.
+    Rescale(Scale),
     /// It ends, and this is the first cause that it knows.
     Failed(Cause),
 }

@@ -14,7 +14,7 @@ use signal_hook::low_level::signal_name;
 
 use super::link::spawn;
 use super::member::CHILD;
-use super::pipe::{ORDERS, REPORTS, Report, read_line};
+use super::pipe::{ORDERS, REPORTS, Report, Scale, read_line};
 use super::wire::Deadline;
 use crate::{Error, Result};
 
@@ -66,12 +66,8 @@ impl Drop for Started {
 }
 
 /// Starts one child with its two pipes and a thread that reads its reports.
-pub(super) fn start_child(
-    which: Which,
-    processes: usize,
-    tell: &SyncSender<Event>,
-) -> Result<Started> {
-    let process = which.process;
+pub(super) fn start_child(which: Which, scale: Scale, tell: &SyncSender<Event>) -> Result<Started> {
+    let (process, processes) = (which.process, scale.processes);
     let failed = |e| Error::io(format!("starting process {process} of {processes}"), e);
     let (child_orders, orders) = pipe().map_err(failed)?;
     let (reports, child_reports) = pipe().map_err(failed)?;
@@ -81,7 +77,8 @@ pub(super) fn start_child(
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    command.args(arguments).env(CHILD, format!("{process}/{processes}"));
+    let workers = scale.workers.map_or(String::new(), |workers| format!("/{workers}"));
+    command.args(arguments).env(CHILD, format!("{process}/{processes}{workers}"));
     // Every other descriptor of ours is closed in the child: no child holds another's pipe open.
     command
         .fd_mappings(vec![

@@ -16,13 +16,14 @@ use signal_hook::consts::SIGCHLD;
 
 use super::failure::Cause;
 use super::mesh::Limits;
+use super::pipe::Scale;
 use super::restarts::{Next, Row, in_kind};
 use super::signals;
 use super::started::Event;
 use super::watch::{Ended, Plan, Watch};
 use super::wire::Deadline;
 use crate::data_dir::{DataDir, Seat};
-use crate::{Error, Result};
+use crate::{Error, Result, Time};
 
 /// How often the data directory is looked at while something is waited for there.
 const LOOK: Duration = Duration::from_millis(20);
@@ -69,7 +70,7 @@ impl Supervisor {
         if let Some(data) = &self.data {
             return self.again_and_again(data, &tell, &events);
         }
-        match self.once(0, 0, &tell, &events)?.cause {
+        match self.once((0, 0), (self.scale(), None), &tell, &events)?.cause {
             None => Ok(()),
             Some(cause) => Err(Error::Cluster(cause.text)),
         }
@@ -78,19 +79,24 @@ impl Supervisor {
     /// One start, from the first process to the end of the last.
     fn once(
         &self,
-        start: u64,
-        generation: u64,
+        (start, generation): (u64, u64),
+        (scale, rescaled_at): (Scale, Option<Time>),
         tell: &SyncSender<Event>,
         events: &Receiver<Event>,
     ) -> Result<Ended> {
         let (listed, pings) = (self.process.is_some(), self.data.is_some());
-        let plan = Plan { start, generation, listed, pings, limits: &self.limits };
+        let plan = Plan { start, generation, listed, pings, rescaled_at, limits: &self.limits };
         let mut watch = Watch::new(plan);
-        let here = self.process.map_or(0..self.processes, |process| process..process + 1);
+        let here = self.process.map_or(0..scale.processes, |process| process..process + 1);
         for process in here {
-            watch.start(process, self.processes, tell)?;
+            watch.start(process, scale, tell)?;
         }
         watch.until_all_ended(events)
+    }
+
+    /// What the options say.
+    fn scale(&self) -> Scale {
+        Scale { processes: self.processes, workers: None }
     }
 
     /// Start after start, until one ends well, or the wish to drain ends them all. It ends well when all
@@ -109,6 +115,7 @@ impl Supervisor {
         }
         let mut row = Row::new(&self.limits.restarts);
         let (mut last, mut used) = (None, None);
+        let (mut scale, mut rescaled_at) = (self.scale(), None);
         for start in 0.. {
             let ended = match self.generation(data, last, used, events) {
                 Ok(None) => return not_begun(data, before),
@@ -116,7 +123,8 @@ impl Supervisor {
                 Ok(Some(generation)) => {
                     tracing::info!("generation {generation} starts");
                     last = Some(generation);
-                    let ended = self.once(start, generation, tell, events);
+                    let size = (scale, rescaled_at.take());
+                    let ended = self.once((start, generation), size, tell, events);
                     if ended.as_ref().is_ok_and(|ended| ended.formed) {
                         used = Some(generation);
                     }
@@ -126,6 +134,13 @@ impl Supervisor {
             };
             // What keeps a start from beginning is a failure like one after it.
             let ended = ended.unwrap_or_else(|error| Ended::before_it_began(&error));
+            if let Some((wanted, since)) = ended.rescale.filter(|_| !ended.drained) {
+                scale = wanted;
+                rescaled_at = Some(since).filter(|_| ended.cause.is_none());
+                if ended.cause.is_none() {
+                    continue;
+                }
+            }
             let Some(cause) = ended.cause else {
                 return if ended.formed { Ok(()) } else { not_begun(data, before.max(start)) };
             };
@@ -228,7 +243,8 @@ impl Ended {
     fn before_it_began(error: &Error) -> Self {
         let (text, code) = (error.to_string(), error.exit_code());
         let cause = Some(Cause { process: None, lost: false, text, code, aside: None });
-        Self { cause, drained: false, formed: false, went: super::restarts::Went::default() }
+        let went = super::restarts::Went::default();
+        Self { cause, drained: false, formed: false, went, rescale: None }
     }
 }
 

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::failure::Cause;
 use super::mesh::Limits;
-use super::pipe::{Order, Report, write_line};
+use super::pipe::{Order, Report, Scale, write_line};
 use super::restarts::Went;
 use super::secret::Secret;
 use super::started::{Event, Started, Which, how, start_child};
 use super::wire::Deadline;
-use crate::{Result, clock};
+use crate::{Result, Time, clock};
 
 /// How often the children are looked at when nothing happens: a signal can be missed, a child not.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ pub(super) struct Plan<'a> {
     pub(super) listed: bool,
     /// Whether children that do not answer are given up.
     pub(super) pings: bool,
+    /// When an earlier start was asked to make place for this one.
+    pub(super) rescaled_at: Option<Time>,
     pub(super) limits: &'a Limits,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Ended {
     /// Whether all processes here had found all others.
     pub(super) formed: bool,
     pub(super) went: Went,
+    /// What the next start shall be, and since when it is waited for, if that is why this one ended.
+    pub(super) rescale: Option<(Scale, Time)>,
 }
 
 /// What the supervisor knows of one start.
@@ -48,6 +52,7 @@ pub(super) struct Watch<'a> {
     children: Vec<Started>,
     started: bool,
     draining: bool,
+    rescale: Option<(Scale, Time)>,
     first: Option<Cause>,
     formed: Option<Instant>,
     went: Went,
@@ -65,6 +70,7 @@ impl<'a> Watch<'a> {
             children: Vec::new(),
             started: false,
             draining: false,
+            rescale: None,
             first: None,
             formed: None,
             went: Went::default(),
@@ -75,15 +81,15 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Starts one process of a cluster of `processes`.
+    /// Starts one process of a cluster of that size.
     pub(super) fn start(
         &mut self,
         process: usize,
-        processes: usize,
+        scale: Scale,
         tell: &SyncSender<Event>,
     ) -> Result<()> {
         let which = Which { start: self.plan.start, process };
-        let started = start_child(which, processes, tell)?;
+        let started = start_child(which, scale, tell)?;
         tracing::info!("process {process} is pid {}", started.child.id());
         self.children.push(started);
         Ok(())
@@ -113,7 +119,8 @@ impl<'a> Watch<'a> {
         }
         let cause = self.first.take().map(|cause| self.in_full(cause));
         let formed = self.formed.is_some();
-        Ok(Ended { cause, drained: self.draining, formed, went: self.went })
+        let (drained, went, rescale) = (self.draining, self.went, self.rescale);
+        Ok(Ended { cause, drained, formed, went, rescale })
     }
 
     /// How long nothing needs to be done if nothing happens.
@@ -149,6 +156,11 @@ impl<'a> Watch<'a> {
                 }
             }
             Report::Progress => self.went.progressed = true,
+            Report::Rescale(scale) => {
+                tracing::info!("asked for {scale}: this start ends in order, and the next begins");
+                self.rescale.get_or_insert_with(|| (scale, clock::now()));
+                self.order(&Order::Drain);
+            }
             Report::Failed(cause) => self.fail(cause),
         }
         Ok(())
@@ -164,7 +176,8 @@ impl<'a> Watch<'a> {
             true => (None, Vec::new()),
             false => (Some(Secret::random()?.reveal()), hosts),
         };
-        self.order(&Order::Start { generation, secret, hosts });
+        let rescaled_at = self.plan.rescaled_at;
+        self.order(&Order::Start { generation, secret, hosts, rescaled_at });
         Ok(())
     }
 

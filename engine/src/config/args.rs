@@ -16,9 +16,9 @@ use super::{DeadLettersFull, Durability, GraphFormat, KeepJournal, Restore, help
 use crate::Time;
 
 /// Workers of one process, at most.
-pub(super) const WORKERS_MAX: u16 = 256;
+pub(crate) const WORKERS_MAX: u16 = 256;
 /// Processes that one machine is asked to run, at most.
-pub(super) const PROCESSES_MAX: u16 = 64;
+pub(crate) const PROCESSES_MAX: u16 = 64;
 /// Ids of the arguments that are not configuration: what to do rather than how.
 pub(super) const COMMAND: &str = "anabranch::command";
 pub(super) const FORMAT: &str = "anabranch::format";

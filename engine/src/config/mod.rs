@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::args::Args;
+pub(crate) use self::args::{PROCESSES_MAX, WORKERS_MAX};
 pub use self::exit::Exit;
 pub use self::http::Http;
 pub use self::letters::{
@@ -342,6 +343,11 @@ impl Config {
     /// [`log::start`](crate::log::start) takes it.
     pub fn log(&self) -> &str {
         &self.log
+    }
+
+    /// The same with another number of workers in each process.
+    pub(crate) fn with_workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
     }
 
     /// Whether to say nothing but warnings and errors (`--quiet`).

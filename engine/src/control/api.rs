@@ -19,7 +19,10 @@ use super::access::{self, Tokens};
 use super::changes::{self, Watchers};
 use super::problem::Problem;
 use super::processes::BusySince;
-use super::{checkpoints, health, letters, pipelines, processes, prometheus, tables, views};
+use super::{
+    checkpoints, health, letters, pipelines, processes, prometheus, rescale, tables, views,
+};
+use crate::cluster::Rescaler;
 use crate::config::{Config, Layout};
 use crate::graph::Graph;
 use crate::looking::{self, Answer, Ask, Board, Refused};
@@ -55,14 +58,16 @@ pub(super) struct About {
     pub(super) busy: BusySince,
     /// Where things are kept, if they are.
     pub(super) kept: Option<Config>,
+    /// Who can give the program another size.
+    pub(super) rescaler: Option<Rescaler>,
     pub(super) tokens: Option<Tokens>,
 }
 
 impl About {
     pub(super) fn new(
-        config: &Config,
-        graph: &Graph,
+        (config, graph): (&Config, &Graph),
         setup: &Setup,
+        rescaler: Option<Rescaler>,
         tokens: Option<Tokens>,
     ) -> Self {
         let processes = match config.layout() {
@@ -81,6 +86,7 @@ impl About {
             watchers: Watchers::default(),
             busy: BusySince::default(),
             kept: setup.durable.is_some().then(|| config.clone()),
+            rescaler,
             tokens,
         }
     }
@@ -99,6 +105,7 @@ impl About {
         pipelines::pause,
         pipelines::resume,
         pipelines::stop,
+        rescale::rescale,
         health::health,
         health::ready,
         prometheus::metrics,
@@ -141,6 +148,7 @@ pub(super) fn router(about: Arc<About>) -> Router {
         .route("/api/v1/pipelines/{source}/pause", post(pipelines::pause))
         .route("/api/v1/pipelines/{source}/resume", post(pipelines::resume))
         .route("/api/v1/stop", post(pipelines::stop))
+        .route("/api/v1/rescale", post(rescale::rescale))
         .route("/api/v1/status", get(processes::status))
         .route("/api/v1/workers", get(processes::workers))
         .route("/api/v1/counters", get(processes::counters))

@@ -131,7 +131,7 @@ pub(super) async fn kept<T: Send + 'static>(
 fn checked(
     wanted: std::result::Result<Query<Wanted>, QueryRejection>,
 ) -> std::result::Result<Wanted, Problem> {
-    let Query(wanted) = wanted.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
+    let Query(wanted) = wanted?;
     check_limit(wanted.limit)?;
     Ok(wanted)
 }
@@ -189,8 +189,7 @@ async fn ask(
 fn selection(
     selected: std::result::Result<Json<Selected>, JsonRejection>,
 ) -> std::result::Result<LettersSelection, Problem> {
-    let Json(selected) =
-        selected.map_err(|wrong| Problem::new(wrong.status(), wrong.body_text()))?;
+    let Json(selected) = selected?;
     let Selected { ids, group, pipeline, computation, kind, all } = selected;
     let which = LettersSelection { ids, group, pipeline, computation, kind, all };
     if which == LettersSelection::default() {
@@ -243,8 +242,7 @@ pub(super) async fn edit(
     State(about): State<Arc<About>>,
     edited: std::result::Result<Json<Edited>, JsonRejection>,
 ) -> std::result::Result<Json<Asked>, Problem> {
-    let Json(Edited { id, record }) =
-        edited.map_err(|wrong| Problem::new(wrong.status(), wrong.body_text()))?;
+    let Json(Edited { id, record }) = edited?;
     let which = LettersSelection { ids: vec![id], ..LettersSelection::default() };
     ask(&about, LettersAction::Edit { record: Some(record) }, which).await
 }

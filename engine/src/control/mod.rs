@@ -18,6 +18,7 @@ mod problem;
 mod processes;
 mod prometheus;
 mod pulse;
+mod rescale;
 mod tables;
 mod views;
 
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::access::Tokens;
 use self::api::About;
 pub(crate) use self::pulse::{Pulse, State, Worker};
+use crate::cluster::Rescaler;
 use crate::config::Config;
 use crate::graph::Graph;
 use crate::worker::Setup;
@@ -45,14 +47,19 @@ pub(crate) struct Serving {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves the interface of a program, if its options ask for it.
+/// Serves the interface of a program, if its options ask for it; `rescaler` is who can give it another size.
 ///
 /// # Errors
 /// When it cannot listen there, or the file of tokens is wrong.
-pub(crate) fn serve(config: &Config, graph: &Graph, setup: &Setup) -> Result<Option<Serving>> {
+pub(crate) fn serve(
+    config: &Config,
+    graph: &Graph,
+    setup: &Setup,
+    rescaler: Option<Rescaler>,
+) -> Result<Option<Serving>> {
     let Some(http) = config.http() else { return Ok(None) };
     let tokens = http.tokens().map(Tokens::read).transpose()?;
-    let about = About::new(config, graph, setup, tokens);
+    let about = About::new((config, graph), setup, rescaler, tokens);
     let (listener, address) = listen(http.address())?;
     setup.counters.scoped("http").gauge("port").set(u64::from(address.port()));
     tracing::info!("http: see http://{address}/api/v1/health");

@@ -3,7 +3,7 @@
 //! Invariant: it says what to do, and nothing of what must stay secret.
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -51,6 +51,12 @@ impl IntoResponse for Problem {
 impl From<PathRejection> for Problem {
     fn from(wrong: PathRejection) -> Self {
         Self::bad_request(wrong.body_text())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(wrong: JsonRejection) -> Self {
+        Self::new(wrong.status(), wrong.body_text())
     }
 }
 

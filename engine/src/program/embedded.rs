@@ -92,7 +92,7 @@ pub fn run_until(
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
-    let _serving = control::serve(config, &graph, &setup)?;
+    let _serving = control::serve(config, &graph, &setup, None)?;
     run_alone(setup, worker_config(config))?;
     Ok(counters)
 }

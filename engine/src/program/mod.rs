@@ -63,7 +63,7 @@ where
     let Parsed { command, config, options } = parsed;
     let build: Build = Arc::new(move |app| build(app, &options));
     match command {
-        Command::Run => run_program(&config, build),
+        Command::Run => run_program(config, build),
         Command::Graph { format } => commands::graph(&config, &build, format),
         Command::Check { restore } => commands::check(&config, &build, restore),
         Command::Reprocess { from } => commands::reprocess(&config, &build, from),
@@ -80,7 +80,11 @@ fn failed(error: &Error) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn run_program(config: &Config, build: Build) -> ExitCode {
+fn run_program(config: Config, build: Build) -> ExitCode {
+    let config = &match cluster::rescaled_workers() {
+        Some(workers) => config.with_workers(workers),
+        None => config,
+    };
     let (drain, failures) = (Drain::default(), Failures::default());
     let graph = match drawing(config, &build) {
         Ok(graph) => graph,
@@ -122,7 +126,7 @@ fn run_role(
             log::start(config.log(), None)?;
             cluster::watch_signals(drain)?;
             drain.on_request(move || control.stop());
-            let _serving = control::serve(config, graph, &setup)?;
+            let _serving = control::serve(config, graph, &setup, None)?;
             run_alone(setup, worker_config)?;
         }
         Role::Member(member) => {
@@ -136,7 +140,10 @@ fn run_role(
                 keep(config, data, start, member.progress()?, &mut setup)?;
             }
             drain.on_request(move || control.stop());
-            let _serving = if is_first { control::serve(config, graph, &setup)? } else { None };
+            setup.rescaled_at = mesh.rescaled_at;
+            let rescaler = member.rescaler()?;
+            let _serving =
+                if is_first { control::serve(config, graph, &setup, rescaler)? } else { None };
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {
                 if worker::run(worker, &setup).is_err() {

@@ -90,6 +90,7 @@ pub(super) fn setup(config: &Config, build: Build, counters: &Counters) -> Setup
         views: Views::default(),
         control: Arc::default(),
         board: config.http().map(|_| Board::default()),
+        rescaled_at: None,
         durable: None,
         trace: None,
         test: None,

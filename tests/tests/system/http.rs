@@ -6,14 +6,25 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::ledger::check_live;
+use crate::producer::{Producers, Transport};
 use crate::run::{Running, program, signal};
 use crate::support::{Folder, free_ports, until};
 
 /// The status of an answer and its body as JSON, if there is an answer.
 fn ask(port: u16, path: &str) -> Option<(u16, Value)> {
+    send(port, "GET", path, "")
+}
+
+/// The same, after something was sent.
+fn send(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
@@ -77,5 +88,112 @@ fn a_place_that_is_taken_is_told_of() {
     let error = Running::start(&mut program("word-count", flags)).fails();
     assert!(error.contains("for --http") && error.contains("another program"), "{error}");
     running.signal("INT");
+    running.succeeds();
+}
+
+#[test]
+fn every_process_is_seen_by_who_asks_one() {
+    let counting = Counting::new();
+    let [text] = free_ports();
+    let counts = format!("file:{}", counting.folder.name("counts"));
+    let (source, http) =
+        (format!("tcp-listen://127.0.0.1:{text}?ack=true"), counting.http.to_string());
+    let flags = ["--text", &source, "--counts", &counts, "--http", &http, "-n", "3", "-w", "2"];
+    let mut running = Running::start(&mut program("word-count", flags));
+    is_ready(counting.http);
+    let producers = Producers::start(2, Transport::Tcp, text);
+    until("records are taken", || (producers.acknowledged() > 2_000).then_some(()));
+    let made = producers.finish();
+
+    let (_, workers) = ask(counting.http, "/api/v1/workers").unwrap();
+    assert_eq!(workers.as_array().unwrap().len(), 6, "{workers}");
+    let (_, counters) = ask(counting.http, "/api/v1/counters").unwrap();
+    let sent: u64 = made.iter().flatten().map(|connection| connection.sent).sum();
+    assert_eq!(counters["text.records"], sent, "{counters}");
+    // Each word of its own, and those that repeat, on whichever of six workers.
+    let mut rows = std::collections::BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/api/v1/tables/counts?limit=1000{after}");
+        let (status, page) = ask(counting.http, &path).unwrap();
+        assert_eq!(status, 200, "{page}");
+        for row in page["rows"].as_array().unwrap() {
+            let word = row["key"].as_str().unwrap().to_string();
+            rows.insert(word, row["value"].as_u64().unwrap());
+        }
+        if page["more"] == false {
+            break;
+        }
+        after = format!("&after={}", rows.last_key_value().unwrap().0);
+    }
+    assert_eq!(rows["not"], sent);
+    let (_, row) = ask(counting.http, "/api/v1/tables/counts/not").unwrap();
+    assert_eq!(row["value"], sent);
+    running.signal("TERM");
+    running.succeeds();
+    let output = std::fs::read_to_string(counting.folder.path("counts")).unwrap();
+    check_live(output.as_bytes(), &made);
+    let words: std::collections::BTreeSet<&str> =
+        output.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(words.iter().all(|word| rows.contains_key(*word)) && words.len() == rows.len());
+}
+
+/// 1 -> 2 -> 4 -> 1 workers, in one process and several, while producers send: nothing is lost, nothing comes twice.
+#[test]
+fn a_running_program_is_given_another_size() {
+    let counting = Counting::new();
+    let [text] = free_ports();
+    let source = format!("tcp-listen://127.0.0.1:{text}?ack=true");
+    let (data, counts) = (counting.folder.name("data"), counting.folder.name("counts"));
+    let (http, counts) = (counting.http.to_string(), format!("file:{counts}"));
+    let flags =
+        ["--text", &source, "--counts", &counts, "--data-dir", &data, "--http", &http, "-w", "1"];
+    let mut running = Running::start(&mut program("word-count", flags));
+    is_ready(counting.http);
+    let producers = Producers::start(3, Transport::Tcp, text);
+    let mut before = 0;
+    for (workers, processes) in [(2, 1), (2, 2), (1, 1), (1, 3)] {
+        until("the program gets on", || (producers.acknowledged() > before + 500).then_some(()));
+        let wanted = format!(r#"{{"workers":{workers},"processes":{processes}}}"#);
+        let (status, told) = send(counting.http, "POST", "/api/v1/rescale", &wanted).unwrap();
+        assert_eq!(status, 202, "{told}");
+        until("it has another size", || {
+            let (_, told) = ask(counting.http, "/api/v1/workers")?;
+            (told.as_array()?.len() == workers * processes).then_some(())
+        });
+        is_ready(counting.http);
+        let paused = until("the pause is told", || {
+            ask(counting.http, "/api/v1/counters")?.1["rescale.pause_us"].as_u64()
+        });
+        assert!(paused > 0);
+        before = producers.acknowledged();
+    }
+    until("the program gets on", || (producers.acknowledged() > before + 500).then_some(()));
+    let made = producers.finish();
+    assert!(made.iter().any(|connections| connections.len() >= 5), "{made:?}");
+    for (wanted, said) in [
+        (r#"{"workers":0,"processes":1}"#, 400),
+        (r#"{"workers":1,"processes":65}"#, 400),
+        (r#"{"workers":1}"#, 422),
+    ] {
+        assert_eq!(send(counting.http, "POST", "/api/v1/rescale", wanted).unwrap().0, said);
+    }
+    running.signal("TERM");
+    running.succeeds();
+    let output = std::fs::read(counting.folder.path("counts")).unwrap();
+    check_live(&output, &made);
+}
+
+#[test]
+fn a_program_that_keeps_nothing_has_the_size_that_it_began_with() {
+    let counting = Counting::new();
+    let http = counting.http.to_string();
+    let flags = ["--text", "ws-listen://127.0.0.1:0/text", "--counts", "null:", "--http", &http];
+    let mut running = Running::start(&mut program("word-count", flags));
+    is_ready(counting.http);
+    let wanted = r#"{"workers":2,"processes":1}"#;
+    let (status, told) = send(counting.http, "POST", "/api/v1/rescale", wanted).unwrap();
+    assert!(status == 409 && told["detail"].as_str().unwrap().contains("--data-dir"), "{told}");
+    running.signal("TERM");
     running.succeeds();
 }
