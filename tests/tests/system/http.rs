@@ -53,9 +53,18 @@ impl Counting {
     }
 
     fn start(&self, flags: &[&str]) -> Running {
+        self.reading("ws-listen://127.0.0.1:0/text", flags)
+    }
+
+    /// With producers that are told what is durable.
+    fn sent_to(&self, port: u16, flags: &[&str]) -> Running {
+        self.reading(&format!("tcp-listen://127.0.0.1:{port}?ack=true"), flags)
+    }
+
+    fn reading(&self, text: &str, flags: &[&str]) -> Running {
         let counts = format!("file:{}", self.folder.name("counts"));
         let (data, http) = (self.folder.name("data"), self.http.to_string());
-        let basic = ["--text", "ws-listen://127.0.0.1:0/text", "--counts", &counts];
+        let basic = ["--text", text, "--counts", &counts];
         let kept = ["--data-dir", &data, "--http", &http];
         Running::start(&mut program("word-count", [&basic[..], &kept, flags].concat()))
     }
@@ -95,11 +104,7 @@ fn a_place_that_is_taken_is_told_of() {
 fn every_process_is_seen_by_who_asks_one() {
     let counting = Counting::new();
     let [text] = free_ports();
-    let counts = format!("file:{}", counting.folder.name("counts"));
-    let (source, http) =
-        (format!("tcp-listen://127.0.0.1:{text}?ack=true"), counting.http.to_string());
-    let flags = ["--text", &source, "--counts", &counts, "--http", &http, "-n", "3", "-w", "2"];
-    let mut running = Running::start(&mut program("word-count", flags));
+    let mut running = counting.sent_to(text, &["-n", "3", "-w", "2"]);
     is_ready(counting.http);
     let producers = Producers::start(2, Transport::Tcp, text);
     until("records are taken", || (producers.acknowledged() > 2_000).then_some(()));
@@ -143,12 +148,7 @@ fn every_process_is_seen_by_who_asks_one() {
 fn a_running_program_is_given_another_size() {
     let counting = Counting::new();
     let [text] = free_ports();
-    let source = format!("tcp-listen://127.0.0.1:{text}?ack=true");
-    let (data, counts) = (counting.folder.name("data"), counting.folder.name("counts"));
-    let (http, counts) = (counting.http.to_string(), format!("file:{counts}"));
-    let flags =
-        ["--text", &source, "--counts", &counts, "--data-dir", &data, "--http", &http, "-w", "1"];
-    let mut running = Running::start(&mut program("word-count", flags));
+    let mut running = counting.sent_to(text, &["-w", "1"]);
     is_ready(counting.http);
     let producers = Producers::start(3, Transport::Tcp, text);
     let mut before = 0;
