@@ -4,6 +4,7 @@
 //! more to check the application and to draw its graph.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
@@ -73,6 +74,12 @@ impl App {
     /// kept bear it. Without it they bear a digest of the drawn graph.
     pub fn version(&self, version: &str) {
         self.plan.borrow_mut().version = Some(version.to_string());
+    }
+
+    /// Where the program answers over HTTP if no option (`--http`) says it: for programs that people look at, such as
+    /// demos. If the place is taken, the program goes on without.
+    pub fn http(&self, address: SocketAddr) {
+        self.plan.borrow_mut().http = Some(address);
     }
 
     /// Chooses the order in which records are applied; deterministic if it is not called.

@@ -190,6 +190,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "HTTP")]
     pub(super) http_tokens: Option<PathBuf>,
 
+    /// PEM file of a certificate (and of those that it follows from): the program answers by HTTPS alone
+    #[arg(long, value_name = "FILE", help_heading = "HTTP")]
+    pub(super) http_cert: Option<PathBuf>,
+
+    /// PEM file of its key; only you may be able to read it
+    #[arg(long, value_name = "FILE", help_heading = "HTTP")]
+    pub(super) http_key: Option<PathBuf>,
+
     /// Sources that are not read until they are resumed over HTTP, by name
     ///
     /// Several are separated by commas. What was paused or resumed last is kept in --data-dir, and comes before this.

@@ -10,14 +10,36 @@ use super::args::Args;
 /// The HTTP interface of a program (`--http`, `--http-tokens`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    address: SocketAddr,
+    /// None if it was said that there shall be none.
+    place: Option<SocketAddr>,
     tokens: Option<PathBuf>,
+    /// The files of a certificate and of its key.
+    tls: Option<(PathBuf, PathBuf)>,
+    by_default: bool,
 }
 
 impl Http {
     /// Where it listens. With port 0 the operating system chooses one, which the log tells.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.place.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Whether no option has said it: then the program goes on if it cannot listen there.
+    pub fn is_default(&self) -> bool {
+        self.by_default
+    }
+
+    /// The PEM files of a certificate and of its key, if it is asked by HTTPS alone.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()))
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.place.is_none()
+    }
+
+    pub(super) fn by_default(address: SocketAddr) -> Self {
+        Self { place: Some(address), tokens: None, tls: None, by_default: true }
     }
 
     /// The file of those who may ask; without one whoever is on this machine may.
@@ -26,14 +48,27 @@ impl Http {
     }
 
     pub(super) fn checked(args: &Args) -> Result<Option<Self>, String> {
-        let tokens = args.http_tokens.clone();
-        let Some(Place::At(address)) = args.http else {
-            return match tokens {
-                Some(_) if args.http.is_none() => {
-                    Err("--http-tokens says who may ask, but not where; add --http ADDR".into())
-                }
-                _ => Ok(None),
-            };
+        let (tokens, by_default) = (args.http_tokens.clone(), false);
+        let tls = match (args.http_cert.clone(), args.http_key.clone()) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err("--http-cert needs the key; add --http-key FILE".into()),
+            (None, Some(_)) => {
+                return Err("--http-key needs the certificate; add --http-cert FILE".into());
+            }
+        };
+        let address = match args.http {
+            Some(Place::At(address)) => address,
+            Some(Place::Off) => {
+                return Ok(Some(Self { place: None, tokens: None, tls: None, by_default }));
+            }
+            None if tokens.is_some() || tls.is_some() => {
+                return Err(
+                    "--http-tokens and --http-cert say who may ask and how, but not where; add --http ADDR"
+                        .into(),
+                );
+            }
+            None => return Ok(None),
         };
         if tokens.is_none() && !address.ip().is_loopback() {
             return Err(format!(
@@ -41,7 +76,7 @@ impl Http {
                  --http-tokens FILE, with a role (read, write or admin) and a token a line"
             ));
         }
-        Ok(Some(Self { address, tokens }))
+        Ok(Some(Self { place: Some(address), tokens, tls, by_default }))
     }
 }
 

@@ -16,6 +16,7 @@ mod tests;
 mod units;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -336,7 +337,7 @@ impl Config {
 
     /// The HTTP interface (`--http`); none if there is none.
     pub fn http(&self) -> Option<&Http> {
-        self.http.as_ref()
+        self.http.as_ref().filter(|http| !http.is_off())
     }
 
     /// What is logged (`--log`): `off`, a level, or `target=level` pairs, as
@@ -348,6 +349,15 @@ impl Config {
     /// The same with another number of workers in each process.
     pub(crate) fn with_workers(self, workers: usize) -> Self {
         Self { workers, ..self }
+    }
+
+    /// Where it answers over HTTP if no option says it.
+    pub(crate) fn or_http(self, address: Option<SocketAddr>) -> Self {
+        let http = match self.http {
+            None => address.map(Http::by_default),
+            said => said,
+        };
+        Self { http, ..self }
     }
 
     /// Whether to say nothing but warnings and errors (`--quiet`).

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -157,6 +157,10 @@ pub(super) async fn allow(
             "pages of other sites may not ask this program; ask it from its own, or without a browser",
         ));
     }
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Err(seconds) = about.rate.admit(changes) {
+        return Ok(too_often(seconds));
+    }
     let needed = needed(request.method(), request.uri().path());
     match (&about.tokens, needed) {
         (None, Some(_)) if !is_here(host) => {
@@ -170,6 +174,7 @@ pub(super) async fn allow(
             let given = text(headers, header::AUTHORIZATION);
             let given = given.and_then(|given| given.strip_prefix("Bearer ")).map(str::trim);
             let Some(role) = given.and_then(|token| tokens.role(token)) else {
+                about.rate.wrong();
                 return Err(Problem::new(
                     StatusCode::UNAUTHORIZED,
                     "send `Authorization: Bearer TOKEN` with one of the tokens of --http-tokens",
@@ -183,6 +188,14 @@ pub(super) async fn allow(
         }
     }
     Ok(next.run(request).await)
+}
+
+/// So much is asked that it cannot all be answered.
+fn too_often(seconds: u64) -> Response {
+    let detail = "that is too often; wait, and ask for less";
+    let mut refused = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).into_response();
+    refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    refused
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

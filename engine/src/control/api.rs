@@ -19,6 +19,7 @@ use super::access::{self, Tokens};
 use super::changes::{self, Watchers};
 use super::problem::Problem;
 use super::processes::BusySince;
+use super::rate::Rate;
 use super::{
     checkpoints, health, letters, pipelines, processes, prometheus, rescale, tables, views,
 };
@@ -55,6 +56,7 @@ pub(super) struct About {
     /// Where the workers are asked.
     pub(super) board: Board,
     pub(super) watchers: Watchers,
+    pub(super) rate: Rate,
     pub(super) busy: BusySince,
     /// Where things are kept, if they are.
     pub(super) kept: Option<Config>,
@@ -84,6 +86,7 @@ impl About {
             local: looking::About::of(setup),
             board: setup.board.clone().unwrap_or_default(),
             watchers: Watchers::default(),
+            rate: Rate::default(),
             busy: BusySince::default(),
             kept: setup.durable.is_some().then(|| config.clone()),
             rescaler,
@@ -117,6 +120,7 @@ impl About {
         tables::tables,
         tables::rows,
         tables::row,
+        tables::hot_keys,
         views::views,
         views::view,
         changes::rows,
@@ -155,6 +159,7 @@ pub(super) fn router(about: Arc<About>) -> Router {
         .route("/api/v1/tables", get(tables::tables))
         .route("/api/v1/tables/{table}", get(tables::rows))
         .route("/api/v1/tables/{table}/{key}", get(tables::row))
+        .route("/api/v1/hot-keys/{table}", get(tables::hot_keys))
         .route("/api/v1/views", get(views::views))
         .route("/api/v1/views/{view}", get(views::view))
         .route("/api/v1/changes/tables/{table}", get(changes::rows))

@@ -11,9 +11,11 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// Connections at once; who comes then waits in the operating system's queue.
 pub(super) const CONNECTIONS_MAX: usize = 256;
@@ -24,8 +26,13 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// The pause after a connection could not be taken, as when there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` until `stopped`.
-pub(super) async fn run(listener: TcpListener, router: Router, stopped: oneshot::Receiver<()>) {
+/// Serves `router` until `stopped`, by TLS alone if there is a certificate.
+pub(super) async fn run(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    stopped: oneshot::Receiver<()>,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("http: the interface cannot be served: {error}"),
@@ -37,7 +44,7 @@ pub(super) async fn run(listener: TcpListener, router: Router, stopped: oneshot:
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), place));
+                    connections.spawn(encrypted(stream, tls.clone(), router.clone(), place));
                 }
                 Err(error) => {
                     tracing::warn!("http: a connection could not be taken: {error}");
@@ -54,7 +61,26 @@ pub(super) async fn run(listener: TcpListener, router: Router, stopped: oneshot:
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, place: OwnedSemaphorePermit) {
+/// Agrees on keys first, if there is a certificate.
+async fn encrypted(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    place: OwnedSemaphorePermit,
+) {
+    let Some(tls) = tls else { return connection(stream, router, place).await };
+    match tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, router, place).await,
+        Ok(Err(error)) => tracing::debug!("http: no keys were agreed on: {error}"),
+        Err(_) => tracing::debug!("http: no keys were agreed on within {HEAD_TIME:?}"),
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: Router,
+    place: OwnedSemaphorePermit,
+) {
     let service = TowerToHyperService::new(router);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -18,8 +18,10 @@ mod problem;
 mod processes;
 mod prometheus;
 mod pulse;
+mod rate;
 mod rescale;
 mod tables;
+mod tls;
 mod views;
 
 use std::net::{SocketAddr, TcpListener};
@@ -59,10 +61,19 @@ pub(crate) fn serve(
 ) -> Result<Option<Serving>> {
     let Some(http) = config.http() else { return Ok(None) };
     let tokens = http.tokens().map(Tokens::read).transpose()?;
+    let tls = http.tls().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
     let about = About::new((config, graph), setup, rescaler, tokens);
-    let (listener, address) = listen(http.address())?;
+    let (listener, address) = match listen(http.address()) {
+        Ok(listening) => listening,
+        Err(error) if http.is_default() => {
+            tracing::warn!("{error}");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
     setup.counters.scoped("http").gauge("port").set(u64::from(address.port()));
-    tracing::info!("http: see http://{address}/api/v1/health");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("http: see {scheme}://{address}/api/v1/health");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -70,7 +81,7 @@ pub(crate) fn serve(
     let (stop, stopped) = oneshot::channel();
     let work = move || {
         let about = Arc::new(about);
-        runtime.block_on(listener::run(listener, api::router(about), stopped));
+        runtime.block_on(listener::run(listener, api::router(about), tls, stopped));
         runtime.shutdown_timeout(GOODBYE);
     };
     let thread = std::thread::Builder::new().name("http".to_string()).spawn(work);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: all of one answer is as of one epoch, whichever workers own the rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::api::{About, check_limit, rows as default_limit};
 use super::problem::Problem;
-use crate::looking::{Answer, Ask, TableInfo};
+use crate::looking::{Answer, Ask, HotKeys, TableInfo};
 use crate::state::{Found, Span};
 
 /// The tables of the program's computations, also the hidden ones.
@@ -181,6 +182,27 @@ pub(super) async fn look_at_row(
             OneRow { before, value, entries: None, total: None, more: None }
         }
     })
+}
+
+/// Which keys of a table come most often, by computation, found by a sample of its records: the first of each epoch
+/// on each worker.
+#[utoipa::path(get, path = "/api/v1/hot-keys/{table}", tag = "tables",
+    params(("table" = String, Path, description = "The name of the table")),
+    responses(
+        (status = 200, description = "By computation", body = BTreeMap<String, HotKeys>),
+        (status = 404, description = "There is no such table", body = Problem),
+        (status = 503, description = "The workers are not ready, or end", body = Problem),
+))]
+pub(super) async fn hot_keys(
+    State(about): State<Arc<About>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<BTreeMap<String, HotKeys>>, Problem> {
+    let Path(table) = name?;
+    about.table(&table)?;
+    match about.ask(Ask::Hot { table }).await? {
+        Answer::Hot(keys) => Ok(Json(keys)),
+        _ => Ok(Json(BTreeMap::new())),
+    }
 }
 
 impl About {

@@ -3,7 +3,7 @@
 //! Invariant: an epoch is applied when no input can bring more of it, what is due after it is fired
 //! then, and a boundary is reached between two epochs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
@@ -18,6 +18,7 @@ use super::edges::{
 };
 use super::topology::{Operator, Topology};
 use crate::fault::Fault;
+use crate::looking::HotKeys;
 use crate::metrics::{Busy, Counter, Counters};
 use crate::opener::Opener;
 use crate::pipeline::Parcel;
@@ -115,11 +116,15 @@ pub(super) fn group<'s>(
     let mut computations = Vec::new();
     let mut ports: Vec<Box<dyn Port>> = Vec::new();
     let mut tables = BTreeSet::new();
+    // The first computation of each, and the tables that it uses.
+    let mut names_of_ports = Vec::new();
     for mut port in members.filter_map(|port| plan.take_port(*port)) {
         if let (Some(meters), Some(first)) = (&meters, port.computations.first()) {
             port.port.count(meters.scoped(first).counter("records"));
         }
         tables.extend(port.uses.iter().map(|used| used.name));
+        let used: Vec<_> = port.uses.iter().map(|used| used.name).collect();
+        names_of_ports.push((port.computations.first().cloned().unwrap_or_default(), used));
         computations.extend(port.computations.iter().map(|name| format!("`{name}`")));
         ports.push(port.port);
     }
@@ -187,7 +192,8 @@ pub(super) fn group<'s>(
                 }
                 if let Some((_, looking, waiting)) = &mut questions {
                     while let Some((boundary, look)) = waiting.reached(&held, frontiers) {
-                        looking.borrow_mut().reached(boundary, &look);
+                        let hot = || hot_keys(&ports, &names_of_ports, look.table());
+                        looking.borrow_mut().reached(boundary, &look, hot);
                     }
                 }
                 let Some(epoch) = held.epochs.keys().next().copied() else { break };
@@ -300,6 +306,23 @@ fn apply(
     if passing.ended {
         apply_rest(ports);
     }
+}
+
+/// The keys that come most often to each port that uses `table`, by its first computation.
+fn hot_keys(
+    ports: &[Box<dyn Port>],
+    names: &[(String, Vec<&'static str>)],
+    table: Option<&str>,
+) -> BTreeMap<String, HotKeys> {
+    let used = ports
+        .iter()
+        .zip(names)
+        .filter(|(_, (_, tables))| table.is_some_and(|table| tables.contains(&table)));
+    let hot = used.filter_map(|(port, (name, _))| {
+        let (sampled, keys) = port.hot()?;
+        Some((name.clone(), HotKeys { sampled, keys }))
+    });
+    hot.collect()
 }
 
 /// When there is something to do next though nothing may come.

@@ -2,16 +2,19 @@
 //!
 //! Invariant: a question is answered once, and no more wait than [`WAITING_MAX`]. Nobody holds the lock while it waits.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::{Answer, Ask, TableInfo};
+use super::{Answer, Ask, HotKeys, TableInfo};
 use crate::state::{Found, compare};
 
 /// How many questions may wait for their answers.
 const WAITING_MAX: usize = 256;
+/// How many hot keys are told of a computation.
+const HOT_MAX: usize = 20;
 
 /// Questions and answers of one process.
 #[derive(Clone, Default)]
@@ -74,7 +77,7 @@ impl Board {
         inner.next += 1;
         let most = match &ask {
             Ask::Row { entries: span, .. } | Ask::Rows { rows: span, .. } => span.most,
-            Ask::View { .. } | Ask::Processes | Ask::Sizes => 0,
+            Ask::View { .. } | Ask::Processes | Ask::Sizes | Ask::Hot { .. } => 0,
         };
         inner.open.insert(id, Open { left: None, most, so_far: Answer::Nothing, to });
         inner.waiting.push((id, ask));
@@ -226,9 +229,25 @@ impl Answer {
                 }
                 Self::Sizes(sizes)
             }
+            (Self::Hot(mut keys), Self::Hot(more)) => {
+                for (computation, of) in more {
+                    keys.entry(computation).or_default().add(of);
+                }
+                Self::Hot(keys)
+            }
             // Nothing else is asked of several.
             (answer, _) => answer,
         }
+    }
+}
+
+impl HotKeys {
+    /// Those of another worker, which has other keys.
+    fn add(&mut self, other: Self) {
+        self.sampled += other.sampled;
+        self.keys.extend(other.keys);
+        self.keys.sort_by_key(|(_, count)| Reverse(*count));
+        self.keys.truncate(HOT_MAX);
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) enum Ask {
     Processes,
     /// How many rows each table has, on each worker.
     Sizes,
+    /// Which keys of a table come most often.
+    Hot { table: String },
 }
 
 /// What one worker, or all of them together, answer.
@@ -47,8 +49,20 @@ pub(crate) enum Answer {
     View(Page),
     /// By the number of each.
     Processes(BTreeMap<usize, Process>),
+    /// By computation.
+    Hot(BTreeMap<String, HotKeys>),
     /// By table and worker.
     Sizes(BTreeMap<String, BTreeMap<usize, usize>>),
+}
+
+/// The keys that come most often to a computation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+pub(crate) struct HotKeys {
+    /// Of how many records, which are a sample, that is known.
+    pub(crate) sampled: u64,
+    /// The most frequent first, each with how often it came in the sample, or a little less.
+    #[schema(value_type = Vec<(serde_json::Value, u64)>)]
+    pub(crate) keys: Vec<(serde_json::Value, u64)>,
 }
 
 /// How a process does.

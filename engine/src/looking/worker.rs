@@ -15,7 +15,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Input, Operator as _};
 use timely::worker::Worker;
 
-use super::{Answer, Ask, Board, Process, TableInfo};
+use super::{Answer, Ask, Board, HotKeys, Process, TableInfo};
 use crate::checkpoint::TableSchema;
 use crate::control;
 use crate::metrics::Counters;
@@ -128,7 +128,7 @@ impl Looking {
 
     /// On worker 0: what is asked of tables, for the workers that know. The boundary is theirs to reach.
     pub(crate) fn take(&mut self) -> Vec<Look> {
-        let of_tables = |ask: &Ask| matches!(ask, Ask::Row { .. } | Ask::Rows { .. });
+        let of_tables = |ask: &Ask| ask.table().is_some();
         let mut looks = Vec::new();
         for (id, ask) in self.board.take(of_tables) {
             match self.place(&ask) {
@@ -149,7 +149,7 @@ impl Looking {
                 let hash = self.known(table)?.place(key)?;
                 Ok(vec![self.placement.worker(hash)])
             }
-            Ask::Rows { table, .. } => {
+            Ask::Rows { table, .. } | Ask::Hot { table } => {
                 self.known(table).map(|_| (0..self.placement.workers()).collect())
             }
             Ask::Sizes => Ok((0..self.placement.workers()).collect()),
@@ -162,8 +162,17 @@ impl Looking {
 
     /// A group of this worker has applied every epoch before `boundary`, and none after it: answers what is asked of
     /// one of its tables.
-    pub(crate) fn reached(&mut self, boundary: u64, look: &Look) {
+    pub(crate) fn reached(
+        &mut self,
+        boundary: u64,
+        look: &Look,
+        hot: impl FnOnce() -> BTreeMap<String, HotKeys>,
+    ) {
         let found = match &look.ask {
+            Ask::Hot { .. } => {
+                self.said.push(Said { id: look.id, answer: Ok(Answer::Hot(hot())) });
+                return;
+            }
             Ask::Row { table, key, entries } => {
                 self.known(table).and_then(|table| table.row(key, entries))
             }
@@ -198,7 +207,7 @@ impl Looking {
                 };
                 Ok(Answer::Sizes(self.tables.iter().map(size).collect()))
             }
-            Ask::Row { .. } | Ask::Rows { .. } => Ok(Answer::Nothing),
+            Ask::Row { .. } | Ask::Rows { .. } | Ask::Hot { .. } => Ok(Answer::Nothing),
         }
     }
 
@@ -237,7 +246,7 @@ impl Looking {
 
     /// On worker 0: sends on what is not asked of tables, and sees to it that the rest is taken.
     fn ask(&mut self, reading: &Reading, finished: bool) {
-        let of_processes = |ask: &Ask| !matches!(ask, Ask::Row { .. } | Ask::Rows { .. });
+        let of_processes = |ask: &Ask| ask.table().is_none();
         for (id, ask) in self.board.take(of_processes) {
             let workers = self.place(&ask).unwrap_or_default();
             self.board.expect(id, workers.len());
@@ -266,9 +275,15 @@ impl Looking {
 impl Look {
     /// The table that is asked for.
     pub(crate) fn table(&self) -> Option<&str> {
-        match &self.ask {
-            Ask::Row { table, .. } | Ask::Rows { table, .. } => Some(table),
-            Ask::View { .. } | Ask::Processes | Ask::Sizes => None,
+        self.ask.table()
+    }
+}
+
+impl Ask {
+    fn table(&self) -> Option<&str> {
+        match self {
+            Self::Row { table, .. } | Self::Rows { table, .. } | Self::Hot { table } => Some(table),
+            Self::View { .. } | Self::Processes | Self::Sizes => None,
         }
     }
 }

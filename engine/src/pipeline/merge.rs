@@ -52,6 +52,12 @@ impl<T> Merge<T> {
         self.runs.iter().filter_map(Run::head).min()
     }
 
+    /// The next record.
+    pub(crate) fn first(&self) -> Option<&Tagged<T>> {
+        let heads = self.runs.iter().filter_map(|run| run.blocks.front()?.as_slice().first());
+        heads.min_by_key(|tagged| tagged.origin)
+    }
+
     /// Takes the records before `end`, in order; all if there is no end. Every `ahead` records, `each` is shown
     /// as many of those that follow; never, if that is 0.
     #[inline]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::setup::{
-    data_dir, drawing, keep, left_data, looking, plan, run_alone, setup, worker_config,
+    data_dir, drawing, drawing_to_run, keep, left_data, looking, plan, run_alone, setup,
+    worker_config,
 };
 use crate::cluster::{Drain, Progress};
 use crate::compare::{self, Verified};
@@ -80,7 +81,8 @@ pub fn run_until(
         ));
     }
     let build: Build = Arc::new(build);
-    let graph = drawing(config, &build)?;
+    let (graph, http) = drawing_to_run(config, &build)?;
+    let config = &config.clone().or_http(http);
     let counters = Counters::default();
     let mut setup = setup(config, build, &counters);
     setup.control.pauses().begin(config.paused(), None)?;

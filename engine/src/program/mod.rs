@@ -16,7 +16,7 @@ pub use self::embedded::{replay, reprocess, run, run_until, verify};
 pub(crate) use self::setup::{
     check, left_data, looking, plan, run_alone, with_dead_letters, worker_config,
 };
-use self::setup::{data_dir, drawing, keep, setup};
+use self::setup::{data_dir, drawing_to_run, keep, setup};
 use crate::cluster::{self, Drain, Failures, Role};
 use crate::config::{self, Asked, Command, Config, Parsed};
 use crate::control;
@@ -81,15 +81,16 @@ fn failed(error: &Error) -> ExitCode {
 }
 
 fn run_program(config: Config, build: Build) -> ExitCode {
-    let config = &match cluster::rescaled_workers() {
+    let config = match cluster::rescaled_workers() {
         Some(workers) => config.with_workers(workers),
         None => config,
     };
     let (drain, failures) = (Drain::default(), Failures::default());
-    let graph = match drawing(config, &build) {
-        Ok(graph) => graph,
+    let (graph, http) = match drawing_to_run(&config, &build) {
+        Ok(drawn) => drawn,
         Err(error) => return failed(&error),
     };
+    let config = &config.or_http(http);
     cluster::install_panic_hook(&failures);
     failures.exit_on_first();
     match run_role(config, build, &graph, &drain, &failures) {

@@ -1,5 +1,6 @@
 //! What workers of a program need to know before they run, and how they run in one process.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use timely::WorkerConfig;
@@ -25,8 +26,16 @@ const EPOCHS_IN_FLIGHT: usize = 256;
 
 /// Draws the application once, without running anything.
 pub(super) fn drawing(config: &Config, build: &Build) -> Result<Graph> {
+    drawing_to_run(config, build).map(|(graph, _)| graph)
+}
+
+/// The same, and where it answers over HTTP if its options do not say.
+pub(super) fn drawing_to_run(
+    config: &Config,
+    build: &Build,
+) -> Result<(Graph, Option<SocketAddr>)> {
     let plan = plan(build, config.workers(), config.partitions() as usize)?;
-    Ok(Graph::of_plan(config.program(), &plan))
+    Ok((Graph::of_plan(config.program(), &plan), plan.http))
 }
 
 pub(crate) fn plan(build: &Build, workers: usize, partitions: usize) -> Result<Plan> {

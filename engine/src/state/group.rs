@@ -8,6 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use serde_json::Value as Json;
+
+use super::{Hot, json};
 use crate::letters::{Answer, Outcome, Posted, Retry};
 use crate::metrics::Counter;
 use crate::origin::Entry;
@@ -29,6 +32,8 @@ pub(crate) trait Port {
     fn stash(&mut self, epoch: u64, body: Body);
     /// Counts there how many records it is given.
     fn count(&mut self, records: Counter);
+    /// How many records were looked at, if they are, and the keys that came most often, as JSON.
+    fn hot(&self) -> Option<(u64, Vec<(Json, u64)>)>;
     /// Keeps retries of dead letters until their epoch is applied.
     fn stash_retries(&mut self, epoch: u64, body: Body);
     /// Makes the records of `epoch` the ones that `head` and `apply` speak of.
@@ -76,8 +81,8 @@ pub(crate) struct ChainPort<D: Chain, F> {
     /// Set while records are applied.
     current: Option<Origin>,
     computations: String,
-    /// How many records it was given, if that is counted.
-    records: Option<Counter>,
+    /// How many records it was given, and which keys come most often, if that is counted.
+    records: Option<(Counter, Hot<D::Key>)>,
 }
 
 impl<D: Chain, F> ChainPort<D, F> {
@@ -162,14 +167,20 @@ where
 {
     fn stash(&mut self, epoch: u64, body: Body) {
         let records = body.records();
-        if let Some(counter) = &self.records {
+        if let Some((counter, _)) = &self.records {
             counter.add(records.len() as u64);
         }
         self.waiting.entry(epoch).or_default().add(records);
     }
 
     fn count(&mut self, records: Counter) {
-        self.records = Some(records);
+        self.records = Some((records, Hot::default()));
+    }
+
+    fn hot(&self) -> Option<(u64, Vec<(Json, u64)>)> {
+        let (sampled, keys) = self.records.as_ref()?.1.keys();
+        let shown = |(key, count): (&K, u64)| json(key).ok().map(|key| (key, count));
+        Some((sampled, keys.into_iter().filter_map(shown).collect()))
     }
 
     fn stash_retries(&mut self, epoch: u64, body: Body) {
@@ -178,6 +189,9 @@ where
 
     fn open(&mut self, epoch: u64) {
         if let Some(merge) = self.waiting.remove(&epoch) {
+            if let (Some((_, hot)), Some(first)) = (&mut self.records, merge.first()) {
+                hot.add((self.key)(&first.record));
+            }
             self.open = merge;
         }
         if let Some(mut merge) = self.retries.remove(&epoch) {

@@ -246,7 +246,7 @@ fn compare_numbers(one: &serde_json::Number, other: &serde_json::Number) -> Orde
 }
 
 /// A key as people read it.
-fn json<T: Serialize>(key: &T) -> Result<Json, String> {
+pub(crate) fn json<T: Serialize>(key: &T) -> Result<Json, String> {
     serde_json::to_value(key).or_else(|_| packed(key))
 }
 

@@ -211,6 +211,13 @@ fn it_is_told_how_long_records_take_and_who_works() {
         let is_share = |share: &Value| (0.0..=1.0).contains(&share.as_f64().unwrap());
         assert!(shares.len() == 2 && shares.iter().all(is_share), "{status}");
     }
+    let hot = program.client.get("/api/v1/hot-keys/sums").json();
+    for computation in ["sum-left", "sum-right"] {
+        let keys = hot[computation]["keys"].as_array().unwrap();
+        assert!(!keys.is_empty() && keys.len() <= 7, "{hot}");
+        let counted: u64 = keys.iter().map(|key| key[1].as_u64().unwrap()).sum();
+        assert_eq!(hot[computation]["sampled"], counted, "of seven keys none was left out: {hot}");
+    }
     let metrics = program.client.get("/metrics").body;
     let count = "\nanabranch_latency_seconds_count{name=\"out-left\",process=\"0\"}";
     assert!(metrics.contains(&format!("{count} {RECORDS}\n")), "{metrics}");

@@ -17,6 +17,7 @@ mod expiring;
 mod faults;
 mod framed;
 mod http;
+mod https;
 mod joins;
 mod lookups;
 mod mistakes;

@@ -3,6 +3,8 @@
 //! Invariant: the exchange is reached as any other, through its WebSocket by the feed handler, and
 //! runs on the one worker that reads the prices, however many workers and processes there are.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
 use anabranch::source::{self, Intake, Nature, OpenContext, Progress, Reader, Source};
 use anabranch::{Result, Time};
 use anabranch_connectors::coinbase::{self, Product, Trade};
@@ -11,6 +13,9 @@ use anabranch_exchange::{Exchange, ExchangeConfig, MarketSource};
 use rust_decimal::Decimal;
 
 use crate::{Alert, AlertUpdate, Change, Direction, Price};
+
+/// Where the demo answers over HTTP, if nobody else does.
+pub(super) const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
 
 /// The prices of an exchange that is started when they are read.
 pub(super) fn prices() -> Result<Box<dyn Source<Item = Price>>> {

@@ -121,6 +121,9 @@ pub fn build(app: &App, options: &Options) -> Result<()> {
         Some(lateness) => options.average.lateness(lateness),
         None => options.average,
     };
+    if options.prices.is_none() {
+        app.http(demo::HTTP);
+    }
     let prices = options.prices.as_deref().map_or_else(demo::prices, prices_from)?;
     let updates = match &options.updates {
         Some(url) => updates_from(url)?,
