@@ -11,11 +11,12 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::retrying::RetryingWriter;
 pub use self::retrying::{Retrying, retrying};
 use crate::origin::RecordId;
 use crate::pipeline::Tagged;
 use crate::source::OpenContext;
-use crate::{Failure, Record, Result};
+use crate::{Failure, Origin, Record, Result, Retry};
 
 /// A sink of records; a connector implements one.
 pub trait Sink: 'static {
@@ -149,7 +150,12 @@ impl<T> Outgoing<T> {
 
     /// The next record and its name, which stay here until [`pop`](Outgoing::pop).
     pub fn peek(&self) -> Option<(RecordId<'_>, &T)> {
-        let next = self.records.front()?;
+        self.peek_at(0)
+    }
+
+    /// The record behind so many others, and its name.
+    pub fn peek_at(&self, place: usize) -> Option<(RecordId<'_>, &T)> {
+        let next = self.records.get(place)?;
         let source = self.sources.get(next.origin.source()).map_or("", String::as_str);
         Some((RecordId { source, origin: next.origin }, &next.record))
     }
@@ -243,6 +249,10 @@ pub trait Outlet: 'static {
     fn guarantee(&self) -> Guarantee {
         Guarantee::AtLeastOnce
     }
+    /// How its writer is to be tried again when it fails, as by [`retrying`]; none: the program ends then.
+    fn retry(&self) -> Option<Retry> {
+        None
+    }
 }
 
 /// An outlet behind a pointer, as chosen by URL.
@@ -256,6 +266,9 @@ impl Outlet for Box<dyn Outlet> {
     fn guarantee(&self) -> Guarantee {
         (**self).guarantee()
     }
+    fn retry(&self) -> Option<Retry> {
+        (**self).retry()
+    }
 }
 
 /// Writes frames, in order.
@@ -266,6 +279,19 @@ pub trait FrameWriter {
     /// # Errors
     /// Only what ends the program.
     fn write(&mut self, id: RecordId<'_>, frame: &[u8]) -> Result<Taken>;
+
+    /// How many frames it wants to be [shown](Self::show) before they are written, the next one included.
+    fn ahead(&self) -> usize {
+        0
+    }
+
+    /// Shows a frame that is to be written after those that were shown before, so that its way out can begin;
+    /// false if there is no room for it yet. It counts as written only when [`write`](Self::write) has taken it:
+    /// that may never be called for it, if the record is refused.
+    fn show(&mut self, id: RecordId<'_>, frame: &[u8]) -> bool {
+        let _ = (id, frame);
+        false
+    }
 
     /// See [`Writer::flush`].
     ///
@@ -304,14 +330,22 @@ impl<T: Record> Sink for Frames<T> {
             frames: self.outlet.open(context)?,
             encoder: (self.encoder)(),
             frame: Vec::new(),
+            shown: VecDeque::new(),
             refused: context.counters.counter("encoding_errors"),
             name: Arc::clone(&context.name),
         };
-        Ok(Box::new(writer))
+        Ok(match self.outlet.retry() {
+            Some(retry) => Box::new(RetryingWriter::new(Box::new(writer), retry, context)),
+            None => Box::new(writer),
+        })
     }
 
     fn guarantee(&self) -> Guarantee {
         self.outlet.guarantee()
+    }
+
+    fn refuses(&self) -> bool {
+        self.outlet.retry().is_some()
     }
 
     fn encoder(&self) -> Option<Box<dyn Encoder<T>>> {
@@ -324,12 +358,41 @@ struct EncodingWriter<T> {
     encoder: Box<dyn Encoder<T>>,
     /// The encoded front of the batch, when it was offered and not taken; else empty.
     frame: Vec<u8>,
+    /// The records at the front of the batch that were shown.
+    shown: VecDeque<Origin>,
     refused: crate::metrics::Counter,
     name: Arc<str>,
 }
 
+impl<T: Record> EncodingWriter<T> {
+    /// Shows what comes next to a writer that wants to see it.
+    fn look_ahead(&mut self, batch: &Outgoing<T>) {
+        let ahead = self.frames.ahead();
+        if ahead == 0 {
+            return;
+        }
+        let front = batch.peek().map(|(id, _)| id.origin());
+        while self.shown.front().is_some_and(|shown| Some(*shown) != front) {
+            self.shown.pop_front();
+        }
+        let mut frame = Vec::new();
+        while self.shown.len() < ahead
+            && let Some((id, record)) = batch.peek_at(self.shown.len())
+        {
+            frame.clear();
+            // One that has no form is left out when it is its turn.
+            let encoded = self.encoder.encode(id, record, &mut frame);
+            if encoded.is_err() || !self.frames.show(id, &frame) {
+                break;
+            }
+            self.shown.push_back(id.origin());
+        }
+    }
+}
+
 impl<T: Record> Writer<T> for EncodingWriter<T> {
     fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
+        self.look_ahead(batch);
         while let Some((id, record)) = batch.peek() {
             if self.frame.is_empty()
                 && let Err(error) = self.encoder.encode(id, record, &mut self.frame)

@@ -15,7 +15,8 @@ use crate::{Error, Failure, Record, Result, Retry};
 /// last try it is a [dead letter](crate::DeadLetter) of the computation that is named as the sink is, and the
 /// sink goes on with the next one. The counters `<sink>.retries` and `<sink>.dead_letters` count.
 ///
-/// A writer has failed when it gives [`Error::Connector`]; the record is the one at the front of what it was
+/// A writer has failed when it gives [`Error::Connector`], or [`Error::Refused`], after which the record is not tried
+/// again; the record is the one at the front of what it was
 /// offered then, so a writer must have taken from there what it has written. If it fails to
 /// [flush](Writer::flush), to say its [position](Writer::position) or to [close](Writer::close), no record can be blamed: that
 /// is tried again too, and after the last try the program ends. So it does for any other error, and for the
@@ -56,14 +57,7 @@ impl<S: Sink> Sink for Retrying<S> {
     }
 
     fn open(&self, context: &OpenContext) -> Result<Box<dyn Writer<S::Item>>> {
-        Ok(Box::new(RetryingWriter {
-            writer: self.sink.open(context)?,
-            retry: self.retry,
-            tried: 0,
-            over: None,
-            waker: context.waker.clone(),
-            retries: context.counters.counter("retries"),
-        }))
+        Ok(Box::new(RetryingWriter::new(self.sink.open(context)?, self.retry, context)))
     }
 
     fn guarantee(&self) -> Guarantee {
@@ -79,7 +73,7 @@ impl<S: Sink> Sink for Retrying<S> {
     }
 }
 
-struct RetryingWriter<T> {
+pub(super) struct RetryingWriter<T> {
     writer: Box<dyn Writer<T>>,
     retry: Retry,
     /// How often the present record, or what is not of a record, has failed.
@@ -91,6 +85,11 @@ struct RetryingWriter<T> {
 }
 
 impl<T> RetryingWriter<T> {
+    pub(super) fn new(writer: Box<dyn Writer<T>>, retry: Retry, context: &OpenContext) -> Self {
+        let (waker, retries) = (context.waker.clone(), context.counters.counter("retries"));
+        Self { writer, retry, tried: 0, over: None, waker, retries }
+    }
+
     fn pauses(&mut self) -> bool {
         self.over.take_if(|over| over.load(Ordering::Acquire));
         self.over.is_some()
@@ -139,6 +138,10 @@ impl<T> RetryingWriter<T> {
     }
 }
 
+fn refused(why: String) -> Failure {
+    Failure { kind: "refused".to_string(), chain: vec![why], place: None }
+}
+
 impl<T: Record> Writer<T> for RetryingWriter<T> {
     fn write(&mut self, batch: &mut Outgoing<T>) -> Result<Taken> {
         if self.pauses() {
@@ -156,9 +159,13 @@ impl<T: Record> Writer<T> for RetryingWriter<T> {
         match (written, batch.records.front()) {
             (Err(Error::Connector(why)), Some(front)) => {
                 if !self.pause(front.origin.seed())? {
-                    let (kind, chain) = ("refused".to_string(), vec![why]);
-                    batch.refuse(Failure { kind, chain, place: None });
+                    batch.refuse(refused(why));
                 }
+                Ok(Taken::Partly)
+            }
+            (Err(Error::Refused(why)), Some(_)) => {
+                self.tried = 0;
+                batch.refuse(refused(why));
                 Ok(Taken::Partly)
             }
             (written, _) => written,
