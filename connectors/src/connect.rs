@@ -11,6 +11,7 @@ use anabranch::source::Inlet;
 use anabranch::{Error, Result};
 
 use crate::file::{FileSink, FileSource, Format, StandardInput, StandardOutput};
+use crate::http;
 use crate::listen::Listen;
 use crate::null::Null;
 use crate::options::Options;
@@ -58,6 +59,7 @@ pub fn inlet(url: &str) -> Result<Box<dyn Inlet>> {
             options.finish()?;
             Ok(Box::new(WebSocketListener { endpoint, bounds, ack }))
         }
+        Some(("http-listen", rest)) => Ok(Box::new(http::http_listen(rest)?)),
         Some(("tcp-listen", rest)) => tcp_listener(rest),
         Some(("stream", rest)) => Ok(Box::new(stream::source(rest)?)),
         _ => Err(unknown(url, &SOURCES)),
@@ -99,6 +101,8 @@ pub fn outlet(url: &str) -> Result<Box<dyn Outlet>> {
             options.finish()?;
             Ok(Box::new(sink))
         }
+        Some(("webhook+http", rest)) => Ok(Box::new(http::webhook(false, rest)?)),
+        Some(("webhook+https", rest)) => Ok(Box::new(http::webhook(true, rest)?)),
         Some(("tcp", rest)) => tcp_sink(rest),
         Some(("stream", rest)) => Ok(Box::new(stream::sink(rest, bounds)?)),
         Some(("null", "")) => Ok(Box::new(Null)),
@@ -117,23 +121,29 @@ struct Schemes {
 
 const SOURCES: Schemes = Schemes {
     what: "source",
-    valid: "`ws://`, `wss://`, `ws-listen://`, `tcp-listen://`, `file:`, `stream:` and `-` (standard input); \
+    valid: "`ws://`, `wss://`, `ws-listen://`, `http-listen://`, `tcp-listen://`, `file:`, `stream:` and `-` (standard input); \
             programs that read market data also take `gen:` and `coinbase:`",
     example: "`ws-listen://127.0.0.1:9000/updates` or `file:prices.jsonl`",
     other: &[
         ("tcp", "a sink writes to `tcp://`; a source listens: `tcp-listen://HOST:PORT`"),
         ("null", "`null:` is a sink"),
+        ("http", "a source listens for those who send: `http-listen://HOST:PORT/PATH`"),
+        ("webhook+http", "`webhook+http://` is a sink"),
+        ("webhook+https", "`webhook+https://` is a sink"),
     ],
 };
 
 const SINKS: Schemes = Schemes {
     what: "sink",
-    valid: "`ws-listen://`, `tcp://`, `file:`, `stream:`, `-` (standard output) and `null:` (nowhere)",
+    valid: "`ws-listen://`, `webhook+https://`, `webhook+http://`, `tcp://`, `file:`, `stream:`, `-` (standard output) and `null:` (nowhere)",
     example: "`ws-listen://127.0.0.1:9001/notify` or `file:alerts.jsonl`",
     other: &[
         ("ws", "a sink broadcasts to those who connect: `ws-listen://HOST:PORT/PATH`"),
         ("wss", "a sink broadcasts to those who connect: `ws-listen://HOST:PORT/PATH`"),
         ("tcp-listen", "a sink connects to its receiver: `tcp://HOST:PORT`"),
+        ("http", "a sink POSTs to its receiver: `webhook+http://HOST:PORT/PATH`"),
+        ("https", "a sink POSTs to its receiver: `webhook+https://HOST/PATH`"),
+        ("http-listen", "`http-listen://` is a source"),
         ("gen", "`gen:` is a source"),
         ("coinbase", "`coinbase:` is a source"),
     ],
@@ -160,7 +170,7 @@ fn standard(url: &str) -> Option<&str> {
     }
 }
 
-fn bounds(options: &mut Options) -> Result<Bounds> {
+pub(crate) fn bounds(options: &mut Options) -> Result<Bounds> {
     let default = Bounds::default();
     Ok(Bounds {
         frames: options.count("queue_records", default.frames)?,
@@ -252,7 +262,7 @@ fn tcp_sink(rest: &str) -> Result<Box<dyn Outlet>> {
     Ok(Box::new(sink))
 }
 
-fn listen(scheme: &'static str, address: &str, options: &mut Options) -> Result<Listen> {
+pub(crate) fn listen(scheme: &'static str, address: &str, options: &mut Options) -> Result<Listen> {
     let (host, port) = host_port(scheme, address)?;
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     Ok(Listen {
@@ -329,7 +339,7 @@ fn local_path(path: &str) -> Result<&str> {
     Ok(local)
 }
 
-fn after_slashes<'a>(scheme: &str, rest: &'a str) -> Result<&'a str> {
+pub(crate) fn after_slashes<'a>(scheme: &str, rest: &'a str) -> Result<&'a str> {
     rest.strip_prefix("//").filter(|rest| !rest.is_empty()).ok_or_else(|| {
         Error::Usage(format!(
             "`{scheme}` must be followed by an address; for example `{scheme}127.0.0.1:9000`"
@@ -337,7 +347,7 @@ fn after_slashes<'a>(scheme: &str, rest: &'a str) -> Result<&'a str> {
     })
 }
 
-fn split_query(rest: &str) -> (&str, &str) {
+pub(crate) fn split_query(rest: &str) -> (&str, &str) {
     rest.split_once('?').unwrap_or((rest, ""))
 }
 
@@ -356,7 +366,7 @@ fn split_file_query(rest: &str) -> (&str, &str) {
         .unwrap_or((rest, ""))
 }
 
-fn refuse_credentials(scheme: &str, place: &str) -> Result<()> {
+pub(crate) fn refuse_credentials(scheme: &str, place: &str) -> Result<()> {
     if place.split('/').next().unwrap_or_default().contains('@') {
         return Err(Error::Usage(format!(
             "a `{scheme}` URL must not hold credentials: they would show in logs and process lists"

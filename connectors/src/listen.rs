@@ -4,7 +4,7 @@
 //! accepting; without a host in the URL only this machine can connect.
 
 use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,14 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
+    /// Whether nobody but this machine can connect, as far as the URL says.
+    pub(crate) fn is_here(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let address = host.parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// Binds, tells where (log, the counter `port`, the port file), and gives the listener.
     pub(crate) fn bind(&self, context: &OpenContext, what: &str) -> Result<TcpListener> {
         let wrong = |e| {

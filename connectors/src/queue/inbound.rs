@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch::source::{Frame, FrameReader, Progress, Waker};
 use anabranch::{Error, Result};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, TryAcquireError, watch};
 use tokio::task::JoinHandle;
 
 use super::{Batch, Bounds, Owed};
@@ -18,6 +18,24 @@ use super::{Batch, Bounds, Owed};
 /// The reader is gone: nothing more need be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
+
+/// Why frames that cannot wait were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// There may be room later.
+    Full,
+    /// See [`Gone`].
+    Gone,
+}
+
+impl std::convert::From<TryAcquireError> for NoRoom {
+    fn from(error: TryAcquireError) -> Self {
+        match error {
+            TryAcquireError::NoPermits => Self::Full,
+            TryAcquireError::Closed => Self::Gone,
+        }
+    }
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -84,6 +102,31 @@ impl Inbound {
     /// What one connection is to be told of its frames.
     pub(crate) fn owed(&self) -> Owed {
         Owed::new(self.shared.durable.subscribe())
+    }
+
+    /// Hands all of `frames` over, one after the other, if there is room for all of them at this moment; else
+    /// none. Gives the offset after the last. More frames than half of the bound never have room.
+    pub(crate) fn offer_all(&self, frames: &[&[u8]]) -> Result<u64, NoRoom> {
+        let shared = &*self.shared;
+        let bytes = frames.iter().map(|frame| frame.len()).sum::<usize>().min(shared.half.bytes);
+        let permits = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let places = shared.frames.try_acquire_many(permits(frames.len()))?;
+        let room = shared.bytes.try_acquire_many(permits(bytes))?;
+        // They come back when the worker takes the batch.
+        places.forget();
+        room.forget();
+        let mut state = shared.lock();
+        let was_empty = state.batch.is_empty();
+        frames.iter().for_each(|frame| state.batch.push(&[frame], shared.half.bytes));
+        state.frames_taken += frames.len();
+        state.bytes_taken += bytes;
+        state.next += frames.len() as u64;
+        let end = state.next;
+        drop(state);
+        if was_empty && !frames.is_empty() {
+            shared.waker.wake();
+        }
+        Ok(end)
     }
 
     async fn hand_over(&self, frame: &[u8], is_refused: bool) -> Result<u64, Gone> {

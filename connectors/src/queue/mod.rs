@@ -8,7 +8,7 @@ mod inbound;
 mod outbound;
 mod owed;
 
-pub(crate) use self::inbound::{EndGuard, Gone, Inbound, inbound};
+pub(crate) use self::inbound::{EndGuard, Gone, Inbound, NoRoom, inbound};
 pub(crate) use self::outbound::{Outbound, OutboundReceiver, outbound};
 pub(crate) use self::owed::{Owed, can_acknowledge};
 
@@ -27,7 +27,7 @@ impl Default for Bounds {
 
 impl Bounds {
     /// Each side's half.
-    fn half(self) -> Self {
+    pub(crate) fn half(self) -> Self {
         Self { frames: (self.frames / 2).max(1), bytes: (self.bytes / 2).max(1) }
     }
 }
@@ -185,6 +185,35 @@ mod tests {
         assert_eq!(fill(&queue, &[0; 600_000]), 0);
         assert_eq!(reader.read(&mut |_| true).unwrap(), Progress::Idle);
         assert_eq!(fill(&queue, &[0; 600_000]), 1, "a larger frame is let in alone");
+    }
+
+    #[test]
+    fn many_frames_are_let_in_together_or_not_at_all() {
+        let (woken, waker) = counting_waker();
+        let (queue, mut reader) = inbound(Bounds { frames: 8, bytes: 200 }, waker, 10);
+        assert_eq!(queue.offer_all(&[b"a", b"b", b"c"]), Ok(13));
+        assert_eq!(queue.offer_all(&[b"d", b"e"]), Err(NoRoom::Full), "half of 8 frames");
+        assert_eq!(queue.offer_all(&[&[0; 98]]), Err(NoRoom::Full), "half of 200 bytes");
+        assert_eq!((queue.offer_all(&[]), queue.offer_all(&[b"d"])), (Ok(13), Ok(14)));
+        assert_eq!((reader.held().0, woken.load(Ordering::SeqCst)), (4, 1));
+        let mut offsets = Vec::new();
+        let mut read = |reader: &mut dyn anabranch::source::FrameReader| {
+            reader.read(&mut |frame| {
+                offsets.push(frame.offset);
+                true
+            })
+        };
+        read(&mut reader).unwrap();
+        assert_eq!(
+            queue.offer_all(&[&[0; 70], &[0; 70]]),
+            Ok(16),
+            "more than all are let in alone"
+        );
+        assert_eq!(queue.offer_all(&[b"e"]), Err(NoRoom::Full));
+        read(&mut reader).unwrap();
+        assert_eq!(offsets, [10, 11, 12, 13, 14, 15]);
+        drop(reader);
+        assert_eq!(queue.offer_all(&[b"e"]), Err(NoRoom::Gone));
     }
 
     #[test]

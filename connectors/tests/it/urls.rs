@@ -20,22 +20,34 @@ fn usage(error: &Error) -> String {
 fn an_unknown_scheme_is_refused_with_those_of_the_direction_and_an_example() {
     for url in ["kafka://broker/topic", "prices.jsonl", "", "http://localhost:9000/", "tcp://a:1"] {
         let text = refused_source(url);
-        for scheme in
-            ["ws://", "wss://", "ws-listen://", "tcp-listen://", "file:", "stream:", "`-`", "gen:"]
-        {
+        for scheme in [
+            "ws://",
+            "wss://",
+            "ws-listen://",
+            "http-listen://",
+            "tcp-listen://",
+            "file:",
+            "stream:",
+            "`-`",
+            "gen:",
+        ] {
             assert!(text.contains(scheme), "{scheme} in: {text}");
         }
         assert!(text.contains("example `ws-listen://127.0.0.1:9000/updates`"), "{text}");
     }
     for url in ["kafka://broker/topic", "alerts.jsonl", "", "ws://a/", "tcp-listen://:1"] {
         let text = refused_sink(url);
-        for scheme in ["ws-listen://", "tcp://", "file:", "stream:", "`-`", "null:"] {
+        for scheme in
+            ["ws-listen://", "webhook+https://", "tcp://", "file:", "stream:", "`-`", "null:"]
+        {
             assert!(text.contains(scheme), "{scheme} in: {text}");
         }
         assert!(text.contains("example `ws-listen://127.0.0.1:9001/notify`"), "{text}");
     }
     assert!(refused_source("prices.jsonl").contains("`file:prices.jsonl`"));
     assert!(refused_source("tcp://a:1").contains("`tcp-listen://HOST:PORT`"));
+    assert!(refused_sink("https://a/").contains("`webhook+https://HOST/PATH`"));
+    assert!(refused_source("http://a/").contains("`http-listen://HOST:PORT/PATH`"));
     assert!(refused_sink("ws://a/").contains("`ws-listen://HOST:PORT/PATH`"));
 }
 
@@ -46,6 +58,8 @@ fn a_malformed_address_is_refused_with_its_form() {
         "ws-listen:9000",
         "ws-listen://9000",
         "ws-listen://a:b/",
+        "http-listen://",
+        "http-listen://9000",
         "tcp-listen://:",
         "tcp-listen://:70000",
         "tcp-listen://::1:9000",
@@ -70,6 +84,19 @@ fn a_malformed_address_is_refused_with_its_form() {
         let text = refused_source(url);
         assert!(text.contains('`') || text.contains("WebSocket URL"), "{text}");
     }
+    for url in [
+        "webhook+http://",
+        "webhook+https:a",
+        "webhook+https://?batch=1",
+        "webhook+http://a:b/",
+        "webhook+http://a/?batch=0",
+        "webhook+http://a/?batch=10001",
+        "webhook+http://a/?requests=65",
+        "webhook+http://a/?ca=x",
+        "webhook+http://a/?secret_file=a&secret_env=b",
+    ] {
+        refused_sink(url);
+    }
     for url in ["tcp://", "tcp://:9000", "tcp://host", "null:x", "file:", "tcp://a:1/b", "stream:a"]
     {
         refused_sink(url);
@@ -82,6 +109,7 @@ fn without_a_host_only_this_machine_can_connect() {
         ("ws-listen://:9000/a?ping=1s", "ws-listen://127.0.0.1:9000/a"),
         ("ws-listen://0.0.0.0:9000", "ws-listen://0.0.0.0:9000/"),
         ("ws-listen://[::1]:9000/", "ws-listen://[::1]:9000/"),
+        ("http-listen://:9000/in?ack=true", "http-listen://127.0.0.1:9000/in"),
         ("tcp-listen://:9000", "tcp-listen://127.0.0.1:9000"),
         ("wss://feed.example.com/a?token=secret#idle=9s", "wss://feed.example.com/a"),
         ("file:a.jsonl,b-?.jsonl?line_max=1KiB", "file:a.jsonl,b-?.jsonl"),
@@ -92,16 +120,25 @@ fn without_a_host_only_this_machine_can_connect() {
     ] {
         assert_eq!(inlet(url).unwrap().describe(), described);
     }
+    let hook = outlet("webhook+https://example.com/in?token=secret#batch=9").unwrap();
+    assert_eq!(hook.describe(), "webhook+https://example.com/in");
     assert_eq!(outlet("tcp://[::1]:7000").unwrap().describe(), "tcp://[::1]:7000");
 }
 
 #[test]
 fn credentials_are_refused_and_never_repeated() {
-    for url in ["ws://me:hunter2@host/", "ws-listen://me:hunter2@:1/", "tcp-listen://hunter2@a:1"] {
+    for url in [
+        "ws://me:hunter2@host/",
+        "ws-listen://me:hunter2@:1/",
+        "http-listen://hunter2@:1/",
+        "tcp-listen://hunter2@a:1",
+    ] {
         let text = refused_source(url);
         assert!(text.contains("credentials") && !text.contains("hunter2"), "{text}");
     }
-    assert!(!refused_sink("tcp://hunter2@a:1").contains("hunter2"));
+    for url in ["tcp://hunter2@a:1", "webhook+https://me:hunter2@host/in"] {
+        assert!(!refused_sink(url).contains("hunter2"));
+    }
 }
 
 #[test]
@@ -130,6 +167,9 @@ fn the_documented_options_are_the_accepted_ones() {
                 "wss" => ("wss://a/", true),
                 "ws-listen source" => ("ws-listen://:0/", true),
                 "ws-listen sink" => ("ws-listen://:0/", false),
+                "http-listen" => ("http-listen://:0/", true),
+                "webhook+http" => ("webhook+http://a/", false),
+                "webhook+https" => ("webhook+https://a/", false),
                 "tcp-listen" => ("tcp-listen://:0", true),
                 "tcp" => ("tcp://a:1", false),
                 "file source" => ("file:a", true),
@@ -149,11 +189,27 @@ fn the_documented_options_are_the_accepted_ones() {
     }
     // And no others: the refusal of an unknown option lists what is asked for.
     let mut listed = 0;
-    for url in ["ws://a/", "ws-listen://:0/", "tcp-listen://:0", "file:a", "-", "stream:a"] {
+    for url in [
+        "ws://a/",
+        "ws-listen://:0/",
+        "http-listen://:0/",
+        "tcp-listen://:0",
+        "file:a",
+        "-",
+        "stream:a",
+    ] {
         listed += options_in(&refused_source(&format!("{url}?no=1")));
     }
     listed += options_in(&refused_source("wss://a/?no=1"));
-    for url in ["ws-listen://:0/", "tcp://a:1", "file:a", "-", "stream:a"] {
+    for url in [
+        "ws-listen://:0/",
+        "webhook+http://a/",
+        "webhook+https://a/",
+        "tcp://a:1",
+        "file:a",
+        "-",
+        "stream:a",
+    ] {
         listed += options_in(&refused_sink(&format!("{url}?no=1")));
     }
     assert_eq!(rows, listed, "options that the table lacks");
