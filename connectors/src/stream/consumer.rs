@@ -136,6 +136,31 @@ impl Consumer {
         Ok(())
     }
 
+    /// Everything before the offset `next` is consumed, as by [`commit`](Self::commit): for who has dealt with a
+    /// part of what was given.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when that was not given yet, or is committed already; else as [`commit`](Self::commit).
+    pub fn commit_to(&mut self, next: u64) -> Result<()> {
+        let given = self.reader.position();
+        if !(self.committed..=given).contains(&next) {
+            return Err(Error::Usage(format!(
+                "group `{}` cannot commit {next}: it has committed {}, and was given everything before {given}",
+                self.group, self.committed
+            )));
+        }
+        if next != self.committed {
+            keep(&self.stream, &self.group, next)?;
+            self.committed = next;
+        }
+        Ok(())
+    }
+
+    /// The offset of the frame that comes next.
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
     /// The offset of the first frame that is not committed.
     pub fn committed(&self) -> u64 {
         self.committed

@@ -97,6 +97,61 @@ impl Streams {
         self.stream(name)
     }
 
+    /// Removes a stream with all that is in it. What some group, or nobody, has consumed is lost with it, and so
+    /// must be asked for by `drop_unread`.
+    ///
+    /// ```
+    /// use anabranch_connectors::stream::Streams;
+    /// # let mut random = [0; 8];
+    /// # anabranch::clock::entropy(&mut random)?;
+    /// # let dir = std::env::temp_dir().join(format!("anabranch-doc-{:x}", u64::from_le_bytes(random)));
+    /// let streams = Streams::open(&dir)?;
+    /// streams.create("orders")?.writer()?.append(b"one")?;
+    /// assert!(streams.remove("orders", false).is_err(), "nobody has consumed it");
+    /// streams.remove("orders", true)?;
+    /// assert!(streams.list()?.is_empty());
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), anabranch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is none; [`Error::Connector`] when somebody writes or consumes it, or not
+    /// everything in it is consumed; else when it cannot be removed.
+    pub fn remove(&self, name: &str, drop_unread: bool) -> Result<()> {
+        let stream = self.stream(name)?;
+        let failed =
+            |e| Error::io(format!("cannot remove the stream {}", stream.folder.display()), e);
+        let _writer = own(&stream.path("writer.lock"), name, LOCK_WITHIN)?;
+        // No group may begin meanwhile, and none may have an owner.
+        let _groups = own(&stream.path("groups.lock"), name, LOCK_WITHIN)?;
+        let groups = stream.groups()?;
+        let mut owned = Vec::new();
+        for (group, _) in &groups {
+            let lock = stream.path("groups").join(format!("{group}.lock"));
+            owned.push(own(&lock, group, Duration::ZERO)?);
+        }
+        let (first, end) = (stream.first()?, stream.end()?);
+        let consumed = groups.iter().map(|(_, next)| *next).min().unwrap_or(first);
+        let unread = end.saturating_sub(consumed.max(first));
+        if unread > 0 && !drop_unread {
+            return Err(Error::Connector(format!(
+                "{unread} frames of stream `{name}` are not consumed by all groups, or by anybody: say that they \
+                 may be lost (`drop_unread`), or have them consumed first"
+            )));
+        }
+        // Gone at once, or not at all: what is left of it is no stream.
+        let gone = self.dir.join(format!(".removed-{name}-{:016x}", stream.id));
+        fs::rename(&stream.folder, &gone).map_err(failed)?;
+        sync_parent(&stream.folder).map_err(failed)?;
+        if unread > 0 {
+            tracing::warn!(
+                stream = name,
+                "removed with {unread} frames that some group has not consumed"
+            );
+        }
+        fs::remove_dir_all(&gone).map_err(failed)
+    }
+
     /// The names of all streams, in their order.
     ///
     /// # Errors
@@ -107,6 +162,7 @@ impl Streams {
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if let Ok(name) = entry.file_name().into_string()
+                && checked("stream", &name).is_ok()
                 && entry.path().join("stream.json").exists()
             {
                 names.push(name);

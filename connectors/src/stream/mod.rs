@@ -45,6 +45,7 @@ mod end;
 mod folder;
 mod format;
 mod horizon;
+mod http;
 mod reader;
 mod retention;
 mod segment;
@@ -59,6 +60,7 @@ use anabranch::Time;
 
 pub use self::consumer::Consumer;
 pub use self::folder::{Stream, Streams};
+pub use self::http::{ServeOptions, ServiceLimits, Serving, description, serve, service};
 pub use self::reader::{Entry, Reader};
 pub use self::retention::{Retained, Retention};
 pub(crate) use self::url::{sink, source};

@@ -42,7 +42,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(super) fn config(self, read_buffer_bytes: usize) -> WebSocketConfig {
+    pub(crate) fn config(self, read_buffer_bytes: usize) -> WebSocketConfig {
         WebSocketConfig::default()
             .read_buffer_size(read_buffer_bytes)
             .write_buffer_size(16 << 10)
@@ -104,7 +104,7 @@ pub struct Connection<S = MaybeTlsStream<TcpStream>> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(socket: WebSocketStream<S>, limits: Limits) -> Self {
+    pub(crate) fn new(socket: WebSocketStream<S>, limits: Limits) -> Self {
         let heard = clock::instant();
         let next_ping = heard + limits.ping;
         let timer = Box::pin(tokio::time::sleep(limits.ping.min(limits.idle)));
@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Buffers messages from `next`, and sends them. Fails when the peer reads nothing for
     /// [`Limits::idle`].
-    pub(super) async fn send_all(
+    pub(crate) async fn send_all(
         &mut self,
         next: impl Iterator<Item = Message>,
     ) -> Result<(), Interruption> {
