@@ -520,3 +520,22 @@ fn every_described_address_is_there() {
     }
     assert_eq!(count, 17);
 }
+
+#[test]
+fn who_follows_and_does_not_read_is_left() {
+    let folder = Folder::new();
+    let limits = ServiceLimits { followers_max: 1, ..ServiceLimits::default() };
+    let options =
+        ServeOptions { answer_time: Duration::from_millis(500), ..ServeOptions::default() };
+    let server = Server::with(folder.as_ref(), limits, &options);
+    server.done("PUT /s", "");
+    for _ in 0..16 {
+        assert_eq!(server.ask("POST /s/records", &[], vec![b'x'; 4 << 20]).status, 200);
+    }
+    let mut deaf = tcp(server.port());
+    let head = "GET /api/v1/streams/s/records HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
+    deaf.write_all(head.as_bytes()).unwrap();
+    let waits = "GET /s/records?from=end&wait_ms=1";
+    eventually("it has the place", || server.status(waits, "") == 503);
+    eventually("the place is free again", || server.status(waits, "") == 200);
+}
