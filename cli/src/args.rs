@@ -9,13 +9,18 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Durable streams, in a folder or over HTTP
+use crate::program::args as program;
+
+/// Running programs and durable streams, from a terminal
 ///
 /// Exit codes: 0 done; 1 it failed; 2 the invocation is wrong; 3 what is kept is damaged. Colours are left out
 /// if NO_COLOR is set.
 #[derive(Parser)]
 #[command(name = "anabranch", version, propagate_version = true)]
 #[command(after_help = "Examples:\n  \
+    anabranch top\n  \
+    anabranch state get prices BTC-USD --at http://127.0.0.1:8080\n  \
+    anabranch rescale -w 4 -n 2\n  \
     anabranch stream --dir streams create orders\n  \
     printf '{\"n\":1}\\n{\"n\":2}\\n' | anabranch stream --dir streams append orders\n  \
     anabranch stream --dir streams read orders --group billing\n  \
@@ -28,6 +33,24 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Noun {
+    /// How a running program does
+    Status(program::Status),
+    /// How a running program does, live
+    Top(program::Top),
+    /// What its tables and views hold
+    State(Box<program::State>),
+    /// What it has refused, and what is done with that
+    DeadLetters(Box<program::Letters>),
+    /// What it can go on from
+    Checkpoint(program::Checkpoint),
+    /// Go on with another number of workers and processes
+    Rescale(program::Rescale),
+    /// Read a source no further until it is resumed
+    Pause(program::Source),
+    /// Read a source on
+    Resume(program::Source),
+    /// End the program in order
+    Stop(program::Status),
     /// Durable streams: make, write, read and serve them
     Stream(Box<StreamCommand>),
     /// Print what makes a shell complete this command
@@ -173,7 +196,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|it: char| it.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

@@ -1,4 +1,4 @@
-//! The command `anabranch`: durable streams from a terminal, in a folder or over HTTP.
+//! The command `anabranch`: running programs and durable streams, from a terminal.
 //!
 //! Invariant: what is printed on standard output is what was asked for and nothing else; a failure is one line
 //! that says what happened, one that says what to do, and an exit code (see [`failure`]). Each noun has a
@@ -10,6 +10,7 @@ mod args;
 mod failure;
 mod place;
 mod print;
+mod program;
 mod stream;
 
 use std::process::ExitCode;
@@ -30,6 +31,15 @@ fn main() -> ExitCode {
 
 fn run(noun: Noun) -> Result<(), Failure> {
     match noun {
+        Noun::Status(command) => program::status(&command),
+        Noun::Top(command) => program::top(&command),
+        Noun::State(command) => program::state(*command),
+        Noun::DeadLetters(command) => program::letters(*command),
+        Noun::Checkpoint(command) => program::checkpoint(&command),
+        Noun::Rescale(command) => program::rescale(&command),
+        Noun::Pause(command) => program::set(&command, "pause"),
+        Noun::Resume(command) => program::set(&command, "resume"),
+        Noun::Stop(command) => program::stop(&command.of),
         Noun::Stream(command) => stream::run(*command),
         Noun::Completions { shell } => {
             let mut script = Vec::new();

@@ -116,18 +116,26 @@ impl Place {
     /// # Errors
     /// What the answer says is wrong, and that there is none.
     pub(crate) fn ask(&self, ask: Ask<'_>) -> Result<Vec<u8>, Failure> {
-        let (status, body) = self.runtime.block_on(async {
+        let (status, body) = self.answer(ask)?;
+        match status {
+            200..=299 => Ok(body),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
+    /// The status of an answer, and what it says.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub(crate) fn answer(&self, ask: Ask<'_>) -> Result<(u16, Vec<u8>), Failure> {
+        self.runtime.block_on(async {
             match &self.to {
                 To::Here(router) => here(router.clone(), ask).await,
                 To::There { client, base, token } => {
                     there(client, base, token.as_deref(), ask).await
                 }
             }
-        })?;
-        match status {
-            200..=299 => Ok(body),
-            _ => Err(refused(status, &body)),
-        }
+        })
     }
 
     /// As [`ask`](Self::ask), for an answer that is a JSON document.
@@ -167,7 +175,7 @@ async fn there(
             false => innermost(&error.without_url()),
         };
         Failure::new(format!("{base}: {why}"))
-            .or("does the server run there? `anabranch stream serve` is one")
+            .or("does it run there? a program answers if it was started with --http; `anabranch stream serve` does")
     };
     let mut request = client
         .request(ask.method, format!("{base}/api/v1{}", ask.path))

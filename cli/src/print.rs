@@ -21,6 +21,12 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     bytes(format!("{text}\n").as_bytes())
 }
 
+/// Says something on standard error that was not asked for.
+pub(crate) fn note(text: &str) {
+    // If nobody hears it, nothing is lost.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Prints a record on a line.
 pub(crate) fn record(record: &[u8]) -> Result<(), Failure> {
     if !std::io::stdout().is_terminal() {
