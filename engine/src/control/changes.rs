@@ -21,7 +21,7 @@ use futures_util::stream::unfold;
 use serde_json::{Map, Value, json};
 
 use super::api::About;
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use super::tables::Keys;
 use super::views::{self, Rows};
 use super::{processes, tables};
@@ -192,9 +192,9 @@ async fn watch(
     params(("table" = String, Path, description = "The name of the table"), Keys),
     responses(
         (status = 200, description = "Events", content_type = "text/event-stream", body = String),
-        (status = 400, description = "A wrong key or number", body = Problem),
-        (status = 404, description = "There is no such table", body = Problem),
-        (status = 503, description = "The workers are not ready, or too many watch", body = Problem),
+        (status = 400, description = "A wrong key or number", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such table", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or too many watch", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn rows(
     State(about): State<Arc<About>>,
@@ -214,9 +214,9 @@ pub(super) async fn rows(
         Keys),
     responses(
         (status = 200, description = "Events", content_type = "text/event-stream", body = String),
-        (status = 400, description = "What cannot be a key, or a wrong number", body = Problem),
-        (status = 404, description = "There is no such table", body = Problem),
-        (status = 503, description = "The workers are not ready, or too many watch", body = Problem),
+        (status = 400, description = "What cannot be a key, or a wrong number", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such table", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or too many watch", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn row(
     State(about): State<Arc<About>>,
@@ -233,9 +233,9 @@ pub(super) async fn row(
     params(("view" = String, Path, description = "The name of the view"), Rows),
     responses(
         (status = 200, description = "Events", content_type = "text/event-stream", body = String),
-        (status = 400, description = "A wrong number", body = Problem),
-        (status = 404, description = "There is no such view", body = Problem),
-        (status = 503, description = "The workers are not ready, or too many watch", body = Problem),
+        (status = 400, description = "A wrong number", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such view", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or too many watch", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn view(
     State(about): State<Arc<About>>,
@@ -249,7 +249,7 @@ pub(super) async fn view(
 /// How the program does, every second: its workers, what they have counted, and how long records take.
 #[utoipa::path(get, path = "/api/v1/changes/status", tag = "changes", responses(
     (status = 200, description = "Events", content_type = "text/event-stream", body = String),
-    (status = 503, description = "The workers are not ready, or too many watch", body = Problem),
+    (status = 503, description = "The workers are not ready, or too many watch", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn status(
     State(about): State<Arc<About>>,

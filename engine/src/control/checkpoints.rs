@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::api::About;
 use super::letters::kept;
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use crate::checkpoint::{CheckpointId, Manifest, Store};
 use crate::data_dir::DataDir;
 use crate::durable;
@@ -58,7 +58,7 @@ impl Checkpoint {
 /// The newest hundred checkpoints, the newest first.
 #[utoipa::path(get, path = "/api/v1/checkpoints", tag = "checkpoints", responses(
     (status = 200, description = "Checkpoints", body = [Checkpoint]),
-    (status = 409, description = "The program keeps nothing", body = Problem),
+    (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn list(
     State(about): State<Arc<About>>,
@@ -83,8 +83,8 @@ pub(super) struct Taken {
 /// Makes a checkpoint now, and answers when it is complete.
 #[utoipa::path(post, path = "/api/v1/checkpoints", tag = "checkpoints", responses(
     (status = 200, description = "It is complete", body = Taken),
-    (status = 409, description = "The program keeps nothing", body = Problem),
-    (status = 503, description = "It was not made, or the program ends", body = Problem),
+    (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
+    (status = 503, description = "It was not made, or the program ends", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn take(State(about): State<Arc<About>>) -> Result<Json<Taken>, Problem> {
     // Whether anything is kept at all.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{About, check_limit, rows};
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use crate::config::{Config, LettersAction, LettersCommand, LettersSelection};
 use crate::{Error, Result, letters};
 
@@ -139,8 +139,8 @@ fn checked(
 /// Dead letters, in the order in which they came.
 #[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead letters", params(Wanted), responses(
     (status = 200, description = "A page of them", body = Page),
-    (status = 400, description = "A wrong number", body = Problem),
-    (status = 409, description = "The program keeps nothing", body = Problem),
+    (status = 400, description = "A wrong number", body = Problem, content_type = PROBLEM),
+    (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn list(
     State(about): State<Arc<About>>,
@@ -156,8 +156,8 @@ pub(super) async fn list(
 /// What dead letters have in common: pipeline, computation, kind and place of their failures.
 #[utoipa::path(get, path = "/api/v1/dead-letters/groups", tag = "dead letters", params(Wanted), responses(
     (status = 200, description = "The groups, in order", body = [Group]),
-    (status = 400, description = "A wrong number", body = Problem),
-    (status = 409, description = "The program keeps nothing", body = Problem),
+    (status = 400, description = "A wrong number", body = Problem, content_type = PROBLEM),
+    (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn groups(
     State(about): State<Arc<About>>,
@@ -205,8 +205,10 @@ fn selection(
     request_body = Selected,
     responses(
         (status = 200, description = "The program tries them again", body = Asked),
-        (status = 400, description = "That cannot be tried again", body = Problem),
-        (status = 409, description = "The program keeps nothing", body = Problem),
+        (status = 400, description = "That cannot be tried again", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
+        (status = 415, description = "What was sent is no JSON", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "What was sent is other than described", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn retry(
     State(about): State<Arc<About>>,
@@ -220,8 +222,10 @@ pub(super) async fn retry(
     request_body = Selected,
     responses(
         (status = 200, description = "They are closed", body = Asked),
-        (status = 400, description = "That cannot be ignored", body = Problem),
-        (status = 409, description = "The program keeps nothing", body = Problem),
+        (status = 400, description = "That cannot be ignored", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
+        (status = 415, description = "What was sent is no JSON", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "What was sent is other than described", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn ignore(
     State(about): State<Arc<About>>,
@@ -235,8 +239,10 @@ pub(super) async fn ignore(
     request_body = Edited,
     responses(
         (status = 200, description = "It is kept", body = Asked),
-        (status = 400, description = "There is no such letter, or the record is wrong", body = Problem),
-        (status = 409, description = "The program keeps nothing", body = Problem),
+        (status = 400, description = "There is no such letter, or the record is wrong", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The program keeps nothing", body = Problem, content_type = PROBLEM),
+        (status = 415, description = "What was sent is no JSON", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "What was sent is other than described", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn edit(
     State(about): State<Arc<About>>,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::api::About;
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 
 /// The pipeline of a source.
 #[derive(Serialize, ToSchema)]
@@ -62,7 +62,7 @@ fn pipelines(about: &About) -> Vec<Pipeline> {
     params(("source" = String, Path, description = "The name of the source")),
     responses(
         (status = 200, description = "The pipelines as they are now", body = [Pipeline]),
-        (status = 404, description = "There is no such source", body = Problem),
+        (status = 404, description = "There is no such source", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn pause(
     State(about): State<Arc<About>>,
@@ -76,7 +76,7 @@ pub(super) async fn pause(
     params(("source" = String, Path, description = "The name of the source")),
     responses(
         (status = 200, description = "The pipelines as they are now", body = [Pipeline]),
-        (status = 404, description = "There is no such source", body = Problem),
+        (status = 404, description = "There is no such source", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn resume(
     State(about): State<Arc<About>>,

@@ -9,6 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// The type of a problem.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
 /// Why something was not done, and what to do.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -43,7 +46,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let kind = [(header::CONTENT_TYPE, PROBLEM)];
         (status, kind, Json(self)).into_response()
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::api::About;
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use super::pulse::Worker;
 use crate::clock;
 use crate::looking::{Answer, Ask, Process};
@@ -40,7 +40,7 @@ impl About {
 /// How far the workers are.
 #[utoipa::path(get, path = "/api/v1/workers", tag = "program", responses(
     (status = 200, description = "The workers, by index", body = [Worker]),
-    (status = 503, description = "The workers are not ready, or end", body = Problem),
+    (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn workers(State(about): State<Arc<About>>) -> Result<Json<Vec<Worker>>, Problem> {
     let processes = about.processes().await?;
@@ -50,7 +50,7 @@ pub(super) async fn workers(State(about): State<Arc<About>>) -> Result<Json<Vec<
 /// What all processes have counted, by name; of what is not counted but set, the greatest.
 #[utoipa::path(get, path = "/api/v1/counters", tag = "program", responses(
     (status = 200, description = "Numbers by name", body = BTreeMap<String, u64>),
-    (status = 503, description = "The workers are not ready, or end", body = Problem),
+    (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn counters(
     State(about): State<Arc<About>>,
@@ -90,7 +90,7 @@ pub(super) struct Status {
 /// How the program does, in one: what [`/api/v1/changes/status`](super::changes::status) tells every second.
 #[utoipa::path(get, path = "/api/v1/status", tag = "program", responses(
     (status = 200, description = "How it does", body = Status),
-    (status = 503, description = "The workers are not ready, or end", body = Problem),
+    (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn status(State(about): State<Arc<About>>) -> Result<Json<Status>, Problem> {
     look(&about).await.map(Json)

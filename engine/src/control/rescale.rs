@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::About;
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use crate::cluster::Scale;
 use crate::config::{PROCESSES_MAX, WORKERS_MAX};
 
@@ -41,10 +41,10 @@ pub(super) struct Accepted {
 /// again, and the counter `rescale.pause_us` how long that took.
 #[utoipa::path(post, path = "/api/v1/rescale", tag = "program", request_body = Wanted, responses(
     (status = 202, description = "It is being done", body = Accepted),
-    (status = 400, description = "A wrong number", body = Problem),
-    (status = 409, description = "It cannot be done with this program", body = Problem),
-    (status = 415, description = "What was sent is no JSON", body = Problem),
-    (status = 422, description = "What was sent is other than described", body = Problem),
+    (status = 400, description = "A wrong number", body = Problem, content_type = PROBLEM),
+    (status = 409, description = "It cannot be done with this program", body = Problem, content_type = PROBLEM),
+    (status = 415, description = "What was sent is no JSON", body = Problem, content_type = PROBLEM),
+    (status = 422, description = "What was sent is other than described", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn rescale(
     State(about): State<Arc<About>>,

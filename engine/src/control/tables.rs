@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{About, check_limit, rows as default_limit};
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use crate::looking::{Answer, Ask, HotKeys, TableInfo};
 use crate::state::{Found, Span};
 
@@ -108,9 +108,9 @@ pub(super) struct OneRow {
     params(("table" = String, Path, description = "The name of the table"), Keys),
     responses(
         (status = 200, description = "The rows", body = TableRows),
-        (status = 400, description = "A wrong key or number", body = Problem),
-        (status = 404, description = "There is no such table", body = Problem),
-        (status = 503, description = "The workers are not ready, or end", body = Problem),
+        (status = 400, description = "A wrong key or number", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such table", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn rows(
     State(about): State<Arc<About>>,
@@ -142,9 +142,9 @@ pub(super) async fn look_at_rows(
         Keys),
     responses(
         (status = 200, description = "The row", body = OneRow),
-        (status = 400, description = "What cannot be a key, or a wrong number", body = Problem),
-        (status = 404, description = "There is no such table or row", body = Problem),
-        (status = 503, description = "The workers are not ready, or end", body = Problem),
+        (status = 400, description = "What cannot be a key, or a wrong number", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such table or row", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn row(
     State(about): State<Arc<About>>,
@@ -190,8 +190,8 @@ pub(super) async fn look_at_row(
     params(("table" = String, Path, description = "The name of the table")),
     responses(
         (status = 200, description = "By computation", body = BTreeMap<String, HotKeys>),
-        (status = 404, description = "There is no such table", body = Problem),
-        (status = 503, description = "The workers are not ready, or end", body = Problem),
+        (status = 404, description = "There is no such table", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn hot_keys(
     State(about): State<Arc<About>>,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{About, check_limit, rows};
-use super::problem::Problem;
+use super::problem::{PROBLEM, Problem};
 use crate::looking::{Answer, Ask};
 use crate::view::Page;
 
@@ -22,7 +22,7 @@ const FROM_MAX: usize = 100_000;
 /// The names of the views.
 #[utoipa::path(get, path = "/api/v1/views", tag = "views", responses(
     (status = 200, description = "Names, in order", body = BTreeSet<String>),
-    (status = 503, description = "The workers are not ready, or end", body = Problem),
+    (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn views(
     State(about): State<Arc<About>>,
@@ -76,9 +76,9 @@ impl From<Page> for ViewRows {
     params(("view" = String, Path, description = "The name of the view"), Rows),
     responses(
         (status = 200, description = "The rows", body = ViewRows),
-        (status = 400, description = "A wrong number", body = Problem),
-        (status = 404, description = "There is no such view", body = Problem),
-        (status = 503, description = "The workers are not ready, or end", body = Problem),
+        (status = 400, description = "A wrong number", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "There is no such view", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The workers are not ready, or end", body = Problem, content_type = PROBLEM),
 ))]
 pub(super) async fn view(
     State(about): State<Arc<About>>,
