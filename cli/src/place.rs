@@ -175,7 +175,7 @@ async fn there(
             false => innermost(&error.without_url()),
         };
         Failure::new(format!("{base}: {why}"))
-            .or("does it run there? a program answers if it was started with --http; `anabranch stream serve` does")
+            .or("does the server run there? `anabranch stream serve` is one; a program is if it was started with --http")
     };
     let mut request = client
         .request(ask.method, format!("{base}/api/v1{}", ask.path))

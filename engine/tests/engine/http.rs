@@ -3,7 +3,7 @@
 #[path = "http/client.rs"]
 pub(crate) mod client;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
@@ -292,6 +292,75 @@ fn who_connects_and_says_nothing_keeps_nobody_out() {
         }
     }
     assert_eq!(program.get("/api/v1/health").status, 200);
+}
+
+#[test]
+fn a_body_beyond_its_bound_is_refused_and_not_read() {
+    let program = Program::start(&[]);
+    let post = |head: &str, chunk: &[u8], chunks: usize| {
+        let mut stream = TcpStream::connect(program.address).unwrap();
+        let host = program.address;
+        let head = format!(
+            "POST /api/v1/dead-letters/retry HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\n{head}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // It hangs up when it has said what it thinks of this.
+        let sent = (0..chunks).take_while(|_| stream.write_all(chunk).is_ok()).count();
+        let mut told = Vec::new();
+        let _ = stream.read_to_end(&mut told);
+        (sent * chunk.len(), String::from_utf8_lossy(&told).into_owned())
+    };
+    let gigabyte = 1_usize << 30;
+    let megabyte = vec![b' '; 1 << 20];
+    let (sent, told) = post(&format!("Content-Length: {gigabyte}"), &megabyte, 1 << 10);
+    assert!(sent < gigabyte / 4, "{sent} bytes were taken");
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 413"), "{told}");
+    let chunk = [format!("{:x}\r\n", 1 << 20).as_bytes(), &megabyte, b"\r\n"].concat();
+    let (sent, told) = post("Transfer-Encoding: chunked", &chunk, 1 << 10);
+    assert!(sent < gigabyte / 4, "{sent} bytes were taken");
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 413"), "{told}");
+    assert_eq!(program.get("/api/v1/health").status, 200);
+}
+
+/// What a program that reads the format refuses.
+fn check_metrics(text: &str) {
+    let is_name = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let (mut family, mut kind) = (String::new(), String::new());
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, of) = rest.split_once(' ').unwrap();
+            assert!(seen.insert(name.to_string()), "two families of one name: {line}");
+            assert!(is_name(name), "{line}");
+            assert_eq!(of == "counter", name.ends_with("_total"), "{line}");
+            (family, kind) = (name.to_string(), of.to_string());
+        } else if !line.starts_with("# HELP ") {
+            let (series, number) = line.rsplit_once(' ').unwrap();
+            assert!(seen.insert(series.to_string()), "twice: {line}");
+            assert!(number.parse::<f64>().is_ok(), "{line}");
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let plain = name.strip_suffix("_sum").or(name.strip_suffix("_count")).unwrap_or(name);
+            assert!(name == family || kind == "summary" && plain == family, "{line}");
+            let labels = labels.trim_end_matches('}').split("\",").filter(|it| !it.is_empty());
+            labels.for_each(|label| {
+                let (label, _) = label.split_once("=\"").unwrap();
+                assert!(is_name(label), "{line}");
+            });
+        }
+    }
+    assert!(text.ends_with('\n') && !seen.is_empty());
+}
+
+#[test]
+fn metrics_are_as_prometheus_reads_them() {
+    for flags in [&["-w", "1"][..], &["-w", "3"]] {
+        let program = Program::start(flags);
+        check_metrics(&program.get("/metrics").body);
+    }
 }
 
 #[test]
