@@ -103,6 +103,8 @@ impl Place {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
             .timeout(ANSWER_TIME)
+            // A connection that was left open meanwhile may be closed just now.
+            .pool_max_idle_per_host(0)
             .no_proxy()
             .build()
             .map_err(|e| Failure::new(format!("HTTP cannot be set up: {e}")))?;

@@ -12,6 +12,7 @@ mod http_listener;
 mod interop;
 mod resuming;
 mod streams;
+mod streams_guarded;
 mod streams_http;
 mod streams_kept;
 mod streams_run;

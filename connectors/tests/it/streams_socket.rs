@@ -72,7 +72,7 @@ fn a_message_above_the_cap_is_closed_with_1009() {
     let server = Server::new(folder.as_ref());
     server.done("PUT /s", "");
     let mut socket = socket(&server, "/s/append");
-    let _ = socket.send(Message::binary(vec![0; (8 << 20) + 1]));
+    let _ = socket.send(Message::binary(vec![0; (1 << 20) + 1]));
     assert_eq!(close_code(&mut socket), Some(1009));
     assert_eq!(server.done("GET /s", "")["end"], 0);
 }
@@ -95,6 +95,19 @@ fn who_follows_gets_all_and_what_comes() {
             assert_eq!((record["offset"].as_u64(), record["value"].as_u64()), (Some(n), Some(n)));
         }
     }
+}
+
+#[test]
+fn who_follows_a_stream_that_is_removed_is_told() {
+    let folder = Folder::new();
+    let server = Server::new(folder.as_ref());
+    server.done("PUT /s", "");
+    let mut following = socket(&server, "/s/follow?from=end");
+    server.done("POST /s/records", "1");
+    assert_eq!(told(&mut following)["value"], 1);
+    server.done("DELETE /s?drop_unread=true", "");
+    assert_eq!(told(&mut following)["status"], 404);
+    assert_eq!(close_code(&mut following), Some(1008));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The sinks `webhook+http://` and `webhook+https://`, against a real receiver that misbehaves.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,7 +75,38 @@ impl Receiver {
         receiver
     }
 
-    fn serve(&self, stream: TcpStream, react: &React) {
+    /// Behind TLS, with a certificate of its own; gives the file of that, too.
+    fn secure(folder: &Folder) -> (Self, String) {
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let roots = folder.path("roots.pem");
+        std::fs::write(&roots, certificate.cert.pem()).unwrap();
+        let key =
+            rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.cert.der().clone()], key.unwrap())
+            .unwrap();
+        let (listener, config) = (TcpListener::bind("localhost:0").unwrap(), Arc::new(config));
+        let port = listener.local_addr().unwrap().port();
+        let receiver = Self { port, got: Arc::default(), open: Arc::default() };
+        let served = receiver.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (served, config) = (served.clone(), Arc::clone(&config));
+                std::thread::spawn(move || {
+                    let tls = rustls::ServerConnection::new(config).unwrap();
+                    let stream = rustls::StreamOwned::new(tls, stream.unwrap());
+                    served.serve(stream, &|_, _| Answer(200, ""));
+                });
+            }
+        });
+        (receiver, roots.display().to_string())
+    }
+
+    fn serve(&self, stream: impl std::io::Read + std::io::Write, react: &React) {
         let mut reader = BufReader::new(stream);
         while let Some(got) = read(&mut reader) {
             let open = self.open.0.fetch_add(1, Ordering::SeqCst) + 1;
@@ -111,7 +142,7 @@ impl Receiver {
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Got> {
+fn read(reader: &mut BufReader<impl std::io::Read>) -> Option<Got> {
     let mut line = || {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
@@ -327,6 +358,29 @@ fn a_request_is_signed_with_its_time_and_the_secret_is_never_told() {
         assert_eq!(mac, signed_by_python(SECRET, &format!("{time}.{}", got.body)));
         assert!(!format!("{got:?}").contains(SECRET));
     }
+}
+
+#[test]
+fn a_variable_can_have_the_secret() {
+    // Cargo sets it for every test.
+    let (name, receiver) = ("CARGO_PKG_DESCRIPTION", Receiver::new(|_, _| Answer(200, "")));
+    run(&lines(1), &receiver.url(&format!("secret_env={name}"))).unwrap();
+    let got = receiver.got().remove(0);
+    let (time, mac) = got.headers["anabranch-signature"].split_once(",v1=").unwrap();
+    let signed = format!("{}.{}", time.strip_prefix("t=").unwrap(), got.body);
+    assert_eq!(mac, signed_by_python(&std::env::var(name).unwrap(), &signed));
+}
+
+#[test]
+fn a_receiver_is_trusted_by_the_roots_that_are_named_and_by_no_others() {
+    let folder = Folder::new();
+    let (receiver, roots) = Receiver::secure(&folder);
+    let to = format!("webhook+https://localhost:{}/in", receiver.port);
+    let letters = run(&lines(2), &format!("{to}?tries=1")).unwrap();
+    assert_eq!((letters.len(), receiver.got().len()), (2, 0), "{letters:?}");
+    assert!(letters[0].to_string().contains("certificate"), "{}", letters[0]);
+    assert_eq!(run(&lines(2), &format!("{to}?ca={roots}")).unwrap(), Vec::<Value>::new());
+    assert_eq!(bodies(&receiver.got()), lines(2));
 }
 
 /// The program that another test kills; alone it does nothing.

@@ -69,7 +69,9 @@ async fn look(shared: Arc<Shared>, stream: Stream) {
     let mut horizon = Some(Horizon::new(&stream));
     loop {
         let looking = horizon.take();
-        let looked = shared.work(move |_| {
+        let of = stream.clone();
+        let looked = shared.work(move |shared| {
+            shared.is_there(&of)?;
             let mut horizon = looking;
             let end = horizon.as_mut().and_then(|horizon| horizon.refresh().ok());
             Ok((horizon, end))

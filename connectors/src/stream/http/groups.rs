@@ -18,6 +18,7 @@ use super::follow::{beyond, place as waiting_place};
 use super::page::Page;
 use super::read::{limit, wait};
 use super::shared::{Part, Shared, document, failed, place, unread};
+use super::writers::keep_swept;
 use crate::http::Problem;
 use crate::stream::folder::checked;
 use crate::stream::{Consumer, From, Stream};
@@ -162,6 +163,7 @@ pub(super) async fn join(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Joined>), Problem> {
     let from = document::<Begin>(&body)?.place()?;
+    keep_swept(&shared);
     let joined = shared.work(move |shared| {
         let stream = shared.stream(&name)?;
         checked("group", &group).map_err(failed)?;
@@ -187,7 +189,7 @@ pub(super) async fn join(
 }
 
 /// Has those leave that have asked for nothing during their lease.
-fn expire(shared: &Shared) {
+pub(super) fn expire(shared: &Shared) {
     let (now, lease) = (clock::instant(), shared.limits.lease);
     shared.consumers().retain(|_, held| {
         // One that is at work has not left.
@@ -250,7 +252,12 @@ async fn taken(
         let mut consumer = consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let at = From::Offset(consumer.position());
         let page = Page::take(&mut *consumer, limit, shared.limits.page_bytes_max);
-        page.map_err(|error| unread(&stream, at, error))
+        let page = page.map_err(|error| unread(&stream, at, error))?;
+        if page.records.is_empty() {
+            // There is nothing, or it is gone.
+            shared.is_there(&stream)?;
+        }
+        Ok(page)
     });
     taken.await
 }

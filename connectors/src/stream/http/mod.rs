@@ -37,9 +37,10 @@ const SMALL_BODY_MAX: usize = 16 << 10;
 /// Bounds of [`service`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
-    /// The largest body of an append, and the largest message of a WebSocket; up to
-    /// [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX).
+    /// The largest body of an append; up to half of [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX).
     pub body_bytes_max: usize,
+    /// The largest message of a WebSocket, of which each may hold two; up to `body_bytes_max`.
+    pub message_bytes_max: usize,
     /// What all bodies that are being received or written have together.
     pub bodies_bytes_max: usize,
     /// The longest for a body to come.
@@ -68,10 +69,11 @@ impl Default for ServiceLimits {
     fn default() -> Self {
         Self {
             body_bytes_max: 8 << 20,
+            message_bytes_max: 1 << 20,
             bodies_bytes_max: 64 << 20,
             body_time: Duration::from_secs(30),
             page_records_max: 1_000,
-            page_bytes_max: 4 << 20,
+            page_bytes_max: 1 << 20,
             wait_max: Duration::from_secs(25),
             followers_max: 256,
             work_max: 64,

@@ -127,7 +127,12 @@ pub(super) async fn page(
     let read = shared.work(move |shared| {
         let at = From::Offset(reader.position());
         let page = Page::take(&mut reader, limit, shared.limits.page_bytes_max);
-        Ok((page.map_err(|error| unread(&stream, at, error))?, reader))
+        let page = page.map_err(|error| unread(&stream, at, error))?;
+        if page.records.is_empty() {
+            // There is nothing, or it is gone.
+            shared.is_there(&stream)?;
+        }
+        Ok((page, reader))
     });
     read.await
 }

@@ -39,6 +39,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(streams: Streams, mut limits: ServiceLimits) -> Self {
         limits.body_bytes_max = limits.body_bytes_max.clamp(1, BATCH_BYTES_MAX / 2);
+        limits.message_bytes_max = limits.message_bytes_max.clamp(1, limits.body_bytes_max);
         Self {
             streams,
             budget: Budget::new(limits.bodies_bytes_max, limits.body_bytes_max, limits.body_time),
@@ -72,6 +73,17 @@ impl Shared {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
         };
         worked.await.map_err(broken)?
+    }
+
+    /// Makes sure that `stream` was not removed, and is no other one of that name.
+    pub(super) fn is_there(&self, stream: &Stream) -> Result<(), Problem> {
+        match self.stream(stream.name())?.id == stream.id {
+            true => Ok(()),
+            false => Err(Problem::not_found(format!(
+                "stream `{}` was removed, and there is another one of that name: begin to read that",
+                stream.name()
+            ))),
+        }
     }
 
     /// The stream of that name.

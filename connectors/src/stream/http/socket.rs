@@ -102,7 +102,7 @@ where
 }
 
 fn limits(shared: &Shared) -> Limits {
-    Limits { frame_bytes_max: shared.limits.body_bytes_max, ..Limits::default() }
+    Limits { frame_bytes_max: shared.limits.message_bytes_max, ..Limits::default() }
 }
 
 /// Appends message by message, over a WebSocket. Each is answered, in order, when it is durable:
@@ -151,7 +151,7 @@ async fn take(
         while let Some(more) = ready(socket).await {
             bytes += more.len();
             messages.push(more);
-            if messages.len() >= TOGETHER_MAX || bytes >= shared.limits.body_bytes_max {
+            if messages.len() >= TOGETHER_MAX || bytes >= shared.limits.message_bytes_max {
                 break;
             }
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anabranch::{Result, clock};
 
+use super::groups::expire;
 use super::shared::{Shared, failed};
 use crate::http::Problem;
 use crate::stream::{Stream, Writer};
@@ -99,33 +100,47 @@ impl Writers {
         lock(&self.open).remove(name);
     }
 
-    /// Lets those go that nobody has used; gives how many are left.
-    fn sweep(&self) -> usize {
+    fn is_empty(&self) -> bool {
+        lock(&self.open).is_empty()
+    }
+
+    /// Lets those go that nobody has used.
+    fn sweep(&self) {
         let now = clock::instant();
         let mut open = lock(&self.open);
         open.retain(|_, slot| {
             Arc::strong_count(slot) > 1
                 || now.saturating_duration_since(*lock(&slot.used)) < self.idle
         });
-        open.len()
     }
 }
 
-/// Has writers that nobody uses let go, by a task that ends with the last of them.
+/// Has writers and consumers that nobody uses let go, by a task that ends with the last of them.
 pub(super) fn keep_swept(shared: &Arc<Shared>) {
-    if shared.writers.sweeping.swap(true, Ordering::SeqCst) {
+    let is_begun = |shared: &Shared| shared.writers.sweeping.swap(true, Ordering::SeqCst);
+    if is_begun(shared) {
         return;
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
+        let every = shared.writers.idle.min(shared.limits.lease) / 2;
+        let is_empty = |shared: &Shared| shared.writers.is_empty() && shared.consumers().is_empty();
         loop {
-            tokio::time::sleep(shared.writers.idle / 2).await;
-            // A writer is closed on a thread that may wait.
-            let left = shared.work(|shared| Ok(shared.writers.sweep())).await;
-            if left.is_ok_and(|left| left == 0) {
-                break;
+            tokio::time::sleep(every).await;
+            // Files are closed on a thread that may wait.
+            let swept = shared.work(|shared| {
+                shared.writers.sweep();
+                expire(shared);
+                Ok(())
+            });
+            let _ = swept.await;
+            if is_empty(&shared) {
+                shared.writers.sweeping.store(false, Ordering::SeqCst);
+                // One may have come in between, which has found this task.
+                if is_empty(&shared) || is_begun(&shared) {
+                    return;
+                }
             }
         }
-        shared.writers.sweeping.store(false, Ordering::SeqCst);
     });
 }
