@@ -23,7 +23,7 @@ pub enum Error {
     #[error("{0}")]
     Connector(String),
     /// Who receives what a sink writes refuses this record for good: trying again does not help. With a policy
-    /// of [retrying](crate::sink::retrying) the record is a dead letter at once.
+    /// of [retrying](crate::sink::retrying()) the record is a dead letter at once.
     #[error("{0}")]
     Refused(String),
     /// The cluster could not be formed, or lost a process.

@@ -249,7 +249,7 @@ pub trait Outlet: 'static {
     fn guarantee(&self) -> Guarantee {
         Guarantee::AtLeastOnce
     }
-    /// How its writer is to be tried again when it fails, as by [`retrying`]; none: the program ends then.
+    /// How its writer is to be tried again when it fails, as by [`retrying()`]; none: the program ends then.
     fn retry(&self) -> Option<Retry> {
         None
     }

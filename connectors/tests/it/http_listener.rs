@@ -4,9 +4,16 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
+use anabranch::config::Config;
+use anabranch::prelude::*;
+use anabranch::{sink, source};
+use anabranch_connectors::{inlet, outlet};
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Source, eventually, resume, tcp};
+
+/// Of the program that is killed: its folder.
+const CHILD: &str = "ANABRANCH_TEST_HTTP_LISTENER";
 
 /// An answer: status, head in lower case, body.
 #[derive(Debug)]
@@ -220,9 +227,15 @@ fn slow_heads_slow_bodies_large_heads_and_garbage_end_and_hinder_nobody() {
     assert_eq!(answer(&mut slow_body).status, 408);
     assert!(ended(&mut slow_head) && ended(&mut garbage) && ended(&mut large));
     assert!(silent.iter_mut().all(ended));
+    // Who has had its answer holds its place no longer than who has said nothing yet.
+    let mut idle = tcp(source.port());
+    send(&mut idle, "POST /in", &[], b"idle");
+    assert_eq!(answer(&mut idle).status, 202);
+    assert_eq!(source.texts(1), ["idle"]);
+    assert!(ended(&mut idle));
     assert_eq!(post(&source, &[], "again").status, 202);
     assert_eq!(source.texts(1), ["again"]);
-    assert_eq!(source.count("frames"), 2);
+    assert_eq!(source.count("frames"), 3);
 }
 
 #[test]
@@ -377,4 +390,67 @@ fn all_bodies_together_are_bounded() {
         let told = post(&source, &[], &body);
         !told.body.contains("being sent")
     });
+}
+
+/// The program that another test kills; alone it does nothing.
+#[test]
+fn a_program_that_is_killed() {
+    let Ok(folder) = std::env::var(CHILD) else { return };
+    let from = format!("http-listen://:0/in?ack=true&port_file={folder}/port");
+    let (to, data) = (format!("file:{folder}/out"), format!("{folder}/data"));
+    let flags = ["-w", "2", "--data-dir", &data, "--checkpoint-interval", "10ms", "--quiet"];
+    let build = move |app: &App| {
+        app.source("posted", source::frames(inlet(&from)?, || source::Text))
+            .sink("out", sink::frames(outlet(&to)?, || sink::Text));
+        Ok(())
+    };
+    anabranch::run(&Config::from_flags(flags).unwrap(), build).unwrap();
+}
+
+/// Killed while a request is on its way: what was answered is there, once and in order.
+#[test]
+fn what_was_answered_survives_a_kill() {
+    let folder = Folder::new();
+    let (mut answered, mut unknown) = (Vec::new(), Vec::new());
+    for life in 0..4 {
+        let port_file = folder.path("port");
+        let _ = std::fs::remove_file(&port_file);
+        let mut running = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "http_listener::a_program_that_is_killed"])
+            .env(CHILD, folder.as_ref())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it listens", || port_file.exists());
+        let listens = std::fs::read_to_string(&port_file).unwrap();
+        let port = listens.trim().rsplit_once(':').unwrap().1.parse().unwrap();
+        let mut stream = tcp(port);
+        for n in 0..20 + life {
+            send(
+                &mut stream,
+                "POST /in",
+                &[LINES],
+                format!("\"{life}a{n}\"\n\"{life}b{n}\"").as_bytes(),
+            );
+            assert_eq!(answer(&mut stream).json(), json!({"taken": 2, "durable": true}));
+            answered.extend([format!("\"{life}a{n}\""), format!("\"{life}b{n}\"")]);
+        }
+        send(&mut stream, "POST /in", &[], format!("unknown {life}").as_bytes());
+        unknown.push(format!("unknown {life}"));
+        if life == 3 {
+            // By then everything has been computed again.
+            eventually("all is written", || {
+                let out = std::fs::read_to_string(folder.path("out")).unwrap_or_default();
+                answered.last().is_some_and(|last| out.lines().any(|line| line == last))
+            });
+        }
+        running.kill().unwrap();
+        running.wait().unwrap();
+    }
+    let out = std::fs::read_to_string(folder.path("out")).unwrap();
+    let (others, there): (Vec<&str>, Vec<&str>) =
+        out.lines().partition(|line| line.starts_with("unknown"));
+    assert_eq!(there, answered);
+    assert!(others.windows(2).all(|pair| pair[0] < pair[1]), "none twice: {others:?}");
+    assert!(others.iter().all(|line| unknown.iter().any(|it| it.starts_with(line))), "{others:?}");
 }
