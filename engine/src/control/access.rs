@@ -174,7 +174,6 @@ pub(super) async fn allow(
             let given = text(headers, header::AUTHORIZATION);
             let given = given.and_then(|given| given.strip_prefix("Bearer ")).map(str::trim);
             let Some(role) = given.and_then(|token| tokens.role(token)) else {
-                about.rate.wrong();
                 return Err(Problem::new(
                     StatusCode::UNAUTHORIZED,
                     "send `Authorization: Bearer TOKEN` with one of the tokens of --http-tokens",

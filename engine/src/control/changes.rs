@@ -102,6 +102,8 @@ impl What {
 struct Watching {
     about: Arc<About>,
     what: What,
+    /// Whether it was looked at before.
+    looked: bool,
     /// As it was told last; nothing before the first event.
     told: Option<Value>,
     /// How far the workers were then.
@@ -114,7 +116,7 @@ impl Watching {
     /// The next event; none when the program ends.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            if self.told.is_some() {
+            if std::mem::replace(&mut self.looked, true) {
                 tokio::time::sleep(self.pause).await;
             }
             let seen = self.about.progress();
@@ -181,7 +183,8 @@ async fn watch(
     // What cannot be looked at is told at once, as by the address that gives it once.
     what.look(&about).await?;
     let seen = Vec::new();
-    let watching = Watching { about, what, told: None, seen, pause: PAUSE, _place: place };
+    let watching =
+        Watching { about, what, looked: false, told: None, seen, pause: PAUSE, _place: place };
     let alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok(Sse::new(unfold(watching, Watching::next)).keep_alive(alive))
 }

@@ -1,7 +1,6 @@
 //! [`Rate`]: how often may be asked.
 //!
-//! Invariant: who asks too often is told when to ask again, and costs no worker anything. Wrong tokens have a bound of
-//! their own, so that nobody finds one by trying.
+//! Invariant: who asks too often is told when to ask again, and costs no worker anything.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -12,23 +11,16 @@ use crate::clock;
 const REQUESTS: u32 = 20_000;
 /// Those that change something.
 const CHANGES: u32 = 200;
-/// Wrong tokens a second, and at once.
-const WRONG: u32 = 20;
 
 /// The bounds of one program.
 pub(super) struct Rate {
     requests: Bucket,
     changes: Bucket,
-    wrong: Bucket,
 }
 
 impl Default for Rate {
     fn default() -> Self {
-        Self {
-            requests: Bucket::new(REQUESTS),
-            changes: Bucket::new(CHANGES),
-            wrong: Bucket::new(WRONG),
-        }
+        Self { requests: Bucket::new(REQUESTS), changes: Bucket::new(CHANGES) }
     }
 }
 
@@ -36,15 +28,8 @@ impl Rate {
     /// Whether a request may go on, which perhaps changes something; if not, how many seconds to wait.
     pub(super) fn admit(&self, changes: bool) -> Result<(), u64> {
         let now = clock::instant();
-        self.wrong.take(0.0, now)?;
-        self.requests.take(1.0, now)?;
-        if changes { self.changes.take(1.0, now) } else { Ok(()) }
-    }
-
-    /// A token was wrong.
-    pub(super) fn wrong(&self) {
-        // When there are none left, nobody gets here.
-        let _ = self.wrong.take(1.0, clock::instant());
+        self.requests.take(now)?;
+        if changes { self.changes.take(now) } else { Ok(()) }
     }
 }
 
@@ -60,8 +45,8 @@ impl Bucket {
         Self { most, left: Mutex::new((most, clock::instant())) }
     }
 
-    /// Takes so many, if there is one at least; if not, says how many seconds to wait.
-    fn take(&self, tokens: f64, now: Instant) -> Result<(), u64> {
+    /// Takes one, if there is one; if not, says how many seconds to wait.
+    fn take(&self, now: Instant) -> Result<(), u64> {
         let mut guard = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, since) = &mut *guard;
         let passed = now.saturating_duration_since(*since);
@@ -70,7 +55,7 @@ impl Bucket {
         if *left < 1.0 {
             return Err(1);
         }
-        *left -= tokens;
+        *left -= 1.0;
         Ok(())
     }
 }
@@ -85,12 +70,11 @@ mod tests {
     fn who_asks_too_often_has_to_wait() {
         let bucket = Bucket::new(CHANGES);
         let begin = clock::instant();
-        let taken = |at: Duration| {
-            (0..10 * CHANGES).filter(|_| bucket.take(1.0, begin + at).is_ok()).count()
-        };
+        let taken =
+            |at: Duration| (0..10 * CHANGES).filter(|_| bucket.take(begin + at).is_ok()).count();
         assert_eq!(taken(Duration::ZERO), CHANGES as usize);
         assert_eq!(taken(Duration::from_millis(100)), CHANGES as usize / 10);
-        assert_eq!(bucket.take(0.0, begin), Err(1), "to see whether there is one takes none");
+        assert_eq!(bucket.take(begin), Err(1), "time does not go back");
         assert_eq!(taken(Duration::from_secs(60)), CHANGES as usize, "none are saved up");
     }
 }

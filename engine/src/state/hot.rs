@@ -45,7 +45,7 @@ impl<K: Eq> Hot<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ mod tests {
             hot in proptest::collection::vec(0..4_u32, 200),
             cold in proptest::collection::vec(100..100_000_u32, 400),
         ) {
-            let (mut keys, mut exact) = (Hot::default(), HashMap::new());
+            let (mut keys, mut exact) = (Hot::default(), BTreeMap::new());
             let mut all: Vec<u32> = hot.into_iter().chain(cold).collect();
             all.sort_by_key(|key| key.wrapping_mul(2_654_435_761));
             for key in &all {

@@ -198,17 +198,16 @@ fn who_watches_sees_a_snapshot_and_every_change_after_it() {
     const TRANSFERS: i64 = 300_000;
     let bank = Bank::open(TRANSFERS, &["-w", "2"]);
     let mut rows = BTreeMap::new();
-    let mut events = 0;
     let mut balances = BTreeMap::new();
     (0..TRANSFERS).flat_map(transfer).for_each(|(account, amount)| {
         *balances.entry(account).or_insert(0) += amount;
     });
-    for (name, event) in bank.client.watch("/api/v1/changes/tables/balances?limit=1000") {
-        assert_eq!(name, if events == 0 { "snapshot" } else { "change" });
+    let events = bank.client.watch("/api/v1/changes/tables/balances?limit=1000");
+    for (place, (name, event)) in events.enumerate() {
+        assert_eq!(name, if place == 0 { "snapshot" } else { "change" });
         apply(&mut rows, &name, &event);
         assert_eq!(rows.values().sum::<i64>(), 0, "each event is of one epoch");
         assert_eq!(event["total"], rows.len());
-        events += 1;
         if rows == balances {
             break;
         }
