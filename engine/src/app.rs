@@ -79,7 +79,7 @@ impl App {
     /// Where the program answers over HTTP if no option (`--http`) says it: for programs that people look at, such as
     /// demos. If the place is taken, the program goes on without.
     pub fn http(&self, address: SocketAddr) {
-        self.plan.borrow_mut().http = Some(address);
+        self.plan.borrow_mut().http.address = Some(address);
     }
 
     /// Chooses the order in which records are applied; deterministic if it is not called.

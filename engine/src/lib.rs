@@ -128,6 +128,7 @@ pub mod failpoint;
 mod fault;
 mod frame_log;
 pub mod graph;
+pub mod http;
 mod ingest;
 pub mod journal;
 mod keeper;

@@ -8,13 +8,13 @@ mod views;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) use self::views::ViewPlan;
 use crate::computation::SourceNames;
 use crate::delivery::AnySink;
+use crate::http::Said;
 use crate::ingest::AnySource;
 use crate::letters::{Posted, RETRIES};
 use crate::lookup::AnyLookup;
@@ -133,8 +133,8 @@ pub(crate) struct Plan {
     pub(crate) former: Option<Rc<Former>>,
     pub(crate) dead_letters: Rc<Hub<Posted>>,
     pub(crate) dead_letters_named: bool,
-    /// Where it answers over HTTP, if its options do not say.
-    pub(crate) http: Option<SocketAddr>,
+    /// What it says of the HTTP interface.
+    pub(crate) http: Said,
     /// The sink of dead letters, if it is named.
     pub(crate) dead_letters_sink: Option<usize>,
     /// Whether all that is needed to try dead letters again is to be kept.
@@ -177,7 +177,7 @@ impl Plan {
             former: None,
             dead_letters: Hub::new(),
             dead_letters_named: false,
-            http: None,
+            http: Said::default(),
             dead_letters_sink: None,
             keeps_letters: Rc::default(),
             retries: None,

@@ -60,7 +60,7 @@ use anabranch::Time;
 
 pub use self::consumer::Consumer;
 pub use self::folder::{Stream, Streams};
-pub use self::http::{ServeOptions, ServiceLimits, Serving, description, serve, service};
+pub use self::http::{ServeOptions, ServiceLimits, Serving, description, routes, serve, service};
 pub use self::reader::{Entry, Reader};
 pub use self::retention::{Retained, Retention};
 pub(crate) use self::url::{sink, source};

@@ -15,6 +15,7 @@ mod streams;
 mod streams_guarded;
 mod streams_http;
 mod streams_kept;
+mod streams_mounted;
 mod streams_run;
 mod streams_socket;
 mod streams_torn;

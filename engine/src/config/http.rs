@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::Config;
 use super::args::Args;
 
 /// The HTTP interface of a program (`--http`, `--http-tokens`).
@@ -77,6 +78,22 @@ impl Http {
             ));
         }
         Ok(Some(Self { place: Some(address), tokens, tls, by_default }))
+    }
+}
+
+impl Config {
+    /// The HTTP interface (`--http`); none if there is none.
+    pub fn http(&self) -> Option<&Http> {
+        self.http.as_ref().filter(|http| !http.is_off())
+    }
+
+    /// Where it answers over HTTP if no option says it.
+    pub(crate) fn or_http(self, address: Option<SocketAddr>) -> Self {
+        let http = match self.http {
+            None => address.map(Http::by_default),
+            said => said,
+        };
+        Self { http, ..self }
     }
 }
 

@@ -16,7 +16,6 @@ mod tests;
 mod units;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -335,11 +334,6 @@ impl Config {
         &self.paused
     }
 
-    /// The HTTP interface (`--http`); none if there is none.
-    pub fn http(&self) -> Option<&Http> {
-        self.http.as_ref().filter(|http| !http.is_off())
-    }
-
     /// What is logged (`--log`): `off`, a level, or `target=level` pairs, as
     /// [`log::start`](crate::log::start) takes it.
     pub fn log(&self) -> &str {
@@ -349,15 +343,6 @@ impl Config {
     /// The same with another number of workers in each process.
     pub(crate) fn with_workers(self, workers: usize) -> Self {
         Self { workers, ..self }
-    }
-
-    /// Where it answers over HTTP if no option says it.
-    pub(crate) fn or_http(self, address: Option<SocketAddr>) -> Self {
-        let http = match self.http {
-            None => address.map(Http::by_default),
-            said => said,
-        };
-        Self { http, ..self }
     }
 
     /// Whether to say nothing but warnings and errors (`--quiet`).

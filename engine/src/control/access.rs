@@ -132,12 +132,16 @@ fn digest(token: &str) -> [u8; 32] {
 }
 
 /// What is needed for a request.
-fn needed(method: &Method, path: &str) -> Option<Role> {
+fn needed(method: &Method, path: &str, added: &[String]) -> Option<Role> {
+    let is_below = |known: &String| {
+        path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     match path {
         // Those that watch over programs ask without being known.
         "/api/v1/health" | "/api/v1/ready" => None,
         _ if matches!(*method, Method::GET | Method::HEAD) => Some(Role::Read),
         _ if path.starts_with("/api/v1/dead-letters/") => Some(Role::Write),
+        _ if added.iter().any(is_below) => Some(Role::Write),
         _ => Some(Role::Admin),
     }
 }
@@ -161,7 +165,7 @@ pub(super) async fn allow(
     if let Err(seconds) = about.rate.admit(changes) {
         return Ok(too_often(seconds));
     }
-    let needed = needed(request.method(), request.uri().path());
+    let needed = needed(request.method(), request.uri().path(), &about.added);
     match (&about.tokens, needed) {
         (None, Some(_)) if !is_here(host) => {
             return Err(Problem::new(

@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::openapi::OpenApi as OpenApiDescription;
 use utoipa::{OpenApi, ToSchema};
 
 use super::access::{self, Tokens};
@@ -23,9 +24,11 @@ use super::rate::Rate;
 use super::{
     checkpoints, health, letters, pipelines, processes, prometheus, rescale, tables, views,
 };
+use crate::Error;
 use crate::cluster::Rescaler;
 use crate::config::{Config, Layout};
 use crate::graph::Graph;
+use crate::http::Routes;
 use crate::looking::{self, Answer, Ask, Board, Refused};
 use crate::worker::{Control, Setup};
 
@@ -63,6 +66,9 @@ pub(super) struct About {
     /// Who can give the program another size.
     pub(super) rescaler: Option<Rescaler>,
     pub(super) tokens: Option<Tokens>,
+    /// Below which addresses an application's own are.
+    pub(super) added: Vec<String>,
+    description: OpenApiDescription,
 }
 
 impl About {
@@ -91,7 +97,37 @@ impl About {
             kept: setup.durable.is_some().then(|| config.clone()),
             rescaler,
             tokens,
+            added: Vec::new(),
+            description: described(),
         }
+    }
+}
+
+impl About {
+    /// Makes the routers of an application, and describes what they answer.
+    ///
+    /// # Errors
+    /// When one cannot be made, or an address is taken.
+    pub(super) fn add(&mut self, routes: Vec<Routes>) -> crate::Result<Router> {
+        let mut added = Router::new();
+        for Routes { name, router, description } in routes {
+            let path = format!("/api/v1/{name}");
+            let is_one = !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            let below = format!("{path}/");
+            let mut known = self.description.paths.paths.keys();
+            if !is_one || known.any(|known| *known == path || known.starts_with(&below)) {
+                return Err(Error::Application(format!(
+                    "routes cannot be named `{name}`: that is taken, or no word of letters, digits and `-`"
+                )));
+            }
+            added = added.nest(&path, router()?);
+            self.added.push(path);
+            if let Some(description) = description {
+                self.description.merge(description);
+            }
+        }
+        Ok(added)
     }
 }
 
@@ -138,8 +174,8 @@ impl About {
 )]
 struct Description;
 
-/// All routes, behind all that guards them.
-pub(super) fn router(about: Arc<About>) -> Router {
+/// All routes, with those that an application has `added`, behind all that guards them.
+pub(super) fn router(about: Arc<About>, added: Router) -> Router {
     Router::new()
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/ready", get(health::ready))
@@ -171,6 +207,7 @@ pub(super) fn router(about: Arc<About>) -> Router {
         .route("/api/v1/dead-letters/retry", post(letters::retry))
         .route("/api/v1/dead-letters/ignore", post(letters::ignore))
         .route("/api/v1/dead-letters/edit", post(letters::edit))
+        .merge(added.with_state(()))
         .fallback(unknown)
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -210,10 +247,14 @@ async fn not_so() -> Problem {
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "program", responses(
     (status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value),
 ))]
-async fn description() -> Json<utoipa::openapi::OpenApi> {
+async fn description(State(about): State<Arc<About>>) -> Json<OpenApiDescription> {
+    Json(about.description.clone())
+}
+
+fn described() -> OpenApiDescription {
     let mut description = Description::openapi();
     description.info.version = env!("CARGO_PKG_VERSION").to_string();
-    Json(description)
+    description
 }
 
 /// What is running.

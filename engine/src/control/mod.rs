@@ -37,6 +37,7 @@ pub(crate) use self::pulse::{Pulse, State, Worker};
 use crate::cluster::Rescaler;
 use crate::config::Config;
 use crate::graph::Graph;
+use crate::http::Routes;
 use crate::worker::Setup;
 use crate::{Error, Result};
 
@@ -49,7 +50,8 @@ pub(crate) struct Serving {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves the interface of a program, if its options ask for it; `rescaler` is who can give it another size.
+/// Serves the interface of a program, if its options ask for it; `rescaler` is who can give it another size,
+/// `routes` are what the application adds.
 ///
 /// # Errors
 /// When it cannot listen there, or the file of tokens is wrong.
@@ -58,11 +60,13 @@ pub(crate) fn serve(
     graph: &Graph,
     setup: &Setup,
     rescaler: Option<Rescaler>,
+    routes: Vec<Routes>,
 ) -> Result<Option<Serving>> {
     let Some(http) = config.http() else { return Ok(None) };
     let tokens = http.tokens().map(Tokens::read).transpose()?;
     let tls = http.tls().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
-    let about = About::new((config, graph), setup, rescaler, tokens);
+    let mut about = About::new((config, graph), setup, rescaler, tokens);
+    let added = about.add(routes)?;
     let (listener, address) = match listen(http.address()) {
         Ok(listening) => listening,
         Err(error) if http.is_default() => {
@@ -81,7 +85,7 @@ pub(crate) fn serve(
     let (stop, stopped) = oneshot::channel();
     let work = move || {
         let about = Arc::new(about);
-        runtime.block_on(listener::run(listener, api::router(about), tls, stopped));
+        runtime.block_on(listener::run(listener, api::router(about, added), tls, stopped));
         runtime.shutdown_timeout(GOODBYE);
     };
     let thread = std::thread::Builder::new().name("http".to_string()).spawn(work);

@@ -81,8 +81,8 @@ pub fn run_until(
         ));
     }
     let build: Build = Arc::new(build);
-    let (graph, http) = drawing_to_run(config, &build)?;
-    let config = &config.clone().or_http(http);
+    let (graph, said) = drawing_to_run(config, &build)?;
+    let config = &config.clone().or_http(said.address);
     let counters = Counters::default();
     let mut setup = setup(config, build, &counters);
     setup.control.pauses().begin(config.paused(), None)?;
@@ -94,7 +94,7 @@ pub fn run_until(
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
-    let _serving = control::serve(config, &graph, &setup, None)?;
+    let _serving = control::serve(config, &graph, &setup, None, said.routes)?;
     run_alone(setup, worker_config(config))?;
     Ok(counters)
 }

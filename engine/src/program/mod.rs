@@ -21,6 +21,7 @@ use crate::cluster::{self, Drain, Failures, Role};
 use crate::config::{self, Asked, Command, Config, Parsed};
 use crate::control;
 use crate::graph::Graph;
+use crate::http::Routes;
 use crate::metrics::Counters;
 use crate::worker::{self, Build};
 use crate::{App, Error, Result, log};
@@ -86,14 +87,14 @@ fn run_program(config: Config, build: Build) -> ExitCode {
         None => config,
     };
     let (drain, failures) = (Drain::default(), Failures::default());
-    let (graph, http) = match drawing_to_run(&config, &build) {
+    let (graph, said) = match drawing_to_run(&config, &build) {
         Ok(drawn) => drawn,
         Err(error) => return failed(&error),
     };
-    let config = &config.or_http(http);
+    let config = &config.or_http(said.address);
     cluster::install_panic_hook(&failures);
     failures.exit_on_first();
-    match run_role(config, build, &graph, &drain, &failures) {
+    match run_role(config, build, (&graph, said.routes), &drain, &failures) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failures.exit(&error),
     }
@@ -102,7 +103,7 @@ fn run_program(config: Config, build: Build) -> ExitCode {
 fn run_role(
     config: &Config,
     build: Build,
-    graph: &Graph,
+    (graph, routes): (&Graph, Vec<Routes>),
     drain: &Drain,
     failures: &Failures,
 ) -> Result<()> {
@@ -127,7 +128,7 @@ fn run_role(
             log::start(config.log(), None)?;
             cluster::watch_signals(drain)?;
             drain.on_request(move || control.stop());
-            let _serving = control::serve(config, graph, &setup, None)?;
+            let _serving = control::serve(config, graph, &setup, None, routes)?;
             run_alone(setup, worker_config)?;
         }
         Role::Member(member) => {
@@ -143,8 +144,10 @@ fn run_role(
             drain.on_request(move || control.stop());
             setup.rescaled_at = mesh.rescaled_at;
             let rescaler = member.rescaler()?;
-            let _serving =
-                if is_first { control::serve(config, graph, &setup, rescaler)? } else { None };
+            let _serving = match is_first {
+                true => control::serve(config, graph, &setup, rescaler, routes)?,
+                false => None,
+            };
             let reported = failures.clone();
             mesh.execute(worker_config, failures, move |worker| {
                 if worker::run(worker, &setup).is_err() {

@@ -1,6 +1,5 @@
 //! What workers of a program need to know before they run, and how they run in one process.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use timely::WorkerConfig;
@@ -14,6 +13,7 @@ use crate::data_dir::DataDir;
 use crate::durable::{Durable, Span};
 use crate::epoch::FlowLimits;
 use crate::graph::Graph;
+use crate::http::Said;
 use crate::looking::Board;
 use crate::metrics::Counters;
 use crate::pipeline::Placement;
@@ -29,11 +29,8 @@ pub(super) fn drawing(config: &Config, build: &Build) -> Result<Graph> {
     drawing_to_run(config, build).map(|(graph, _)| graph)
 }
 
-/// The same, and where it answers over HTTP if its options do not say.
-pub(super) fn drawing_to_run(
-    config: &Config,
-    build: &Build,
-) -> Result<(Graph, Option<SocketAddr>)> {
+/// The same, and what the application says of the HTTP interface.
+pub(super) fn drawing_to_run(config: &Config, build: &Build) -> Result<(Graph, Said)> {
     let plan = plan(build, config.workers(), config.partitions() as usize)?;
     Ok((Graph::of_plan(config.program(), &plan), plan.http))
 }

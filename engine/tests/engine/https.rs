@@ -11,7 +11,7 @@ use anabranch::{Drain, run_until, sink, source};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::http::client::free;
+use crate::http::client::{Client, free};
 use crate::support::Memory;
 
 fn folder(name: &str) -> PathBuf {
@@ -137,4 +137,54 @@ fn a_place_by_default_may_be_taken_and_said_otherwise() {
     assert_eq!(port(&["--http", "off"], free), None);
     let said = by_default(&["--http", &taken.local_addr().unwrap().to_string()], free);
     assert!(said.unwrap_err().to_string().contains("another program may listen there"));
+}
+
+#[test]
+fn what_an_application_adds_is_answered_and_guarded() {
+    use anabranch::http::Routes;
+    use axum::Router;
+    use axum::routing::{get, post};
+
+    let folder = folder("routes");
+    let tokens =
+        write(&folder.join("tokens"), "read 0123456789abcdef\nwrite fedcba9876543210\n", 0o600);
+    let (address, drain) = (free(), Drain::default());
+    let http = address.to_string();
+    let flags = ["--http", &http, "--http-tokens", &tokens];
+    let config = Config::from_flags(flags).unwrap();
+    let build = |app: &anabranch::App| {
+        let greet = Router::new().route("/hello", get(async || "hello"));
+        let greet = greet.route("/more", post(async || "more"));
+        app.routes(Routes::new("greetings", move || Ok(greet)));
+        app.source("numbers", waiting()).sink("out", sink::null());
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run_until(&config, build, &drain));
+        let client = Client { address };
+        client.wait_for("/api/v1/ready", |answer| answer.status == 200);
+        let ask = |method: &str, path: &str, token: &str| {
+            let headers = [("Authorization", token), ("Content-Length", "0")];
+            client.ask_as(method, path, &headers).unwrap()
+        };
+        let (reader, writer) = ("Bearer 0123456789abcdef", "Bearer fedcba9876543210");
+        assert_eq!(ask("GET", "/api/v1/greetings/hello", reader).body, "hello");
+        assert_eq!(ask("GET", "/api/v1/greetings/hello", "").status, 401);
+        assert_eq!(ask("POST", "/api/v1/greetings/more", reader).status, 403);
+        assert_eq!(ask("POST", "/api/v1/greetings/more", writer).body, "more");
+        assert_eq!(ask("GET", "/api/v1/greetings/other", reader).status, 404);
+        assert_eq!(ask("POST", "/api/v1/greetingsmore", writer).status, 403, "it is for admins");
+        drain.request();
+        running.join().unwrap().unwrap();
+    });
+    for taken in ["views", "", "a/b", "../x"] {
+        let config = Config::from_flags(["--http", &free().to_string()]).unwrap();
+        let refused = anabranch::run(&config, move |app| {
+            app.routes(Routes::new(taken, || Ok(Router::new())));
+            app.source("none", source::empty::<i64>()).sink("out", sink::null());
+            Ok(())
+        });
+        assert!(refused.unwrap_err().to_string().contains("cannot be named"), "{taken}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anabranch::prelude::*;
 use anabranch::sink::{self, Json};
-use anabranch_connectors::outlet;
+use anabranch_connectors::{outlet, stream};
 
 use crate::averaging::{Averaging, duration};
 use crate::connect::{notifications_to, prices_from, updates_from, upserts_to};
@@ -69,6 +69,13 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     pub distances: Option<String>,
 
+    /// Folder of durable streams that the program answers for over HTTP, at /api/v1/streams
+    ///
+    /// As stream:NAME?dir=DIR names them: what is appended there can be read here as it comes, by
+    /// --updates 'stream:NAME?dir=DIR&follow=true'. Needs --http.
+    #[arg(long, value_name = "DIR")]
+    pub streams: Option<std::path::PathBuf>,
+
     /// Which average of a product's prices is compared with thresholds: of the last 10m or any other
     /// duration, last:100, or running
     ///
@@ -123,6 +130,9 @@ pub fn build(app: &App, options: &Options) -> Result<()> {
     };
     if options.prices.is_none() {
         app.http(demo::HTTP);
+    }
+    if let Some(dir) = &options.streams {
+        app.routes(stream::routes(dir));
     }
     let prices = options.prices.as_deref().map_or_else(demo::prices, prices_from)?;
     let updates = match &options.updates {

@@ -15,9 +15,11 @@ mod shared;
 mod socket;
 mod writers;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch::http::Routes;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -165,6 +167,23 @@ async fn careful(request: Request, next: Next) -> Response {
     components(schemas(Problem))
 )]
 struct Description;
+
+/// The streams in a folder, for an application to answer for at `/api/v1/streams` of its program.
+///
+/// ```
+/// use anabranch::App;
+/// use anabranch_connectors::stream::routes;
+///
+/// fn build(app: &App) {
+///     app.routes(routes("streams"));
+/// }
+/// # let _ = build;
+/// ```
+pub fn routes(dir: impl Into<PathBuf>) -> Routes {
+    let dir = dir.into();
+    let serve = move || Ok(service(Streams::open(&dir)?, ServiceLimits::default()));
+    Routes::new("streams", serve).described(description())
+}
 
 /// What [`service`] answers, mounted at `/api/v1/streams`, as OpenAPI 3.1.
 ///
