@@ -1,6 +1,7 @@
 //! The workloads of the benchmarks, and the hand-written programs that Anabranch is compared with.
 
 pub mod alerts;
+pub mod asking;
 pub mod durability;
 pub mod failure;
 pub mod forms;
