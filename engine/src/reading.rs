@@ -437,6 +437,10 @@ impl Reading {
             self.at = epoch + 1;
             self.flow.enter(epoch, volume.records, volume.bytes);
             self.close(None)?;
+            // Nothing else might come for long, and what was read is to be complete before.
+            if matches!(self.mode, Mode::Live { .. }) && !self.replays() {
+                self.tell(Signal::Tick(self.at));
+            }
         }
         self.activate();
         Ok(false)

@@ -134,6 +134,12 @@ pub(super) fn ingest<'s>(
             }
             let mut reading = reading.borrow_mut();
             let (at, is_done) = (reading.at(), reading.is_done());
+            // Where an earlier start has stopped, nothing is before that, though nothing may come for long.
+            for capability in capabilities.iter_mut().flatten() {
+                if *capability.time() < at {
+                    capability.downgrade(&at);
+                }
+            }
             if let Some(capability) = &mut may_mark {
                 capability.downgrade(&at);
                 let settles = reading.take_settle_mark();
