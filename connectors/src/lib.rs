@@ -47,6 +47,7 @@ mod websocket;
 
 pub use crate::backoff::{ATTEMPTS_PER_SECOND_MAX, Backoff};
 pub use crate::connect::{inlet, outlet};
+pub use crate::http::{Posted, posted};
 pub use crate::runtime::runtime;
 pub use crate::websocket::{
     Connection, Dial, Feed, Interruption, Limits, Verdict, keep_connected, tls_client,

@@ -70,11 +70,7 @@ impl Inlet for HttpListener {
             is_here: self.listen.is_here(),
             methods: "POST",
         });
-        let shared = Arc::new(Shared {
-            budget: Budget::new(self.bounds.bytes, self.body_bytes_max, self.request),
-            counts: Counts::of(&context.counters),
-            of: self.clone(),
-        });
+        let shared = Arc::new(Shared::new(self.clone(), context));
         let (counts, name) = (shared.counts.clone(), Arc::clone(&context.name));
         let pace = Pace { head: self.handshake, answer: self.request };
         self.listen.feed(context, self.bounds, move |queue, stream, peer, place| {
@@ -140,7 +136,15 @@ struct Shared {
     counts: Counts,
 }
 
-struct Producer {
+impl Shared {
+    fn new(of: HttpListener, context: &OpenContext) -> Self {
+        let budget = Budget::new(of.bounds.bytes, of.body_bytes_max, of.request);
+        Self { budget, counts: Counts::of(&context.counters), of }
+    }
+}
+
+/// Who takes what is sent.
+pub(super) struct Producer {
     shared: Arc<Shared>,
     queue: Inbound,
 }
@@ -155,27 +159,37 @@ struct Took {
 }
 
 async fn take(State(producer): State<Arc<Producer>>, request: Request) -> Response {
-    let counts = &producer.shared.counts;
-    counts.requests.add(1);
-    match producer.take(request).await {
-        Ok(took) => {
-            // Without `ack` it is accepted and not done.
-            let status = if took.durable { StatusCode::OK } else { StatusCode::ACCEPTED };
-            (status, Json(took)).into_response()
-        }
-        Err(problem) => {
-            counts.count(&problem);
-            let not_so = problem.status() == StatusCode::METHOD_NOT_ALLOWED;
-            let mut answer = problem.into_response();
-            if not_so {
-                answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            }
-            answer
-        }
-    }
+    producer.answer(request).await
 }
 
 impl Producer {
+    /// One that hands over to `queue`, within the bounds of `of`.
+    pub(super) fn new(of: HttpListener, context: &OpenContext, queue: Inbound) -> Self {
+        Self { shared: Arc::new(Shared::new(of, context)), queue }
+    }
+
+    /// Takes the records of a request, and says how many.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        let counts = &self.shared.counts;
+        counts.requests.add(1);
+        match self.take(request).await {
+            Ok(took) => {
+                // Without `ack` it is accepted and not done.
+                let status = if took.durable { StatusCode::OK } else { StatusCode::ACCEPTED };
+                (status, Json(took)).into_response()
+            }
+            Err(problem) => {
+                counts.count(&problem);
+                let not_so = problem.status() == StatusCode::METHOD_NOT_ALLOWED;
+                let mut answer = problem.into_response();
+                if not_so {
+                    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+                }
+                answer
+            }
+        }
+    }
+
     async fn take(&self, request: Request) -> Result<Took, Problem> {
         let Shared { of, budget, counts } = &*self.shared;
         let (head, body) = request.into_parts();

@@ -6,6 +6,7 @@
 mod body;
 mod door;
 mod listener;
+mod posted;
 mod problem;
 mod records;
 mod serve;
@@ -14,6 +15,7 @@ mod webhook;
 
 pub(crate) use self::body::Budget;
 pub(crate) use self::door::{Door, guard};
+pub use self::posted::{Posted, posted};
 pub(crate) use self::problem::Problem;
 pub(crate) use self::records::{Form, Most, records};
 pub(crate) use self::serve::{Pace, connection};

@@ -10,6 +10,7 @@ mod durable_files;
 mod files;
 mod http_listener;
 mod interop;
+mod posted;
 mod resuming;
 mod streams;
 mod streams_guarded;
