@@ -130,6 +130,8 @@ impl Durable {
             workers,
             owned: Box::new(owned),
             wake: Box::new(wake),
+            made: counters.scoped("checkpoints").counter("made"),
+            took: counters.scoped("checkpoints").gauge("last_us"),
         };
         Ok(Arc::new(Self {
             aside: aside::read(&dir.aside())?,

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::{BLOCK_BYTES, Checkpointer, Rows, Store, TableSchema, TableWriter};
 use crate::durable::Extra;
+use crate::metrics::Counter;
 use crate::snapshots::Part;
-use crate::{Error, Result, background};
+use crate::{Error, Result, background, clock};
 
 /// How many messages wait for the thread at most; one has rows of about [`BLOCK_BYTES`].
 const WAITING: usize = 32;
@@ -100,6 +102,10 @@ pub(crate) struct Scribe {
     pub(crate) owned: Box<dyn Fn(usize) -> Range<u32> + Send>,
     /// Wakes the workers of this process.
     pub(crate) wake: Box<dyn Fn() + Send>,
+    /// How many checkpoints were completed here.
+    pub(crate) made: Counter,
+    /// How long the last of them took, in microseconds.
+    pub(crate) took: Counter,
 }
 
 impl Scribe {
@@ -110,8 +116,8 @@ impl Scribe {
         let spare: Vec<_> = (0..WAITING).map(|_| Rows::with_room(ROOM)).collect();
         let spare = Arc::new(Mutex::new(spare));
         let desk = Desk { work, replies: Arc::clone(&replies), spare: Arc::clone(&spare) };
-        let (files, parts) = (BTreeMap::new(), BTreeMap::new());
-        let scribing = Scribing { scribe: self, replies, spare, files, parts };
+        let (files, parts, begun) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let scribing = Scribing { scribe: self, replies, spare, files, parts, begun };
         background::spawn("checkpoints", move || scribing.run(&waiting))?;
         Ok(desk)
     }
@@ -125,6 +131,8 @@ struct Scribing {
     files: BTreeMap<(usize, u64), Result<BTreeMap<String, TableWriter>>>,
     /// The parts of the checkpoint that is being assembled.
     parts: BTreeMap<u64, Vec<Part>>,
+    /// When the first was heard of each boundary that is not complete.
+    begun: BTreeMap<u64, Instant>,
 }
 
 impl Scribing {
@@ -132,6 +140,7 @@ impl Scribing {
         while let Ok(work) = waiting.recv() {
             match work {
                 Work::Rows { worker, boundary, schema, rows } => {
+                    self.begun.entry(boundary).or_insert_with(clock::instant);
                     let files = self.files.entry((worker, boundary)).or_insert(Ok(BTreeMap::new()));
                     if let Ok(tables) = files
                         && let Err(error) =
@@ -184,6 +193,7 @@ impl Scribing {
 
     fn assemble(&mut self, part: Part) {
         let boundary = part.boundary;
+        self.begun.entry(boundary).or_insert_with(clock::instant);
         self.parts.retain(|other, _| *other >= boundary);
         let parts = self.parts.entry(boundary).or_default();
         parts.push(part);
@@ -199,6 +209,13 @@ impl Scribing {
                 Outcome::Failed
             }
         };
+        let later = self.begun.split_off(&boundary.saturating_add(1));
+        let begun = std::mem::replace(&mut self.begun, later).remove(&boundary);
+        if matches!(outcome, Outcome::Complete { .. }) {
+            let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+            self.scribe.took.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            self.scribe.made.add(1);
+        }
         self.reply(0, Said::Outcome(outcome));
     }
 

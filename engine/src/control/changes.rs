@@ -4,9 +4,10 @@
 //! Each event is what the workers answer at one epoch, or how that differs from the event before. What changes back
 //! and forth between two events is not seen: they are [`PAUSE`] apart, and further if an answer takes long.
 //!
-//! Invariant: who watches makes the workers work at most a part of their time ([`SHARE`]), and none while no epoch
-//! passes.
+//! Invariant: all who watch together make the workers work at most a part of their time ([`SHARE`]), and none while no
+//! epoch passes.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +30,7 @@ use crate::clock;
 
 /// The shortest time between two events.
 const PAUSE: Duration = Duration::from_millis(100);
-/// An answer takes at most one part in so many of the time.
+/// All answers together take at most one part in so many of the time.
 const SHARE: u32 = 50;
 /// How often it is told how the program does.
 const BEAT: Duration = Duration::from_secs(1);
@@ -48,6 +49,12 @@ pub(super) struct Watchers(Arc<AtomicUsize>);
 struct Place(Watchers);
 
 impl Watchers {
+    /// How long each is to wait after an answer that took so long, so that all together stay within their share.
+    fn pause(&self, took: Duration) -> Duration {
+        let watchers = u32::try_from(self.0.load(Ordering::SeqCst)).unwrap_or(u32::MAX).max(1);
+        took.saturating_mul(SHARE).saturating_mul(watchers)
+    }
+
     fn enter(&self) -> Result<Place, Problem> {
         if self.0.fetch_add(1, Ordering::SeqCst) < WATCHERS_MAX {
             return Ok(Place(self.clone()));
@@ -125,12 +132,13 @@ impl Watching {
             }
             let began = clock::instant();
             let looked = self.what.look(&self.about).await;
-            let least = if matches!(self.what, What::Program) { BEAT } else { PAUSE };
-            self.pause = least.max(began.elapsed() * SHARE);
             let now = match looked {
                 Ok(now) => now,
                 Err(_) if self.about.board.is_closed() => return None,
-                Err(_) => continue,
+                Err(_) => {
+                    self.pause = self.pause.max(PAUSE);
+                    continue;
+                }
             };
             self.seen = seen;
             let event = match &self.told {
@@ -138,8 +146,12 @@ impl Watching {
                 Some(told) => change(told, &now).map(|change| ("change", change)),
             };
             self.told = Some(now);
-            if let Some((name, data)) = event {
-                return Some((Ok(Event::default().event(name).data(data.to_string())), self));
+            let event =
+                event.map(|(name, data)| Event::default().event(name).data(data.to_string()));
+            let least = if matches!(self.what, What::Program) { BEAT } else { PAUSE };
+            self.pause = least.max(self.about.watchers.pause(began.elapsed()));
+            if let Some(event) = event {
+                return Some((Ok(event), self));
             }
         }
     }
@@ -162,8 +174,12 @@ fn change(told: &Value, now: &Value) -> Option<Value> {
             (old.get(list), new.get(list))
             && before.iter().chain(after).all(|row| row.get(id).is_some())
         {
-            let fresh = after.iter().filter(|row| !before.contains(row));
-            let gone = before.iter().filter(|row| !after.iter().any(|it| it[id] == row[id]));
+            let by_id = |rows: &[Value]| -> BTreeMap<String, Value> {
+                rows.iter().map(|row| (row[id].to_string(), row.clone())).collect()
+            };
+            let (was, is) = (by_id(before), by_id(after));
+            let fresh = after.iter().filter(|row| was.get(&row[id].to_string()) != Some(row));
+            let gone = before.iter().filter(|row| !is.contains_key(&row[id].to_string()));
             let mut told: Map<String, Value> = new.clone();
             told.insert(list.to_string(), fresh.cloned().collect());
             told.insert("gone".to_string(), gone.map(|row| row[id].clone()).collect());

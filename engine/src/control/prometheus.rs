@@ -99,6 +99,8 @@ fn help(name: &str) -> String {
         "longest_pause_us" => {
             "The longest time for which a checkpoint has kept a worker from its records."
         }
+        "last_us" => "How long the last checkpoint took, from its boundary to its completion.",
+        "made" => "Checkpoints that were completed.",
         "oversized" => "Frames above their limit.",
         "port" => "The port on which it listens.",
         "records" => "Records that a source or sink has passed on.",
