@@ -56,10 +56,46 @@ impl App {
     }
 }
 
+/// A page of an application's own, in the dashboard of its program: see [`App::page`].
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// As it stands in the navigation, such as `Alerts`.
+    pub name: &'static str,
+    /// A module of JavaScript with `export function mount(element, tools, rest)`: it puts what it shows into `element`,
+    /// and gives a function that is called when the page is closed. `tools` has `api` (`get`, `post`, `watch`), `dom`
+    /// (elements made from text), `format`, `charts` and `status`; `rest` is what follows the page in the address. The
+    /// policy of the dashboard allows no other scripts, styles or addresses.
+    pub script: &'static str,
+}
+
+impl App {
+    /// Adds a page to the dashboard (`--http`).
+    ///
+    /// ```
+    /// use anabranch::http::Page;
+    /// use anabranch::{App, Result};
+    ///
+    /// fn build(app: &App) -> Result<()> {
+    ///     let script = "export function mount(element, { dom }) { dom.set(element, dom.el('h1', null, 'Hello')); }";
+    ///     app.page(Page { name: "Greetings", script });
+    ///     Ok(())
+    /// }
+    /// # let _ = build;
+    /// ```
+    pub fn page(&self, page: Page) {
+        let mut plan = self.plan.borrow_mut();
+        if plan.http.pages.iter().any(|known| known.name == page.name) {
+            plan.mistake(format!("a page named `{}` is added twice; add it once", page.name));
+        }
+        plan.http.pages.push(page);
+    }
+}
+
 /// What an application says of the HTTP interface of its program.
 #[derive(Default)]
 pub(crate) struct Said {
     /// Where it answers, if no option says it.
     pub(crate) address: Option<std::net::SocketAddr>,
     pub(crate) routes: Vec<Routes>,
+    pub(crate) pages: Vec<Page>,
 }

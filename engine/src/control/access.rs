@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::api::About;
+use super::dashboard;
 use super::problem::Problem;
 use crate::cluster::read_secret_file;
 use crate::{Error, Result};
@@ -139,6 +140,8 @@ fn needed(method: &Method, path: &str, added: &[String]) -> Option<Role> {
     match path {
         // Those that watch over programs ask without being known.
         "/api/v1/health" | "/api/v1/ready" => None,
+        // The page itself says nothing of the program; it asks for a token, and then for the rest.
+        _ if dashboard::is_of(path) && matches!(*method, Method::GET | Method::HEAD) => None,
         _ if matches!(*method, Method::GET | Method::HEAD) => Some(Role::Read),
         _ if path.starts_with("/api/v1/dead-letters/") => Some(Role::Write),
         _ if added.iter().any(is_below) => Some(Role::Write),

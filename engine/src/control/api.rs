@@ -22,7 +22,8 @@ use super::problem::Problem;
 use super::processes::BusySince;
 use super::rate::Rate;
 use super::{
-    checkpoints, health, letters, pipelines, processes, prometheus, rescale, tables, views,
+    checkpoints, dashboard, health, letters, pipelines, processes, prometheus, rescale, tables,
+    views,
 };
 use crate::Error;
 use crate::cluster::Rescaler;
@@ -150,6 +151,7 @@ impl About {
         prometheus::metrics,
         program,
         graph,
+        dashboard::pages,
         processes::status,
         processes::workers,
         processes::counters,
@@ -226,11 +228,10 @@ async fn guarded(request: Request, next: Next) -> Response {
     let mut answer = answer.unwrap_or_else(|_| late());
     let headers = answer.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     answer
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Process 0 answers, on a thread of its own. It is handed what workers leave for it ([`Pulse`], counters, views) and
 //! never waits for one of them with a lock that they need: looking costs them nothing. [`listener`] takes connections,
-//! [`access`] says who may ask, [`api`] what there is.
+//! [`access`] says who may ask, [`api`] what there is, and [`dashboard`] shows it to people.
 //!
 //! Invariant: nothing that is asked here decides an output, and nobody can make a worker wait by asking.
 
@@ -10,6 +10,7 @@ mod access;
 mod api;
 mod changes;
 mod checkpoints;
+mod dashboard;
 mod health;
 mod letters;
 mod listener;
@@ -37,7 +38,7 @@ pub(crate) use self::pulse::{Pulse, State, Worker};
 use crate::cluster::Rescaler;
 use crate::config::Config;
 use crate::graph::Graph;
-use crate::http::Routes;
+use crate::http::Said;
 use crate::worker::Setup;
 use crate::{Error, Result};
 
@@ -51,7 +52,7 @@ pub(crate) struct Serving {
 }
 
 /// Serves the interface of a program, if its options ask for it; `rescaler` is who can give it another size,
-/// `routes` are what the application adds.
+/// `said` is what the application adds.
 ///
 /// # Errors
 /// When it cannot listen there, or the file of tokens is wrong.
@@ -60,13 +61,13 @@ pub(crate) fn serve(
     graph: &Graph,
     setup: &Setup,
     rescaler: Option<Rescaler>,
-    routes: Vec<Routes>,
+    said: Said,
 ) -> Result<Option<Serving>> {
     let Some(http) = config.http() else { return Ok(None) };
     let tokens = http.tokens().map(Tokens::read).transpose()?;
     let tls = http.tls().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
     let mut about = About::new((config, graph), setup, rescaler, tokens);
-    let added = about.add(routes)?;
+    let added = about.add(said.routes)?.merge(dashboard::routes(said.pages)?);
     let (listener, address) = match listen(http.address()) {
         Ok(listening) => listening,
         Err(error) if http.is_default() => {
@@ -77,7 +78,7 @@ pub(crate) fn serve(
     };
     setup.counters.scoped("http").gauge("port").set(u64::from(address.port()));
     let scheme = if tls.is_some() { "https" } else { "http" };
-    tracing::info!("http: see {scheme}://{address}/api/v1/health");
+    tracing::info!("http: see {scheme}://{address}");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -94,7 +94,7 @@ pub fn run_until(
     }
     let control = Arc::clone(&setup.control);
     drain.on_request(move || control.stop());
-    let _serving = control::serve(config, &graph, &setup, None, said.routes)?;
+    let _serving = control::serve(config, &graph, &setup, None, said)?;
     run_alone(setup, worker_config(config))?;
     Ok(counters)
 }

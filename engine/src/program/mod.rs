@@ -21,7 +21,7 @@ use crate::cluster::{self, Drain, Failures, Role};
 use crate::config::{self, Asked, Command, Config, Parsed};
 use crate::control;
 use crate::graph::Graph;
-use crate::http::Routes;
+use crate::http::Said;
 use crate::metrics::Counters;
 use crate::worker::{self, Build};
 use crate::{App, Error, Result, log};
@@ -94,7 +94,7 @@ fn run_program(config: Config, build: Build) -> ExitCode {
     let config = &config.or_http(said.address);
     cluster::install_panic_hook(&failures);
     failures.exit_on_first();
-    match run_role(config, build, (&graph, said.routes), &drain, &failures) {
+    match run_role(config, build, (&graph, said), &drain, &failures) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failures.exit(&error),
     }
@@ -103,7 +103,7 @@ fn run_program(config: Config, build: Build) -> ExitCode {
 fn run_role(
     config: &Config,
     build: Build,
-    (graph, routes): (&Graph, Vec<Routes>),
+    (graph, said): (&Graph, Said),
     drain: &Drain,
     failures: &Failures,
 ) -> Result<()> {
@@ -128,7 +128,7 @@ fn run_role(
             log::start(config.log(), None)?;
             cluster::watch_signals(drain)?;
             drain.on_request(move || control.stop());
-            let _serving = control::serve(config, graph, &setup, None, routes)?;
+            let _serving = control::serve(config, graph, &setup, None, said)?;
             run_alone(setup, worker_config)?;
         }
         Role::Member(member) => {
@@ -145,7 +145,7 @@ fn run_role(
             setup.rescaled_at = mesh.rescaled_at;
             let rescaler = member.rescaler()?;
             let _serving = match is_first {
-                true => control::serve(config, graph, &setup, rescaler, routes)?,
+                true => control::serve(config, graph, &setup, rescaler, said)?,
                 false => None,
             };
             let reported = failures.clone();
