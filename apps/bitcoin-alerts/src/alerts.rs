@@ -1,174 +1,32 @@
-//! The alerts of each product, and what a price does to them.
+//! What a price and an update do to the alerts of their product.
 //!
-//! Invariant: [`THRESHOLDS`] has exactly one entry for each entry of [`ALERTS`], and
-//! [`Market::nearest`](Market) says where its ends are. So a price that fires nothing compares
-//! twice and looks no alert at, and one that fires k of n takes k entries off the ends: O(k log n).
+//! Invariant: an alert is taken out of the tables and told of by one record, or neither. Nothing fires but at a price.
+//! A price that fires k of n alerts costs O((1 + k) log n).
 
 use std::cmp::Ordering;
 use std::fmt::Display;
+use std::time::Duration;
 
-use anabranch::{MapRow, MapTable, Row, Table, Time};
-use anabranch_connectors::coinbase::Product;
+use anabranch::{Result, Row, Time};
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
 
-use crate::average::{Average, RunningAverage};
+use crate::average::Average;
+use crate::desk::{Desk, Market, Rows, armed};
+use crate::fired::{FIRED_KEPT, Fired};
 use crate::notification::{FiredAlert, FiredThreshold, Notification};
+use crate::place::{Of, Place, Terms, Waits};
 use crate::price::Price;
+use crate::rule::{Alert, Direction, Measure, Repeat};
 use crate::update::{AlertUpdate, Change};
-
-/// What is known of each product's prices, and its nearest thresholds, where the average is over all.
-pub const PRICES: Table<Product, Market> = Table::new("prices");
-
-/// The same where the average is over some of its prices: another table, so that what one average has
-/// left behind is never taken for another's.
-pub const MARKETS: Table<Product, Market> = Table::new("markets");
-
-/// The open alerts of each product, by id.
-pub const ALERTS: MapTable<Product, String, Alert> = MapTable::new("alerts");
-
-/// The same alerts in the order in which a moving average meets them.
-pub const THRESHOLDS: MapTable<Product, Threshold, u64> = MapTable::new("thresholds");
-
-/// The types of [`TABLES`].
-pub type SharedTables =
-    (Table<Product, Market>, MapTable<Product, Threshold, u64>, MapTable<Product, String, Alert>);
-
-/// The tables that prices and updates share, to be computed with as one group, where the average is over
-/// all prices.
-pub const TABLES: SharedTables = (PRICES, THRESHOLDS, ALERTS);
-
-/// The same where it is over some of them.
-pub const WINDOW_TABLES: SharedTables = (MARKETS, THRESHOLDS, ALERTS);
-
-/// The rows of [`TABLES`] for one product.
-pub type Rows<'a> = (Row<'a, Market>, MapRow<'a, Threshold, u64>, MapRow<'a, String, Alert>);
-
-/// On which side of the threshold an average fires an alert.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// At the threshold and above it.
-    #[default]
-    Above,
-    /// At the threshold and below it.
-    Below,
-}
-
-impl Direction {
-    /// `above` or `below`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Above => "above",
-            Self::Below => "below",
-        }
-    }
-}
-
-/// An open alert: it fires once, at the first price that takes the average to its threshold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alert {
-    /// From which side.
-    pub direction: Direction,
-    /// The threshold.
-    #[serde(with = "anabranch::decimal")]
-    pub price: Decimal,
-    /// Who asked for it.
-    pub user_id: u64,
-}
-
-/// The place of an alert among those of its product: `above` before `below`, then by rising
-/// price, then by id. An average that rises meets the first ones, one that falls the last.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Threshold {
-    /// The alert's direction.
-    pub direction: Direction,
-    /// Its threshold.
-    #[serde(with = "anabranch::decimal")]
-    pub price: Decimal,
-    /// Its id.
-    pub id: String,
-}
-
-impl Threshold {
-    fn of(id: &str, alert: &Alert) -> Self {
-        Self { direction: alert.direction, price: alert.price, id: id.into() }
-    }
-}
-
-/// What is known of one product.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Market {
-    /// The average that its last price has led to.
-    pub average: RunningAverage,
-    /// The highest number of any of its trades.
-    last_trade_id: Option<u64>,
-    nearest: Nearest,
-}
-
-/// The threshold that a rising average would meet first, and that of a falling one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Nearest {
-    #[serde(with = "crate::optional_decimal")]
-    above: Option<Decimal>,
-    #[serde(with = "crate::optional_decimal")]
-    below: Option<Decimal>,
-}
-
-impl Nearest {
-    fn of(thresholds: &MapRow<'_, Threshold, u64>) -> Self {
-        let price_at = |end: Option<(&Threshold, &u64)>, direction| {
-            end.filter(|(end, _)| end.direction == direction).map(|(end, _)| end.price)
-        };
-        Self {
-            above: price_at(thresholds.first(), Direction::Above),
-            below: price_at(thresholds.last(), Direction::Below),
-        }
-    }
-}
-
-impl Market {
-    /// Whether `price` counts: an old trade that was seen before does not.
-    #[inline]
-    fn is_new(&self, price: &Price) -> bool {
-        price.fresh || price.trade_id > self.last_trade_id
-    }
-
-    /// Whether an alert at that threshold fires.
-    #[inline]
-    fn fires(&self, direction: Direction, threshold: Decimal) -> bool {
-        match direction {
-            Direction::Above => self.average.compare(threshold).is_some_and(Ordering::is_ge),
-            Direction::Below => self.average.compare(threshold).is_some_and(Ordering::is_le),
-        }
-    }
-
-    /// How far the average is from the threshold that it meets next; none before the first price, or if no
-    /// alert is open.
-    pub(crate) fn distance(&self) -> Option<Average> {
-        let average = self.average.average()?;
-        let above = self.nearest.above.map(|threshold| Average::of(threshold).above(average));
-        let below = self.nearest.below.map(|threshold| average.above(Average::of(threshold)));
-        above.into_iter().chain(below).min()
-    }
-
-    #[inline]
-    fn fires_any(&self) -> bool {
-        let Nearest { above, below } = self.nearest;
-        above.is_some_and(|threshold| self.fires(Direction::Above, threshold))
-            || below.is_some_and(|threshold| self.fires(Direction::Below, threshold))
-    }
-}
+use crate::value::Value;
 
 /// Whether `price` counts, and if it does takes its number down: an old trade that was seen before does
 /// not count.
 #[inline]
 pub fn count(price: &Price, market: &mut Row<'_, Market>) -> bool {
     let counts = market.is_new(price);
-    if counts && price.trade_id > market.last_trade_id {
-        market.last_trade_id = price.trade_id;
+    if counts {
+        market.saw(price);
     }
     counts
 }
@@ -184,98 +42,239 @@ pub fn observe(
     now: Time,
     id: impl Display,
 ) -> Option<Notification> {
-    if !count(price, &mut rows.0) {
+    let market = &mut rows.0;
+    if !count(price, market) {
         return None;
     }
-    rows.0.average.observe(price.price);
-    evaluate(price, rows, now, id)
+    market.average.observe(price.price);
+    market.paid(price, now);
+    if market.meets_any() { evaluate(price, rows, now, id) } else { None }
 }
 
-/// Fires the alerts that the [`average`](Market::average) reaches, as it is since `price`; `now` and `id` as
+/// Fires the alerts that `price` reaches, where the [`average`](Market::average) is as it is since; `now` and `id` as
 /// for [`observe`].
-#[inline]
+///
+/// To be called for every price after which the market [meets any](Market::meets_any).
 pub fn evaluate(
     price: &Price,
-    (market, thresholds, alerts): &mut Rows<'_>,
+    rows: &mut Rows<'_>,
     now: Time,
     id: impl Display,
 ) -> Option<Notification> {
-    let row: &mut Market = market;
-    if !row.fires_any() {
+    let time = price.event_time(now);
+    let mut desk = Desk::of(rows);
+    let mut hits = Vec::new();
+    let clock = desk.market.clock;
+    let average = desk.market.average.clone();
+    let mut values =
+        vec![(Of::Average, Value::Average(&average)), (Of::Price, Value::Price(price.price))];
+    if desk.book.needing_every_price > 0 {
+        desk.book.slide(clock, desk.recent);
+        values.extend(desk.book.values(price.price, clock, desk.recent));
+        desk.settle_due(clock, &values);
+    }
+    for (of, value) in &values {
+        desk.meet(*of, value, &mut hits);
+    }
+    let mut fired: Vec<Fired> = Vec::new();
+    for (place, terms) in hits {
+        let value = values.iter().find(|(of, _)| *of == place.of).map(|(_, value)| value);
+        let Some((alert, value)) = desk.hit(place, terms, clock).zip(value) else { continue };
+        fired.push(Fired {
+            value: value.shown(),
+            record: id.to_string(),
+            time,
+            price: price.price,
+            ..alert
+        });
+    }
+    if desk.book.needing_every_price > 0 {
+        desk.book.keep(price.price, clock, desk.recent);
+    }
+    desk.note_nearest();
+    if fired.is_empty() {
         return None;
     }
-    let fired = fire(row, thresholds, alerts);
-    row.nearest = Nearest::of(thresholds);
-    Some(Notification {
-        id: id.to_string(),
-        product: price.product,
-        time: price.event_time(now),
-        price: price.price,
-        average: row.average.average().unwrap_or_default(),
-        fired,
-    })
+    let average = average.average().unwrap_or_default();
+    fired.sort_by(|a, b| (a.group(), &a.id).cmp(&(b.group(), &b.id)));
+    desk.keep_fired(&fired, average);
+    let product = price.product;
+    let (id, price) = (id.to_string(), price.price);
+    Some(Notification { id, product, time, price, average, fired: grouped(fired) })
 }
 
-/// Removes the alerts that the average reaches, and gives them in the order of their thresholds.
-fn fire(
-    market: &Market,
-    thresholds: &mut MapRow<'_, Threshold, u64>,
-    alerts: &mut MapRow<'_, String, Alert>,
-) -> Vec<FiredThreshold> {
-    let fires = |end: Option<(&Threshold, &u64)>, direction| {
-        end.is_some_and(|(end, _)| end.direction == direction && market.fires(direction, end.price))
-    };
-    let mut taken = Vec::new();
-    while fires(thresholds.first(), Direction::Above) {
-        taken.extend(thresholds.pop_first());
+impl Fired {
+    /// What alerts that are told together have in common.
+    fn group(&self) -> (Measure, Direction, Decimal) {
+        (self.measure, self.direction, self.level)
     }
-    let above = taken.len();
-    while fires(thresholds.last(), Direction::Below) {
-        taken.extend(thresholds.pop_last());
-    }
-    if let Some(below) = taken.get_mut(above..) {
-        below.reverse();
-    }
-    let mut fired: Vec<FiredThreshold> = Vec::new();
-    for (Threshold { direction, price, id }, user_id) in taken {
-        alerts.remove(&id);
-        let alert = FiredAlert { id, user_id };
-        match fired.last_mut() {
-            Some(group) if group.direction == direction && group.price == price => {
+}
+
+/// By what was measured, direction and level; each with its alerts, by id.
+fn grouped(fired: Vec<Fired>) -> Vec<FiredThreshold> {
+    let mut groups: Vec<FiredThreshold> = Vec::new();
+    for fired in fired {
+        let Fired { id, user_id, measure, direction, level, value, labels, .. } = fired;
+        let alert = FiredAlert { id, user_id, labels };
+        match groups.last_mut() {
+            Some(group)
+                if (group.measure, group.direction, group.level) == (measure, direction, level) =>
+            {
                 group.alerts.push(alert);
             }
-            _ => fired.push(FiredThreshold { direction, price, alerts: vec![alert] }),
+            _ => {
+                let (value, alerts) = ((measure != Measure::Average).then_some(value), vec![alert]);
+                groups.push(FiredThreshold { measure, direction, level, value, alerts });
+            }
         }
     }
-    fired
+    groups
+}
+
+type Hit = (Place, Option<Box<Terms>>);
+
+impl Desk<'_, '_> {
+    /// Ends what expires, and arms what has cooled down.
+    fn settle_due(&mut self, clock: Time, values: &[(Of, Value<'_>)]) {
+        while self.due.first().is_some_and(|((time, _), ())| *time <= clock) {
+            let Some(((_, id), ())) = self.due.pop_first() else { return };
+            let Some(place) = self.find(&id) else { continue };
+            let Some(Some(terms)) = self.alerts.get(&place) else { continue };
+            let is_over = |time: Option<Time>| time.is_some_and(|time| time <= clock);
+            if is_over(terms.expires) {
+                self.close(&place);
+            } else if place.waits == Waits::Cooling && is_over(terms.quiet_until) {
+                self.arm(&place, values);
+            }
+        }
+    }
+
+    /// Lets an alert wait on the side of its level on which the value is not.
+    fn arm(&mut self, place: &Place, values: &[(Of, Value<'_>)]) {
+        let Some(Some(terms)) = self.take(place) else { return };
+        let value = values.iter().find(|(of, _)| *of == place.of).map(|(_, value)| value);
+        let side = value.and_then(|value| value.compare(terms.level));
+        let waits = armed(terms.direction, side);
+        self.put(Place { waits, level: terms.level, ..place.clone() }, Some(terms));
+    }
+
+    /// Takes out what waits for that value.
+    fn meet(&mut self, of: Of, value: &Value<'_>, hits: &mut Vec<Hit>) {
+        if self.alerts.is_empty() {
+            return;
+        }
+        while let Some(place) = self.end(of, Waits::Value).cloned() {
+            if value.compare(place.level).is_none() {
+                break;
+            }
+            let known = [(of, value.clone())];
+            self.arm(&place, &known);
+        }
+        for waits in [Waits::AtLeast, Waits::Over, Waits::AtMost, Waits::Under] {
+            let is_met = |place: &Place| {
+                value.compare(place.level).is_some_and(|order| match waits {
+                    Waits::AtLeast => order.is_ge(),
+                    Waits::Over => order.is_gt(),
+                    Waits::AtMost => order.is_le(),
+                    _ => order == Ordering::Less,
+                })
+            };
+            while let Some(place) = self.end(of, waits).filter(|place| is_met(place)).cloned() {
+                let terms = self.take(&place).flatten();
+                hits.push((place, terms));
+            }
+        }
+    }
+
+    /// What becomes of an alert that was met, and was taken out; what is told, if it fires.
+    fn hit(&mut self, place: Place, terms: Option<Box<Terms>>, clock: Time) -> Option<Fired> {
+        let fires = place.fires(terms.as_deref());
+        let quiet_until =
+            terms.as_ref().and_then(|terms| terms.quiet_until).filter(|until| *until > clock);
+        let Some(mut terms) = terms else {
+            let told = self.told(&place, None);
+            self.forget(&place, None);
+            return Some(told);
+        };
+        if !fires {
+            let (waits, level) = (armed(terms.direction, None), terms.level);
+            self.put(Place { waits, level, ..place }, Some(terms));
+            return None;
+        }
+        if let Some(until) = quiet_until {
+            self.cool(place, terms, until);
+            return None;
+        }
+        let told = self.told(&place, Some(&terms));
+        terms.fired += 1;
+        if terms.repeat == Repeat::Once {
+            self.forget(&place, Some(&terms));
+            return Some(told);
+        }
+        let cools = terms.cooldown > Duration::ZERO;
+        terms.quiet_until = cools.then(|| clock.after(terms.cooldown));
+        match (terms.rearmed(place.rises() == Some(true)), terms.quiet_until) {
+            (Some((waits, level)), _) => {
+                self.put(Place { waits, level, ..place }, Some(terms));
+            }
+            (None, Some(until)) => self.cool(place, terms, until),
+            (None, None) => self.put(place, Some(terms)),
+        }
+        Some(told)
+    }
+
+    fn cool(&mut self, place: Place, terms: Box<Terms>, until: Time) {
+        self.due.insert((until, place.id()), ());
+        self.put(Place { waits: Waits::Cooling, level: terms.level, ..place }, Some(terms));
+    }
+
+    fn told(&self, place: &Place, terms: Option<&Terms>) -> Fired {
+        let alert = place.alert(terms, self.book.measure(place.of));
+        let Alert { measure, direction, level, user_id, labels, .. } = alert;
+        Fired { id: place.id(), user_id, measure, direction, level, labels, ..Fired::default() }
+    }
+
+    fn keep_fired(&mut self, fired: &[Fired], average: Average) {
+        let next = self.fired.last().map_or(0, |(number, _)| number + 1);
+        let skipped = fired.len().saturating_sub(FIRED_KEPT);
+        for (number, fired) in (next..).zip(fired).skip(skipped) {
+            self.fired.insert(number, Fired { average, ..fired.clone() });
+        }
+        while self.fired.len() > FIRED_KEPT {
+            self.fired.pop_first();
+        }
+    }
 }
 
 /// Applies an update to the alerts of its product. Nothing fires before the next price.
-pub fn update(update: AlertUpdate, (market, thresholds, alerts): &mut Rows<'_>) {
+///
+/// # Errors
+/// If the alert cannot be watched: then nothing is to be changed.
+pub fn update(update: AlertUpdate, rows: &mut Rows<'_>) -> Result<()> {
     let AlertUpdate { id, change, .. } = update;
-    let old = alerts.get(&id).copied();
-    let new = match (change, old) {
+    let mut desk = Desk::of(rows);
+    let old = desk.find(&id);
+    let new = match (change, &old) {
         (Change::Add(alert), _) => Some(alert),
-        (Change::Edit { price, user_id, direction }, Some(old)) => Some(Alert {
-            direction: direction.unwrap_or(old.direction),
-            price: price.unwrap_or(old.price),
-            user_id: user_id.unwrap_or(old.user_id),
-        }),
+        (Change::Edit(edit), Some(place)) => Some(edit.applied_to(desk.alert_at(place))?),
         (Change::Remove, Some(_)) => None,
-        (Change::Remove | Change::Edit { .. }, None) => return,
+        (Change::Remove | Change::Edit(_), None) => return Ok(()),
     };
-    if let Some(old) = old {
-        thresholds.remove(&Threshold::of(&id, &old));
+    // An alert in place of another one goes on with the prices that are known.
+    let span = old.as_ref().map(|place| place.of).filter(|of| of.span().is_some());
+    if let Some(of) = span {
+        desk.book.came(of);
     }
-    match new {
-        Some(new) => {
-            thresholds.insert(Threshold::of(&id, &new), new.user_id);
-            alerts.insert(id, new);
-        }
-        None => drop(alerts.remove(&id)),
+    if let Some(place) = &old {
+        desk.close(place);
     }
-    let nearest = Nearest::of(thresholds);
-    if nearest != market.nearest {
-        market.nearest = nearest;
+    if let Some(alert) = &new {
+        alert.check()?;
+        desk.open(id, alert)?;
     }
+    if let Some(of) = span {
+        desk.book.went(of, desk.recent);
+    }
+    desk.note_nearest();
+    Ok(())
 }

@@ -239,20 +239,47 @@ fn wide(decimal: Decimal) -> I256 {
     I256::from(decimal.mantissa()) * I256::from(10).pow(WIDE_PLACES.saturating_sub(decimal.scale()))
 }
 
-/// Serialized as two halves: `I256`'s own form is a string.
-#[derive(Clone, Debug)]
-struct Wide(Box<I256>);
+/// A number of 256 bits, in a box as there are few.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Wide(#[serde(with = "boxed")] Box<I256>);
 
-impl Serialize for Wide {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.into_words().serialize(serializer)
+/// For `#[serde(with = "words")]`: as two halves, as `I256`'s own form is a string.
+pub(crate) mod words {
+    use ethnum::I256;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(wide: &I256, serializer: S) -> Result<S::Ok, S::Error> {
+        wide.into_words().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<I256, D::Error> {
+        let (high, low) = <(i128, i128)>::deserialize(deserializer)?;
+        Ok(I256::from_words(high, low))
     }
 }
 
-impl<'de> Deserialize<'de> for Wide {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (high, low) = <(i128, i128)>::deserialize(deserializer)?;
-        Ok(Self(Box::new(I256::from_words(high, low))))
+/// The same of one in a box.
+mod boxed {
+    use ethnum::I256;
+    use serde::{Deserializer, Serializer};
+
+    use super::words;
+
+    #[allow(clippy::borrowed_box)] // The signature that serde asks for.
+    pub(super) fn serialize<S: Serializer>(
+        wide: &Box<I256>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        words::serialize(wide, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Box<I256>, D::Error> {
+        words::deserialize(deserializer).map(Box::new)
     }
 }
 
@@ -269,6 +296,19 @@ impl Average {
         let mut one = RunningAverage::default();
         one.observe(price);
         one.average().unwrap_or_default()
+    }
+
+    /// From a quotient whose divisor is above zero, rounded half-even to 8 places; the dividend is below 2^220.
+    pub(crate) fn of_quotient(dividend: I256, divisor: I256) -> Self {
+        let magnitude = dividend.wrapping_abs() * I256::from(AVERAGE_UNIT);
+        let (quotient, rest) = (magnitude / divisor, magnitude % divisor);
+        let quotient = u128::try_from(quotient).unwrap_or(u128::MAX >> 1);
+        round(dividend.is_negative(), quotient, rest.cmp(&(divisor - rest)))
+    }
+
+    /// From so many units of 10^-8.
+    pub(crate) fn of_units(units: i128) -> Self {
+        Self(units)
     }
 
     /// How far it is above `other`; nothing, if it is not.

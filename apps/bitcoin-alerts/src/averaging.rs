@@ -110,7 +110,7 @@ pub(crate) fn duration(typed: &str) -> Result<Duration, String> {
 }
 
 /// `1h30m`: with the largest units, and no two ways to write it.
-fn text(duration: Duration) -> String {
+pub(crate) fn text(duration: Duration) -> String {
     let units = [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000)];
     let small = [("ms", 1_000_000), ("us", 1000), ("ns", 1)];
     let (mut left, mut text) = (duration.as_nanos(), String::new());

@@ -8,13 +8,13 @@ use anabranch_connectors::coinbase::Product;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::alerts::Direction;
 use crate::average::Average;
+use crate::rule::{Direction, Measure};
 
 /// The alerts that one price fired.
 ///
 /// ```
-/// use bitcoin_alerts::{Direction, FiredAlert, FiredThreshold, Notification};
+/// use bitcoin_alerts::{Direction, FiredAlert, FiredThreshold, Measure, Notification};
 /// let notification = Notification {
 ///     id: "prices-0-1".into(),
 ///     product: "BTC-USD".parse()?,
@@ -22,9 +22,11 @@ use crate::average::Average;
 ///     price: "7000".parse()?,
 ///     average: "6750".parse()?,
 ///     fired: vec![FiredThreshold {
+///         measure: Measure::Average,
 ///         direction: Direction::Above,
-///         price: "6600".parse()?,
-///         alerts: vec![FiredAlert { id: "1:above:6600".into(), user_id: 1 }],
+///         level: "6600".parse()?,
+///         value: None,
+///         alerts: vec![FiredAlert { id: "1:above:6600".into(), user_id: 1, labels: vec![] }],
 ///     }],
 /// };
 /// let json = r#"{"id":"prices-0-1","product":"BTC-USD","time":"2024-01-01T00:00:01Z","#.to_string()
@@ -49,39 +51,50 @@ pub struct Notification {
     pub price: Decimal,
     /// The average that reached the thresholds.
     pub average: Average,
-    /// The thresholds that it reached: `above` before `below`, each by rising price.
+    /// The levels that it reached: those of the average first; of each, `above` before `below`, by rising level.
     pub fired: Vec<FiredThreshold>,
 }
 
-/// The alerts of one threshold that fired.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The alerts of one level that fired.
+///
+/// As JSON, `{"direction":"above","price":"6600","alerts":[..]}` where the average was measured. Of what else is
+/// measured, `of` and `over` say what, the level is `price`, `percent` or `z`, and `value` is what was measured:
+/// `{"of":"change","over":"10m","direction":"above","percent":"5","value":"5.25","alerts":[..]}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FiredThreshold {
+    /// What was measured.
+    pub measure: Measure,
     /// From which side it was reached.
     pub direction: Direction,
-    /// The threshold.
-    #[serde(with = "anabranch::decimal")]
-    pub price: Decimal,
+    /// The level.
+    pub level: Decimal,
+    /// What was measured, as it is shown; none of the average, which the notification has.
+    pub value: Option<Average>,
     /// Its alerts, by id.
     pub alerts: Vec<FiredAlert>,
 }
 
-/// An alert that fired, and is open no more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An alert that fired; one that fires once is open no more.
+///
+/// As JSON without `labels` if it has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FiredAlert {
     /// Its id.
     pub id: String,
     /// Who asked for it.
     pub user_id: u64,
+    /// What its user calls it.
+    pub labels: Vec<String>,
 }
 
 /// A time as RFC 3339 where the format is for people, else as an integer.
-mod time_text {
+pub(crate) mod time_text {
     use anabranch::Time;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.
-    pub(super) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.collect_str(time)
         } else {
@@ -89,7 +102,7 @@ mod time_text {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Time, D::Error> {
         if deserializer.is_human_readable() {

@@ -10,12 +10,12 @@ use anabranch::prelude::*;
 use anabranch::sink::Sink;
 use anabranch::source::Source;
 use anabranch::window::Rolling;
-use anabranch::{Chain, Shared, Stream, Watermarks};
+use anabranch::{Chain, Shared, Stream, Undo, Watermarks};
 use anabranch_connectors::coinbase::Product;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::alerts::{MARKETS, Rows, SharedTables, TABLES, WINDOW_TABLES};
+use crate::desk::{MARKETS, Market, PRICES, Rows, SharedTables, TABLES, WINDOW_TABLES};
 use crate::{AlertUpdate, Average, Averaging, ExactAverage, Notification, Price};
 
 /// Prices of a source partition that brings none for so long hold back no one's time.
@@ -83,11 +83,16 @@ pub struct Observation {
 
 /// What is told of a price that counts.
 trait Told: Record {
+    /// Whether something is told of every one, and not only of those that fire alerts.
+    const ALWAYS: bool;
+
     /// Of `price`, which has led to these rows; nothing if there is nothing to say.
     fn of(price: &Price, rows: &Rows<'_>, notification: Option<Notification>) -> Option<Self>;
 }
 
 impl Told for Notification {
+    const ALWAYS: bool = false;
+
     #[inline]
     fn of(_: &Price, _: &Rows<'_>, notification: Option<Notification>) -> Option<Self> {
         notification
@@ -95,9 +100,11 @@ impl Told for Notification {
 }
 
 impl Told for Observation {
+    const ALWAYS: bool = true;
+
     fn of(
         price: &Price,
-        (market, _, alerts): &Rows<'_>,
+        (market, (alerts, _), ..): &Rows<'_>,
         notification: Option<Notification>,
     ) -> Option<Self> {
         Some(Self {
@@ -143,23 +150,26 @@ fn watermarks() -> Watermarks<impl Fn(&Price, Time) -> Option<Time>> {
     Watermarks::at_ingest(after).idle_after(IDLE_AFTER)
 }
 
-/// All in one computation: a price costs one look at each table, and no allocation.
+/// The average and its nearest alerts are in one row: a price that meets none costs one look, and no allocation. Only
+/// the others come to the alerts.
 fn over_all<O: Told>(
     prices: Stream<impl Chain<Key = (), In: Record, Out = Price>>,
     notify: impl Sink<Item = O>,
 ) -> Shared<O> {
     prices
         .key_by(|price: &Price| price.product)
-        .compute("evaluate-alerts", TABLES, |price, mut rows, out| {
-            if crate::count(&price, &mut rows.0) {
-                rows.0.average.observe(price.price);
-                tell(&price, &mut rows, out);
+        .compute("count-prices", PRICES, |price, mut market, out| {
+            if crate::count(&price, &mut market) {
+                market.average.observe(price.price);
+                pass::<O>(price, market, out);
             }
         })
+        .compute("evaluate-alerts", TABLES, tell)
         .sink("notify", notify)
 }
 
-/// In three: which prices count and when they were paid, the average at each, and the alerts.
+/// The same, with the average between: which prices count and when they were paid, the average at each, which of them
+/// meet an alert, and the alerts.
 fn over_some<O: Told>(
     prices: Stream<impl Chain<Key = (), In: Record, Out = Price>>,
     name: &str,
@@ -175,29 +185,45 @@ fn over_some<O: Told>(
             }
         })
         .rolling(name, rolling)
-        .compute("evaluate-alerts", WINDOW_TABLES, |(price, average), mut rows, out| {
-            rows.0.average = average;
-            tell(&price, &mut rows, out);
+        .compute("meet-alerts", MARKETS, |(price, average), mut market, out| {
+            market.average = average;
+            pass::<O>(price, market, out);
         })
+        .compute("evaluate-alerts", WINDOW_TABLES, tell)
         .sink("notify", notify)
 }
 
+/// Passes `price` on to the alerts, if it can meet one, or all are told of.
 #[inline]
-fn tell<O: Told>(price: &Price, rows: &mut Rows<'_>, out: &mut Context<'_, O>) {
-    let notification = crate::evaluate(price, rows, out.now(), out.id());
-    if let Some(told) = O::of(price, rows, notification) {
+fn pass<O: Told>(price: Price, mut market: Row<'_, Market>, out: &mut Context<'_, Price>) {
+    market.paid(&price, out.now());
+    if O::ALWAYS || market.meets_any() {
+        out.emit(price);
+    }
+}
+
+fn tell<O: Told>(price: Price, mut rows: Rows<'_>, out: &mut Context<'_, O>) {
+    let notification = match rows.0.meets_any() {
+        true => crate::evaluate(&price, &mut rows, out.now(), out.id()),
+        false => None,
+    };
+    if let Some(told) = O::of(&price, &rows, notification) {
         out.emit(told);
     }
 }
 
 fn update_alerts(app: &App, updates: impl Source<Item = AlertUpdate>, tables: SharedTables) {
-    app.source("updates", updates).key_by(|update: &AlertUpdate| update.product).compute(
+    app.source("updates", updates).key_by(|update: &AlertUpdate| update.product).try_compute(
         "update-alerts",
         tables,
         change,
     );
 }
 
-fn change(update: AlertUpdate, mut rows: Rows<'_>, _: &mut Context<'_, ()>) {
-    crate::update(update, &mut rows);
+fn change(
+    update: &AlertUpdate,
+    mut rows: Rows<'_>,
+    _: &mut Context<'_, ()>,
+) -> std::result::Result<(), Undo> {
+    Ok(crate::update(update.clone(), &mut rows)?)
 }

@@ -9,7 +9,7 @@ use anabranch::{Upsert, View};
 use anabranch_connectors::coinbase::Product;
 use serde::{Deserialize, Serialize};
 
-use crate::alerts::{ALERTS, MARKETS, PRICES};
+use crate::desk::{ALERTS, MARKETS, PRICES};
 use crate::{Average, Averaging};
 
 /// How many products [`products_by_distance`] names.
@@ -26,7 +26,7 @@ pub struct Distance {
 
 /// The view `open-alerts-by-user`: how many alerts of a user are open, for users who have some.
 pub fn open_alerts_by_user(app: &App) -> View<(u64, i64)> {
-    let users = ALERTS.select(|_, _, alert| Some(alert.user_id));
+    let users = ALERTS.select(|_, place, _| Some(place.user_id()));
     app.view("open-alerts-by-user", users, |t| t.count())
 }
 

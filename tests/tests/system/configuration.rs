@@ -224,12 +224,12 @@ fn check_tells_what_an_application_is_made_of_and_runs_nothing() {
     // Nothing listens, connects or reads: the ports are not ours to have.
     let check = succeeded(&mut alerts(&["check"]));
     for wanted in [
-        "2 sources, 4 computations, 5 tables, 1 sink",
+        "2 sources, 5 computations, 9 tables, 1 sink",
         "Tables",
         "Pipelines",
         "Connectors",
         "written by evaluate-alerts, update-alerts",
-        "prices -> event_time -> key_by -> count-prices -> average-10m -> evaluate-alerts",
+        "prices -> event_time -> key_by -> count-prices -> average-10m -> meet-alerts -> evaluate-alerts",
         "updates -> key_by -> update-alerts",
         "ws-listen://127.0.0.1:9/prices",
         "tcp://127.0.0.1:9",
@@ -239,9 +239,10 @@ fn check_tells_what_an_application_is_made_of_and_runs_nothing() {
         assert!(check.contains(wanted), "no `{wanted}` in {check}");
     }
     let check = succeeded(&mut alerts(&["check", "--average", "running"]));
-    for wanted in
-        ["2 sources, 2 computations, 3 tables, 1 sink", "prices -> key_by -> evaluate-alerts"]
-    {
+    for wanted in [
+        "2 sources, 3 computations, 7 tables, 1 sink",
+        "prices -> key_by -> count-prices -> evaluate-alerts",
+    ] {
         assert!(check.contains(wanted), "no `{wanted}` in {check}");
     }
     // Check finds the mistakes that a run would.
@@ -277,9 +278,20 @@ fn graph_draws_in_three_languages() {
         names
     };
     assert_eq!(of("source"), ["prices", "updates"]);
-    let computations = ["average-10m", "count-prices", "evaluate-alerts", "update-alerts"];
+    let computations =
+        ["average-10m", "count-prices", "evaluate-alerts", "meet-alerts", "update-alerts"];
     assert_eq!(of("computation"), computations);
-    let tables = ["alerts", "average-10m.timers", "average-10m.values", "markets", "thresholds"];
+    let tables = [
+        "alert-ids",
+        "alerts",
+        "average-10m.timers",
+        "average-10m.values",
+        "books",
+        "due-alerts",
+        "fired-alerts",
+        "markets",
+        "recent-prices",
+    ];
     assert_eq!(of("table"), tables);
     assert_eq!(of("sink"), ["notify"]);
     let letters = nodes.iter().find(|node| node["kind"] == "dead-letters").unwrap();

@@ -87,6 +87,38 @@ fn it_answers_again_when_its_processes_were_killed() {
     assert!(ask(counting.http, "/api/v1/health").is_none(), "the program has ended");
 }
 
+/// What an earlier start has read is complete, and can be asked for, though nothing comes any more; whichever worker
+/// had read it.
+#[test]
+fn what_was_read_is_there_after_a_kill_and_after_an_end_though_nothing_comes() {
+    for workers in ["1", "2", "3"] {
+        let folder = Folder::new();
+        let [http] = free_ports();
+        let (data, address) = (folder.name("data"), http.to_string());
+        let start = || {
+            let flags = ["--prices", "ws-listen://127.0.0.1:0/prices", "--updates", "http:"];
+            let more =
+                ["--notify", "null:", "--data-dir", &data, "--http", &address, "-w", workers];
+            Running::start(&mut program("bitcoin-alerts", [&flags[..], &more].concat()))
+        };
+        let open = || {
+            let (status, rows) = ask(http, "/api/v1/tables/alerts/BTC-USD").unwrap();
+            if status == 200 { rows["total"].as_u64().unwrap() } else { 0 }
+        };
+        for (known, end) in (0_u64..).zip(["KILL", "TERM", "KILL", "KILL", "TERM"]) {
+            let mut running = start();
+            is_ready(http);
+            until("all alerts are there", || (open() == known).then_some(()));
+            let alert = format!(r#"{{"price":"{}","user_id":7}}"#, 1_000 + known);
+            let (status, told) = send(http, "POST", "/api/v1/alerts", &alert).unwrap();
+            assert_eq!((status, &told["durable"]), (200, &true.into()), "{told}");
+            running.signal(end);
+            let code = running.code();
+            assert_eq!(code, (end == "TERM").then_some(0), "{}", running.errors());
+        }
+    }
+}
+
 #[test]
 fn a_place_that_is_taken_is_told_of() {
     let counting = Counting::new();

@@ -11,6 +11,7 @@ use anabranch_connectors::coinbase::{self, Product, Trade};
 use anabranch_connectors::market::MarketOptions;
 use anabranch_exchange::{Exchange, ExchangeConfig, MarketSource};
 use rust_decimal::Decimal;
+use serde_json::json;
 
 use crate::{Alert, AlertUpdate, Change, Direction, Price};
 
@@ -88,13 +89,24 @@ impl Reader<Trade> for DemoReader {
     }
 }
 
+/// The demo's alerts as they would be sent.
+pub(super) fn alerts_as_json() -> Vec<Vec<u8>> {
+    let json = |(product, direction, price, user_id): &(&str, Direction, &str, u64)| {
+        let direction = direction.as_str();
+        let alert =
+            json!({"product": product, "direction": direction, "price": price, "user_id": user_id});
+        alert.to_string().into_bytes()
+    };
+    ALERTS.iter().map(json).collect()
+}
+
 /// The demo's alerts, all at the beginning. They are recorded or live as the prices are, so that
 /// recorded prices stay recorded.
 pub(super) fn alerts(nature: Nature) -> Box<dyn Source<Item = AlertUpdate>> {
     let alerts = ALERTS.iter().filter_map(|(product, direction, price, user_id)| {
         let (product, price): (Product, Decimal) = (product.parse().ok()?, price.parse().ok()?);
-        let alert = Alert { direction: *direction, price, user_id: *user_id };
-        let id = format!("{user_id}:{}:{price}", direction.as_str());
+        let alert = Alert::once(*direction, price, *user_id);
+        let id = alert.default_id();
         Some((Time::ZERO, AlertUpdate { product, id, change: Change::Add(alert) }))
     });
     let alerts = source::memory(vec![alerts.collect()].into());

@@ -11,14 +11,16 @@ mod style;
 
 use std::time::Duration;
 
+use anabranch::http::Page;
 use anabranch::prelude::*;
 use anabranch::sink::{self, Json};
-use anabranch_connectors::{outlet, stream};
+use anabranch::source::{self, Source};
+use anabranch_connectors::{outlet, posted, stream};
 
 use crate::averaging::{Averaging, duration};
 use crate::connect::{notifications_to, prices_from, updates_from, upserts_to};
 use crate::views::views;
-use crate::{pipelines, watched_pipelines};
+use crate::{AlertUpdate, UpdateDecoder, pipelines, watched_pipelines};
 
 /// Watch prices and fire alerts: each once, when the average of a product reaches its threshold
 ///
@@ -39,7 +41,8 @@ pub struct Options {
 
     /// Where alerts are added, removed and edited [default: the demo's alerts]
     ///
-    /// JSON by ws://, wss://, ws-listen://, tcp-listen://, - (standard input) or file:PATH.
+    /// JSON by ws://, wss://, ws-listen://, http-listen://, tcp-listen://, stream:NAME, - (standard input) or
+    /// file:PATH; http: is POST /api/v1/alerts of the program's own interface (--http), and so does the demo.
     #[arg(long, value_name = "URL")]
     pub updates: Option<String>,
 
@@ -116,8 +119,26 @@ The same recorded day again, to the same bytes:
 An update:
   {\"op\":\"add\",\"id\":\"my-first\",\"product\":\"BTC-USD\",\"price\":\"65000\",\"user_id\":7,
    \"direction\":\"above\"}
-  op may be remove or edit, direction may be below; {\"price\":\"65000\",\"user_id\":7} is enough.
+  op may be remove or edit, direction may be below or crossing; {\"price\":\"65000\",\"user_id\":7} is enough.
+  Not of the average but of the price: \"of\":\"price\". Of its change over a time, or its z-score:
+   {\"of\":\"change\",\"over\":\"10m\",\"percent\":\"-5\",\"direction\":\"below\",\"user_id\":7}
+   {\"of\":\"zscore\",\"over\":\"1h\",\"z\":\"3\",\"user_id\":7}
+  More than once: \"repeat\":\"every\" or \"rearm\" (with \"hysteresis\"), \"cooldown\":\"5m\". And
+   \"expires\":\"2030-01-01T00:00:00Z\", \"labels\":[\"mine\"].
 ";
+
+/// The page of alerts in the dashboard.
+const PAGE: Page = Page { name: "Alerts", script: include_str!("../pages/alerts.js") };
+
+/// Where updates are POSTed to the program itself.
+const POSTED: &str = "http:";
+
+/// Alerts that are POSTed to `/api/v1/alerts`, after these.
+fn posted_updates(app: &App, first: Vec<Vec<u8>>) -> Result<Box<dyn Source<Item = AlertUpdate>>> {
+    let posted = posted("alerts")?.beginning_with(first);
+    app.routes(posted.routes());
+    Ok(Box::new(source::frames(posted, UpdateDecoder::default)))
+}
 
 /// Draws the application that `options` ask for: the function to give to [`anabranch::main`].
 ///
@@ -131,12 +152,15 @@ pub fn build(app: &App, options: &Options) -> Result<()> {
     if options.prices.is_none() {
         app.http(demo::HTTP);
     }
+    app.page(PAGE);
     if let Some(dir) = &options.streams {
         app.routes(stream::routes(dir));
     }
     let prices = options.prices.as_deref().map_or_else(demo::prices, prices_from)?;
     let updates = match &options.updates {
+        Some(url) if url == POSTED => posted_updates(app, Vec::new())?,
         Some(url) => updates_from(url)?,
+        None if options.prices.is_none() => posted_updates(app, demo::alerts_as_json())?,
         None => demo::alerts(prices.nature()),
     };
     if let Some(url) = &options.dead_letters {

@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
 use super::figures::Figures;
-use crate::{Average, Direction, FiredAlert, Notification};
+use crate::averaging::text;
+use crate::{Average, Direction, FiredAlert, FiredThreshold, Measure, Notification};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -45,8 +46,9 @@ impl Style {
             let (direction, colour) = match threshold.direction {
                 Direction::Above => ("above", GREEN),
                 Direction::Below => ("below", RED),
+                Direction::Crossing => ("across", CYAN),
             };
-            let reached = format!("{direction} {}", grouped(threshold.price, 0));
+            let reached = reached(direction, threshold);
             lines += &format!(
                 "{}  {}  price {:>10}  average {}  {} -> {}\n",
                 self.paint(DIM, &self.time(*time)),
@@ -90,6 +92,21 @@ impl Style {
     fn time(&self, time: Time) -> String {
         let local = time.timestamp().to_zoned(self.zone.clone());
         format!("{:02}:{:02}:{:02}", local.hour(), local.minute(), local.second())
+    }
+}
+
+/// `above 64,000`, `change 10m above 5%: 5.25%`.
+fn reached(direction: &str, threshold: &FiredThreshold) -> String {
+    let FiredThreshold { measure, level, value, .. } = threshold;
+    let value = value.map(|value| value.to_string()).unwrap_or_default();
+    let level = grouped(*level, 0);
+    match (measure, measure.span().map(text)) {
+        (Measure::Average, _) => format!("{direction} {level}"),
+        (Measure::Change(_), Some(over)) => {
+            format!("change {over} {direction} {level}%: {value}%")
+        }
+        (Measure::Score(_), Some(over)) => format!("z-score {over} {direction} {level}: {value}"),
+        _ => format!("price {direction} {level}"),
     }
 }
 
@@ -153,7 +170,11 @@ mod tests {
     }
 
     fn notification(users: &[u64]) -> Notification {
-        let alerts = users.iter().map(|user| FiredAlert { id: "x\x1b[2J".into(), user_id: *user });
+        let alerts = users.iter().map(|user| FiredAlert {
+            id: "x\x1b[2J".into(),
+            user_id: *user,
+            labels: Vec::new(),
+        });
         Notification {
             id: "prices-0-1".into(),
             product: "BTC-USD".parse().unwrap(),
@@ -162,7 +183,9 @@ mod tests {
             average: "64000.12345678".parse().unwrap(),
             fired: vec![FiredThreshold {
                 direction: Direction::Above,
-                price: 64_000.into(),
+                measure: Measure::Average,
+                level: 64_000.into(),
+                value: None,
                 alerts: alerts.collect(),
             }],
         }

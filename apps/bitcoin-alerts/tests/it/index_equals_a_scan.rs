@@ -2,7 +2,7 @@
 
 use anabranch::Time;
 use anabranch_connectors::coinbase::Product;
-use bitcoin_alerts::{Alert, AlertUpdate, Change, Direction, Notification, Price};
+use bitcoin_alerts::{Alert, AlertUpdate, Change, Direction, Edit, Notification, Price, Unit};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -20,14 +20,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let direction = prop_oneof![Just(Direction::Above), Just(Direction::Below)];
     let threshold = (900..=1100_i64).prop_map(|tenths| Decimal::new(tenths, 1).normalize());
     let alert = (direction.clone(), threshold.clone(), 0..5_u64)
-        .prop_map(|(direction, price, user_id)| Alert { direction, price, user_id });
+        .prop_map(|(direction, level, user_id)| Alert::once(direction, level, user_id));
     let option = proptest::option::of::<BoxedStrategy<_>>;
     let edit = (
         option(threshold.boxed()),
         proptest::option::of(0..5_u64),
         proptest::option::of(direction),
     )
-        .prop_map(|(price, user_id, direction)| Change::Edit { price, user_id, direction });
+        .prop_map(|(level, user_id, direction)| {
+            let level = level.map(|level| (Unit::Price, level.into()));
+            Change::Edit(Edit { level, user_id, direction, ..Edit::default() })
+        });
     let change =
         prop_oneof![4 => alert.prop_map(Change::Add), 1 => Just(Change::Remove), 2 => edit];
     let step = prop_oneof![
@@ -54,11 +57,11 @@ impl Scan {
             (Change::Add(alert), Some(at)) => self.alerts[at].1 = alert,
             (Change::Add(alert), None) => self.alerts.push((id.into(), alert)),
             (Change::Remove, Some(at)) => drop(self.alerts.remove(at)),
-            (Change::Edit { price, user_id, direction }, Some(at)) => {
+            (Change::Edit(edit), Some(at)) => {
                 let alert = &mut self.alerts[at].1;
-                alert.price = price.unwrap_or(alert.price);
-                alert.user_id = user_id.unwrap_or(alert.user_id);
-                alert.direction = direction.unwrap_or(alert.direction);
+                alert.level = edit.level.map_or(alert.level, |(_, level)| level.into());
+                alert.user_id = edit.user_id.unwrap_or(alert.user_id);
+                alert.direction = edit.direction.unwrap_or(alert.direction);
             }
             (_, None) => {}
         }
@@ -69,13 +72,14 @@ impl Scan {
         let total = Decimal::from(self.prices.iter().sum::<i64>());
         let count = Decimal::from(self.prices.len());
         let fires = |alert: &Alert| match alert.direction {
-            Direction::Above => alert.price * count <= total,
-            Direction::Below => alert.price * count >= total,
+            Direction::Above => alert.level * count <= total,
+            Direction::Below => alert.level * count >= total,
+            Direction::Crossing => panic!("none is made here"),
         };
         let mut fired: Fired = Vec::new();
         self.alerts.retain(|(id, alert)| {
             if fires(alert) {
-                fired.push((alert.direction, alert.price, id.clone(), alert.user_id));
+                fired.push((alert.direction, alert.level, id.clone(), alert.user_id));
             }
             !fires(alert)
         });
@@ -88,7 +92,7 @@ fn flat(notification: Option<Notification>) -> Fired {
     let groups = notification.into_iter().flat_map(|notification| notification.fired);
     groups
         .flat_map(|group| {
-            let (direction, price) = (group.direction, group.price);
+            let (direction, price) = (group.direction, group.level);
             group.alerts.into_iter().map(move |alert| (direction, price, alert.id, alert.user_id))
         })
         .collect()
@@ -115,7 +119,7 @@ proptest! {
                     if let Some(notification) = &notification {
                         prop_assert!(!notification.fired.is_empty());
                         let mut groups: Vec<_> =
-                            notification.fired.iter().map(|g| (g.direction, g.price)).collect();
+                            notification.fired.iter().map(|g| (g.direction, g.level)).collect();
                         let count = groups.len();
                         groups.dedup();
                         prop_assert_eq!(groups.len(), count, "one group a threshold");
@@ -126,7 +130,7 @@ proptest! {
                 }
                 Step::Update(id, change) => {
                     let id = format!("id-{id}");
-                    scan.update(&id, change);
+                    scan.update(&id, change.clone());
                     let update = AlertUpdate { product: Product::BTC_USD, id, change };
                     let bytes = postcard::to_stdvec(&update).unwrap();
                     world.update(postcard::from_bytes(&bytes).unwrap());
@@ -145,7 +149,7 @@ fn a_million_alerts_on_one_product() {
         for (direction, price) in
             [(Direction::Above, 1_000_001 + n), (Direction::Below, 999_999 - n)]
         {
-            let alert = Alert { direction, price: Decimal::from(price), user_id: n.unsigned_abs() };
+            let alert = Alert::once(direction, Decimal::from(price), n.unsigned_abs());
             let id = format!("{n}-{}", direction.as_str());
             world.update(AlertUpdate { product: Product::BTC_USD, id, change: Change::Add(alert) });
         }

@@ -48,9 +48,15 @@ fn help_and_check_say_what_there_is() {
     }
     let check = run(&folder, &["check"]);
     assert_eq!(check.status.code(), Some(0), "{}", check.stderr);
-    for part in
-        ["prices", "updates", "notify", "evaluate-alerts", "update-alerts", "thresholds", "demo's"]
-    {
+    for part in [
+        "prices",
+        "updates",
+        "notify",
+        "evaluate-alerts",
+        "update-alerts",
+        "fired-alerts",
+        "demo's",
+    ] {
         assert!(check.stdout.contains(part), "{part}: {}", check.stdout);
     }
     let graph = run(&folder, &["graph", "--prices=file:x", "--updates=-", "--notify=-"]);

@@ -7,7 +7,7 @@ use anabranch::source::Frame;
 use anabranch::{Result, Stores, Tables, Time};
 use anabranch_connectors::coinbase::Product;
 use bitcoin_alerts::{
-    AlertUpdate, Averaging, Notification, Price, PriceDecoder, RunningAverage, SharedTables,
+    AlertUpdate, Averaging, Fired, Notification, Price, PriceDecoder, RunningAverage, SharedTables,
     TABLES, UpdateDecoder, count, evaluate, observe, update,
 };
 use rust_decimal::Decimal;
@@ -64,24 +64,37 @@ impl World {
             other => panic!("{other:?} has no plain form here"),
         }
         rows.0.average = average;
-        evaluate(price, &mut rows, now, id)
+        rows.0.paid(price, now);
+        if rows.0.meets_any() { evaluate(price, &mut rows, now, id) } else { None }
+    }
+
+    /// Updates, unless that is refused.
+    pub(crate) fn try_update(&mut self, change: AlertUpdate) {
+        let product = change.product;
+        let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
+        let mut rows = <SharedTables as Tables<Product>>::rows(&mut guard, &product);
+        let _ = update(change, &mut rows);
+    }
+
+    /// Why the newest alerts fired.
+    pub(crate) fn fired(&mut self, product: Product) -> Vec<Fired> {
+        let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
+        let rows = <SharedTables as Tables<Product>>::rows(&mut guard, &product);
+        rows.3.1.iter().map(|(_, fired)| fired.clone()).collect()
     }
 
     pub(crate) fn update(&mut self, change: AlertUpdate) {
         let product = change.product;
         let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
         let mut rows = <SharedTables as Tables<Product>>::rows(&mut guard, &product);
-        update(change, &mut rows);
-        // The invariant of the index, after every update.
-        assert_eq!(rows.1.len(), rows.2.len());
+        update(change, &mut rows).unwrap();
     }
 
     /// How many alerts of the product are open.
     pub(crate) fn open(&self, product: Product) -> usize {
         let mut guard = <SharedTables as Tables<Product>>::lock(&self.bound);
         let rows = <SharedTables as Tables<Product>>::rows(&mut guard, &product);
-        assert_eq!(rows.1.len(), rows.2.len());
-        rows.2.len()
+        rows.1.0.len()
     }
 
     /// Decodes a message and applies its prices; the JSON of what they send.
@@ -104,7 +117,7 @@ impl World {
         let sent: Notification = serde_json::from_str(sent).unwrap();
         let groups = sent.fired.iter().map(|group| {
             let users: Vec<u64> = group.alerts.iter().map(|alert| alert.user_id).collect();
-            format!("{}:{users:?}", group.price)
+            format!("{}:{users:?}", group.level)
         });
         format!("{} average {}", groups.collect::<Vec<_>>().join(" "), sent.average)
     }
