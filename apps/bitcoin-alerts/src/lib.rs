@@ -41,7 +41,7 @@ pub use crate::desk::{
 pub use crate::field::DEPTH_MAX;
 pub use crate::fired::{FIRED_KEPT, Fired};
 pub use crate::notification::{FiredAlert, FiredThreshold, Notification};
-pub use crate::pipelines::{Observation, pipelines, watched_pipelines};
+pub use crate::pipelines::{Observation, pipelines, tried_pipelines, watched_pipelines};
 pub use crate::place::{Name, Named, Of, Place, Terms, Waits};
 pub use crate::price::{Price, PriceDecoder};
 pub use crate::program::{Options, build};

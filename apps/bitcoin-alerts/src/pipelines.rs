@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use anabranch::prelude::*;
 use anabranch::sink::Sink;
-use anabranch::source::Source;
+use anabranch::source::{Decoder, Nature, OpenContext, Reader, Source};
 use anabranch::window::Rolling;
-use anabranch::{Chain, Shared, Stream, Undo, Watermarks};
+use anabranch::{Chain, Error, Shared, Stream, Undo, Watermarks};
 use anabranch_connectors::coinbase::Product;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::desk::{MARKETS, Market, PRICES, Rows, SharedTables, TABLES, WINDOW_TABLES};
-use crate::{AlertUpdate, Average, Averaging, ExactAverage, Notification, Price};
+use crate::{AlertUpdate, Average, Averaging, Change, ExactAverage, Notification, Price};
 
 /// Prices of a source partition that brings none for so long hold back no one's time.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
@@ -50,7 +50,27 @@ pub fn pipelines(
     updates: impl Source<Item = AlertUpdate>,
     notify: impl Sink<Item = Notification>,
 ) -> Shared<Notification> {
-    draw(app, averaging, prices, updates, notify)
+    draw(app, averaging, None, prices, updates, notify)
+}
+
+/// Draws the same application to try an alert on past input: it is added before the first price of its product, and
+/// nothing but that it fires is told.
+///
+/// # Errors
+/// [`Error::Usage`](anabranch::Error::Usage) if `tried` adds no alert.
+pub fn tried_pipelines(
+    app: &App,
+    averaging: Averaging,
+    tried: AlertUpdate,
+    prices: impl Source<Item = Price>,
+    updates: impl Source<Item = AlertUpdate>,
+    notify: impl Sink<Item = Notification>,
+) -> Result<()> {
+    if !matches!(tried.change, Change::Add(_)) {
+        return Err(Error::Usage("--try is an alert to be added: leave `op` out".to_owned()));
+    }
+    draw(app, averaging, Some(tried), OnlyPast(prices), updates, notify);
+    Ok(())
 }
 
 /// Draws the same application for people who watch: the sink is told of every price that counts,
@@ -62,7 +82,7 @@ pub fn watched_pipelines(
     updates: impl Source<Item = AlertUpdate>,
     notify: impl Sink<Item = Observation>,
 ) {
-    draw(app, averaging, prices, updates, notify);
+    draw(app, averaging, None, prices, updates, notify);
 }
 
 /// What one price came to.
@@ -81,6 +101,40 @@ pub struct Observation {
     pub notification: Option<Notification>,
 }
 
+/// Prices that are not those of a program that runs: an alert that is tried is in no other program's state.
+struct OnlyPast<S>(S);
+
+impl<S: Source<Item = Price>> Source for OnlyPast<S> {
+    type Item = Price;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn nature(&self) -> Nature {
+        self.0.nature()
+    }
+
+    fn partitions(&self) -> Result<usize> {
+        self.0.partitions()
+    }
+
+    fn open(&self, partition: usize, context: &OpenContext) -> Result<Box<dyn Reader<Price>>> {
+        if self.nature() == Nature::Live || context.resume.folder.is_some() {
+            return Err(Error::Usage(
+                "--try tells when an alert would have fired: use it with `replay --data-dir DIR`, or with recorded \
+                 prices and without --data-dir"
+                    .to_owned(),
+            ));
+        }
+        self.0.open(partition, context)
+    }
+
+    fn decoder(&self) -> Option<Box<dyn Decoder<Price>>> {
+        self.0.decoder()
+    }
+}
+
 /// What is told of a price that counts.
 trait Told: Record {
     /// Whether something is told of every one, and not only of those that fire alerts.
@@ -88,6 +142,40 @@ trait Told: Record {
 
     /// Of `price`, which has led to these rows; nothing if there is nothing to say.
     fn of(price: &Price, rows: &Rows<'_>, notification: Option<Notification>) -> Option<Self>;
+}
+
+/// An alert that is tried, until its product has it.
+#[derive(Clone)]
+struct Tried {
+    alert: Option<AlertUpdate>,
+    product: Product,
+    id: String,
+}
+
+impl Tried {
+    fn of(update: AlertUpdate) -> Self {
+        Self { product: update.product, id: update.id.clone(), alert: Some(update) }
+    }
+
+    /// Adds it, the first time.
+    fn begin(&mut self, product: Product, rows: &mut Rows<'_>) {
+        if let Some(alert) = self.alert.take_if(|_| self.product == product) {
+            // It was checked when it was read; there may be too many spans, and then it cannot fire.
+            if let Err(error) = crate::update(alert, rows) {
+                tracing::error!("--try: {error}");
+            }
+        }
+    }
+
+    /// What is told of it alone.
+    fn alone(&self, notification: Notification) -> Option<Notification> {
+        let Notification { product, mut fired, .. } = notification;
+        for level in &mut fired {
+            level.alerts.retain(|alert| product == self.product && alert.id == self.id);
+        }
+        fired.retain(|level| !level.alerts.is_empty());
+        (!fired.is_empty()).then_some(Notification { fired, ..notification })
+    }
 }
 
 impl Told for Notification {
@@ -120,22 +208,27 @@ impl Told for Observation {
 fn draw<O: Told>(
     app: &App,
     averaging: Averaging,
+    tried: Option<AlertUpdate>,
     prices: impl Source<Item = Price>,
     updates: impl Source<Item = AlertUpdate>,
     notify: impl Sink<Item = O>,
 ) -> Shared<O> {
     let (prices, name) = (app.source("prices", prices), averaging.name());
+    let tried = tried.map(Tried::of);
     let (told, tables) = match averaging {
-        Averaging::Running => (over_all(prices, notify), TABLES),
+        Averaging::Running => (over_all(prices, tried, notify), TABLES),
         Averaging::Over { size, lateness } => {
             // Computations see the time of each price as it is, or was found to be: see `over_some`.
             let time = |price: &Price| price.event_time(Time::ZERO);
             let rolling = Rolling::over(size, time, ExactAverage).lateness(lateness);
-            (over_some(prices.event_time(watermarks()), &name, rolling, notify), WINDOW_TABLES)
+            (
+                over_some(prices.event_time(watermarks()), &name, rolling, tried, notify),
+                WINDOW_TABLES,
+            )
         }
         Averaging::Last(most) => {
             let rolling = Rolling::last(most, ExactAverage);
-            (over_some(prices, &name, rolling, notify), WINDOW_TABLES)
+            (over_some(prices, &name, rolling, tried, notify), WINDOW_TABLES)
         }
     };
     update_alerts(app, updates, tables);
@@ -154,17 +247,19 @@ fn watermarks() -> Watermarks<impl Fn(&Price, Time) -> Option<Time>> {
 /// the others come to the alerts.
 fn over_all<O: Told>(
     prices: Stream<impl Chain<Key = (), In: Record, Out = Price>>,
+    tried: Option<Tried>,
     notify: impl Sink<Item = O>,
 ) -> Shared<O> {
+    let of = tried.as_ref().map(|tried| tried.product);
     prices
         .key_by(|price: &Price| price.product)
-        .compute("count-prices", PRICES, |price, mut market, out| {
+        .compute("count-prices", PRICES, move |price, mut market, out| {
             if crate::count(&price, &mut market) {
                 market.average.observe(price.price);
-                pass::<O>(price, market, out);
+                pass::<O>(price, market, of, out);
             }
         })
-        .compute("evaluate-alerts", TABLES, tell)
+        .compute("evaluate-alerts", TABLES, telling(tried))
         .sink("notify", notify)
 }
 
@@ -174,8 +269,10 @@ fn over_some<O: Told>(
     prices: Stream<impl Chain<Key = (), In: Record, Out = Price>>,
     name: &str,
     rolling: Rolling<Price, ExactAverage>,
+    tried: Option<Tried>,
     notify: impl Sink<Item = O>,
 ) -> Shared<O> {
+    let of = tried.as_ref().map(|tried| tried.product);
     prices
         .key_by(|price: &Price| price.product)
         .compute("count-prices", MARKETS, |price, mut market, out| {
@@ -185,30 +282,46 @@ fn over_some<O: Told>(
             }
         })
         .rolling(name, rolling)
-        .compute("meet-alerts", MARKETS, |(price, average), mut market, out| {
+        .compute("meet-alerts", MARKETS, move |(price, average), mut market, out| {
             market.average = average;
-            pass::<O>(price, market, out);
+            pass::<O>(price, market, of, out);
         })
-        .compute("evaluate-alerts", WINDOW_TABLES, tell)
+        .compute("evaluate-alerts", WINDOW_TABLES, telling(tried))
         .sink("notify", notify)
 }
 
-/// Passes `price` on to the alerts, if it can meet one, or all are told of.
+/// Passes `price` on to the alerts, if it can meet one, or all are told of, or one of its product is tried.
 #[inline]
-fn pass<O: Told>(price: Price, mut market: Row<'_, Market>, out: &mut Context<'_, Price>) {
+fn pass<O: Told>(
+    price: Price,
+    mut market: Row<'_, Market>,
+    tried: Option<Product>,
+    out: &mut Context<'_, Price>,
+) {
     market.paid(&price, out.now());
-    if O::ALWAYS || market.meets_any() {
+    if O::ALWAYS || market.meets_any() || tried == Some(price.product) {
         out.emit(price);
     }
 }
 
-fn tell<O: Told>(price: Price, mut rows: Rows<'_>, out: &mut Context<'_, O>) {
-    let notification = match rows.0.meets_any() {
-        true => crate::evaluate(&price, &mut rows, out.now(), out.id()),
-        false => None,
-    };
-    if let Some(told) = O::of(&price, &rows, notification) {
-        out.emit(told);
+/// Evaluates the alerts at a price, and tells of it.
+fn telling<O: Told>(
+    mut tried: Option<Tried>,
+) -> impl FnMut(Price, Rows<'_>, &mut Context<'_, O>) + 'static {
+    move |price, mut rows, out| {
+        if let Some(tried) = &mut tried {
+            tried.begin(price.product, &mut rows);
+        }
+        let mut notification = match rows.0.meets_any() {
+            true => crate::evaluate(&price, &mut rows, out.now(), out.id()),
+            false => None,
+        };
+        if let Some(tried) = &tried {
+            notification = notification.and_then(|notification| tried.alone(notification));
+        }
+        if let Some(told) = O::of(&price, &rows, notification) {
+            out.emit(told);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use anabranch_connectors::{outlet, posted, stream};
 use crate::averaging::{Averaging, duration};
 use crate::connect::{notifications_to, prices_from, updates_from, upserts_to};
 use crate::views::views;
-use crate::{AlertUpdate, UpdateDecoder, pipelines, watched_pipelines};
+use crate::{AlertUpdate, UpdateDecoder, pipelines, tried_pipelines, watched_pipelines};
 
 /// Watch prices and fire alerts: each once, when the average of a product reaches its threshold
 ///
@@ -51,6 +51,14 @@ pub struct Options {
     /// - (standard output), ws-listen:// (to all who connect), tcp://, file:PATH or null:.
     #[arg(long, value_name = "URL")]
     pub notify: Option<String>,
+
+    /// Tell nothing but when this alert would have fired: with `replay`, or recorded prices
+    ///
+    /// An update as JSON, as for --updates: {"price":"65000","user_id":7}. It is added before the first
+    /// price; nothing that is kept is changed. `replay --data-dir DIR` goes through what --keep-journal
+    /// has kept, also while the program runs; `--notify -` prints it.
+    #[arg(long = "try", value_name = "ALERT", value_parser = parse_alert)]
+    pub tried: Option<AlertUpdate>,
 
     /// Where input goes that could not be read, as JSON with the reason [default: only the log]
     ///
@@ -96,6 +104,10 @@ pub struct Options {
     /// fires no alert, and is counted in the end, as average-10m.too_late. Others are never waited for.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub lateness: Option<Duration>,
+}
+
+fn parse_alert(typed: &str) -> Result<AlertUpdate, String> {
+    UpdateDecoder::update(typed.as_bytes()).1.map_err(|e| e.to_string())
 }
 
 fn parse_averaging(typed: &str) -> Result<Averaging, String> {
@@ -166,9 +178,17 @@ pub fn build(app: &App, options: &Options) -> Result<()> {
     if let Some(url) = &options.dead_letters {
         app.dead_letters(sink::frames(outlet(url)?, || Json));
     }
-    match &options.notify {
-        Some(url) => drop(pipelines(app, averaging, prices, updates, notifications_to(url)?)),
-        None => watched_pipelines(app, averaging, prices, updates, screen::Screen::of(options)),
+    match (&options.tried, &options.notify) {
+        (Some(tried), notify) => {
+            let notify = notifications_to(notify.as_deref().unwrap_or("-"))?;
+            tried_pipelines(app, averaging, tried.clone(), prices, updates, notify)?;
+        }
+        (None, Some(url)) => {
+            drop(pipelines(app, averaging, prices, updates, notifications_to(url)?));
+        }
+        (None, None) => {
+            watched_pipelines(app, averaging, prices, updates, screen::Screen::of(options));
+        }
     }
     let open_alerts = options.open_alerts.as_deref().map(upserts_to).transpose()?;
     let distances = options.distances.as_deref().map(upserts_to).transpose()?;

@@ -49,12 +49,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         },
     );
     let op = prop_oneof![3 => Just("add"), 1 => Just("edit"), 1 => Just("remove")];
-    let direction = prop_oneof![Just("above"), Just("below")];
-    let update = (product, op, direction, 900..=1100_u32, 0..9_u32).prop_map(
-        |(product, op, direction, tenths, id)| {
+    let direction = prop_oneof![2 => Just("above"), 2 => Just("below"), 1 => Just("crossing")];
+    let more = prop_oneof![
+        4 => Just(String::new()),
+        1 => Just(r#","of":"price""#.into()),
+        1 => Just(r#","repeat":"rearm","hysteresis":2,"labels":["x"]"#.into()),
+        1 => (0..9_u8).prop_map(|ns| format!(r#","of":"price","repeat":"every","cooldown":"{ns}ns""#)),
+        1 => (0..40_i64).prop_map(|ns| format!(r#","expires":"{}""#, Time::from_nanos(ns))),
+    ];
+    let update = (product, op, direction, 900..=1100_u32, 0..9_u32, more).prop_map(
+        |(product, op, direction, tenths, id, more)| {
             let price = format!("{}.{}", tenths / 10, tenths % 10);
             Step::Update(format!(
-                r#"{{"op":"{op}","id":"{id}","product":"{product}","price":"{price}","user_id":{id},"direction":"{direction}"}}"#
+                r#"{{"op":"{op}","id":"{id}","product":"{product}","price":"{price}","user_id":{id},"direction":"{direction}"{more}}}"#
             ))
         },
     );

@@ -4,6 +4,7 @@
 // Tests fail by panicking, in their helper functions too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alerts_are_tried;
 mod alerts_equal_a_scan;
 mod average_is_exact;
 mod bad_json;
