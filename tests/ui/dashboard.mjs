@@ -209,6 +209,23 @@ test("a row is watched, also through a kill", async () => {
   await page.context().close();
 });
 
+test("several tabs are told of what happens, and can act", async () => {
+  const page = await open(at("alerts/BTC-USD"));
+  const tabs = [page];
+  for (let more = 0; more < 4; more += 1) {
+    tabs.push(await page.context().newPage());
+    await tabs.at(-1).goto(at("alerts/BTC-USD"));
+  }
+  await running.pay(555);
+  for (const tab of tabs) await tab.getByText("555", { exact: true }).first().waitFor();
+  await page.getByLabel("Level", { exact: true }).fill("5555");
+  await page.getByRole("button", { name: "Add the alert" }).click();
+  await has(page, /The alert is added/);
+  for (const tab of tabs) await tab.getByText("1:above:5555").first().waitFor();
+  quiet();
+  await page.context().close();
+});
+
 test("every page is accessible in dark, light and narrow", async () => {
   for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 375], ["dark", 375]]) {
     // The policy is tested by all other tests; here the checker is brought into the page.

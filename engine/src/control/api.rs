@@ -165,6 +165,7 @@ impl About {
         changes::row,
         changes::view,
         changes::status,
+        changes::together,
         letters::list,
         letters::groups,
         letters::retry,
@@ -204,6 +205,7 @@ pub(super) fn router(about: Arc<About>, added: Router) -> Router {
         .route("/api/v1/changes/tables/{table}/{key}", get(changes::row))
         .route("/api/v1/changes/views/{view}", get(changes::view))
         .route("/api/v1/changes/status", get(changes::status))
+        .route("/api/v1/changes", get(changes::together))
         .route("/api/v1/dead-letters", get(letters::list))
         .route("/api/v1/dead-letters/groups", get(letters::groups))
         .route("/api/v1/dead-letters/retry", post(letters::retry))

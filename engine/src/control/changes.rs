@@ -17,9 +17,11 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use futures_util::stream::{SelectAll, once, unfold};
+use futures_util::{Stream, StreamExt as _};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::IntoParams;
 
 use super::api::About;
 use super::problem::{PROBLEM, Problem};
@@ -38,6 +40,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How many may watch at once.
 const WATCHERS_MAX: usize = 64;
+/// How much one connection may watch.
+const TOGETHER_MAX: usize = 16;
 
 type Events<S> = Sse<axum::response::sse::KeepAliveStream<S>>;
 
@@ -120,8 +124,20 @@ struct Watching {
 }
 
 impl Watching {
-    /// The next event; none when the program ends.
-    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+    /// Watches `what`, if it is there.
+    async fn begin(about: Arc<About>, what: What) -> Result<Self, Problem> {
+        let place = about.watchers.enter()?;
+        // What cannot be looked at is told at once, as by the address that gives it once.
+        if let What::Row { table, .. } = &what {
+            about.table(table)?;
+        }
+        what.look(&about).await?;
+        let seen = Vec::new();
+        Ok(Self { about, what, looked: false, told: None, seen, pause: PAUSE, _place: place })
+    }
+
+    /// The next event: its name, and what it tells; none when the program ends.
+    async fn next(mut self) -> Option<((&'static str, String), Self)> {
         loop {
             if std::mem::replace(&mut self.looked, true) {
                 tokio::time::sleep(self.pause).await;
@@ -146,12 +162,11 @@ impl Watching {
                 Some(told) => change(told, &now).map(|change| ("change", change)),
             };
             self.told = Some(now);
-            let event =
-                event.map(|(name, data)| Event::default().event(name).data(data.to_string()));
+            let event = event.map(|(name, data)| (name, data.to_string()));
             let least = if matches!(self.what, What::Program) { BEAT } else { PAUSE };
             self.pause = least.max(self.about.watchers.pause(began.elapsed()));
             if let Some(event) = event {
-                return Some((Ok(event), self));
+                return Some((event, self));
             }
         }
     }
@@ -195,14 +210,85 @@ async fn watch(
     about: Arc<About>,
     what: What,
 ) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let place = about.watchers.enter()?;
-    // What cannot be looked at is told at once, as by the address that gives it once.
-    what.look(&about).await?;
-    let seen = Vec::new();
-    let watching =
-        Watching { about, what, looked: false, told: None, seen, pause: PAUSE, _place: place };
-    let alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(Sse::new(unfold(watching, Watching::next)).keep_alive(alive))
+    let events = unfold(Watching::begin(about, what).await?, Watching::next);
+    let events = events.map(|(name, data)| Ok(Event::default().event(name).data(data)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// What is watched by one connection, as JSON.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Together {
+    /// A list, of at most 16: `{"status":{}}`, `{"table":{"name":"prices","key":"BTC-USD","limit":50}}` (without `key` its
+    /// rows), `{"view":{"name":"open"}}`.
+    of: String,
+}
+
+/// One of them.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum One {
+    Status {},
+    Table {
+        name: String,
+        key: Option<String>,
+        #[serde(flatten)]
+        keys: Keys,
+    },
+    View {
+        name: String,
+        #[serde(flatten)]
+        rows: Rows,
+    },
+}
+
+impl From<One> for What {
+    fn from(one: One) -> Self {
+        match one {
+            One::Status {} => Self::Program,
+            One::Table { name: table, key: None, keys } => Self::Rows { table, keys },
+            One::Table { name: table, key: Some(key), keys } => Self::Row { table, key, keys },
+            One::View { name: view, rows } => Self::View { view, rows },
+        }
+    }
+}
+
+/// Several things by one connection, as a browser has few: the `id` of an event is the number, from 0, of that of which
+/// it tells. What cannot be watched is told by an event `refused`, with its status and the reason, and the others go on.
+#[utoipa::path(get, path = "/api/v1/changes", tag = "changes", params(Together), responses(
+    (status = 200, description = "Events", content_type = "text/event-stream", body = String),
+    (status = 400, description = "No such list", body = Problem, content_type = PROBLEM),
+))]
+pub(super) async fn together(
+    State(about): State<Arc<About>>,
+    which: Result<Query<Together>, QueryRejection>,
+) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let Query(Together { of }) = which?;
+    let of: Vec<One> = serde_json::from_str(&of).map_err(|e| {
+        Problem::bad_request(format!("`of` is no list of what can be watched: {e}"))
+    })?;
+    if of.is_empty() || of.len() > TOGETHER_MAX {
+        let detail = format!("`of` has {} elements, and must have 1 to {TOGETHER_MAX}", of.len());
+        return Err(Problem::bad_request(detail));
+    }
+    let mut all = SelectAll::new();
+    for (number, one) in of.into_iter().enumerate() {
+        let event = move |name: &str, data: String| {
+            Ok(Event::default().id(number.to_string()).event(name).data(data))
+        };
+        match Watching::begin(Arc::clone(&about), one.into()).await {
+            Ok(watching) => {
+                let events = unfold(watching, Watching::next);
+                all.push(events.map(move |(name, data)| event(name, data)).boxed());
+            }
+            Err(problem) => {
+                let told = json!(problem).to_string();
+                all.push(once(async move { event("refused", told) }).boxed());
+            }
+        }
+    }
+    Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 /// Some rows of a table: a `snapshot`, then each `change`: `rows` that are new or other, the keys of those that are
@@ -243,7 +329,6 @@ pub(super) async fn row(
     keys: Result<Query<Keys>, QueryRejection>,
 ) -> Result<Events<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (Path((table, key)), Query(keys)) = (path?, keys?);
-    about.table(&table)?;
     watch(about, What::Row { table, key, keys }).await
 }
 

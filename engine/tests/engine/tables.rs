@@ -223,6 +223,36 @@ fn who_watches_sees_a_snapshot_and_every_change_after_it() {
     assert_eq!(row.next(), None, "the program has ended");
 }
 
+/// As a part of an address.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn several_things_are_watched_by_one_connection() {
+    let bank = Bank::open(10, &["-w", "2"]);
+    let (account, _) = transfer(0).into_iter().next().unwrap();
+    let of = format!(
+        r#"[{{"status":{{}}}},{{"table":{{"name":"balances","key":"{account}"}}}},{{"table":{{"name":"none"}}}},
+            {{"table":{{"name":"balances","limit":2}}}},{{"view":{{"name":"none"}}}}]"#
+    );
+    let (mut counters, mut rows, mut row, mut refused) = (false, false, false, 0);
+    for (name, event) in bank.client.watch(&format!("/api/v1/changes?of={}", encoded(&of))) {
+        counters |= event["counters"].is_object();
+        rows |= event["rows"].as_array().is_some_and(|rows| rows.len() == 2);
+        row |= event["value"].is_i64();
+        refused += usize::from(name == "refused" && event["status"] == 404);
+        if counters && rows && row && refused == 2 {
+            break;
+        }
+    }
+    let many = vec![r#"{"status":{}}"#; 17].join(",");
+    for wrong in ["[]", "{}", "[{}]", r#"[{"status":{"more":1}}]"#, &format!("[{many}]")] {
+        let answer = bank.client.get(&format!("/api/v1/changes?of={}", encoded(wrong)));
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.body);
+    }
+}
+
 #[test]
 fn no_more_may_watch_than_there_are_places() {
     let bank = Bank::open(10, &[]);

@@ -2,7 +2,7 @@
 // open alerts with how far each is from firing, and a form to add, change and remove them. Shown by the dashboard.
 
 /** How many products' alerts are followed at once. */
-const FOLLOWED = 8;
+const FOLLOWED = 6;
 /** How many fired alerts are shown. */
 const FEED = 25;
 const POINTS = 600;
@@ -36,7 +36,7 @@ export async function mount(element, { api, dom, format, charts, status }, [chos
     sheet(`${product}: price, average and next levels`, chart.figure),
     form.element, sheet("Open alerts", open.element), sheet("Fired", feed.element));
 
-  stops.push(api.watch(`/api/v1/changes/tables/${markets}/${key(product)}`, (_, data) => {
+  stops.push(api.watch({ table: { name: markets, key: key(product) } }, (_, data) => {
     if (data === null) return;
     const { value } = data;
     market.price = Number(value.price ?? NaN);
@@ -53,10 +53,10 @@ export async function mount(element, { api, dom, format, charts, status }, [chos
     chart.draw(points);
     open.distances();
   }));
-  stops.push(api.watch(`/api/v1/changes/tables/alerts/${key(product)}`, (name, data) => open.show(data, name === "snapshot")));
+  stops.push(api.watch({ table: { name: "alerts", key: key(product) } }, (name, data) => open.show(data, name === "snapshot")));
   const shown = [...new Set([product, ...products])].slice(0, FOLLOWED);
   for (const name of shown) {
-    stops.push(api.watch(`/api/v1/changes/tables/fired-alerts/${key(name)}`, (event, data) => feed.show(name, data, event === "snapshot")));
+    stops.push(api.watch({ table: { name: "fired-alerts", key: key(name) } }, (event, data) => feed.show(name, data, event === "snapshot")));
   }
   return () => stops.forEach((stop) => stop());
 
@@ -246,7 +246,7 @@ export async function mount(element, { api, dom, format, charts, status }, [chos
   }
 }
 
-const key = (text) => encodeURIComponent(JSON.stringify(text));
+const key = (text) => JSON.stringify(text);
 const last = (list) => list[list.length - 1] ?? NaN;
 const level = (text) => (text === null ? NaN : Number(text));
 

@@ -93,7 +93,7 @@ export async function post(path, body) {
   return text ? JSON.parse(text) : null;
 }
 
-/** Events of a stream of them, as `[name, data]`. */
+/** Events of a stream of them, as `[id, name, data]`. */
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
@@ -107,36 +107,65 @@ async function* events(body) {
       waiting = waiting.slice(end + 2);
       const of = (name) => lines.filter((l) => l.startsWith(`${name}:`)).map((l) => l.slice(name.length + 1).trimStart());
       const data = of("data").join("\n");
-      if (data) yield [of("event")[0] ?? "message", JSON.parse(data)];
+      if (data) yield [Number(of("id")[0] ?? 0), of("event")[0] ?? "message", JSON.parse(data)];
     }
   }
 }
 
-/**
- * Watches `path`: calls `tell(name, data)` for each event, `state("live" | "waiting", error)` as it goes, and goes on by
- * itself when the program is there again. Gives what stops it. What is refused for good is told as `state("refused", error)`.
- */
-export function watch(path, tell, state = () => {}) {
-  const stop = new AbortController();
-  const run = async () => {
-    for (let failed = 0; !stop.signal.aborted; failed += 1) {
-      try {
-        const answer = await ask(path, { signal: stop.signal });
-        state("live");
-        for await (const [name, data] of events(answer.body)) {
-          failed = 0;
-          tell(name, data);
-        }
-        state("waiting");
-      } catch (error) {
-        if (stop.signal.aborted) return;
-        const forGood = error instanceof Refused && [400, 401, 403, 404, 405].includes(error.status);
-        state(forGood ? "refused" : "waiting", error);
-        if (forGood) return;
+// A browser has few connections to a program, for all its tabs together. So all that a tab watches comes by one, which is
+// opened anew when something else is watched, and closed while nobody looks at the tab.
+const watched = new Set();
+let opened = null;
+let due = 0;
+
+function reopen() {
+  due ||= setTimeout(() => {
+    due = 0;
+    opened?.abort();
+    opened = null;
+    if (watched.size && !document.hidden) run((opened = new AbortController()));
+  }, 20);
+}
+
+async function run(stop) {
+  const those = [...watched];
+  const tell = (how, error) => those.forEach((it) => watched.has(it) && it.state(how, error));
+  const path = `/api/v1/changes?of=${encodeURIComponent(JSON.stringify(those.map((it) => it.what)))}`;
+  for (let failed = 0; !stop.signal.aborted; failed += 1) {
+    try {
+      const answer = await ask(path, { signal: stop.signal });
+      tell("live");
+      for await (const [id, name, data] of events(answer.body)) {
+        failed = 0;
+        const it = those[id];
+        if (!watched.has(it)) continue;
+        if (name === "refused") it.state("refused", new Refused(data.status, data.detail ?? data.title));
+        else it.tell(name, data);
       }
-      await new Promise((resolve) => setTimeout(resolve, WAITS[Math.min(failed, WAITS.length - 1)]));
+      tell("waiting");
+    } catch (error) {
+      if (stop.signal.aborted) return;
+      const forGood = error instanceof Refused && [400, 401, 403, 404, 405].includes(error.status);
+      tell(forGood ? "refused" : "waiting", error);
+      if (forGood) return;
     }
+    await new Promise((resolve) => setTimeout(resolve, WAITS[Math.min(failed, WAITS.length - 1)]));
+  }
+}
+
+document.addEventListener("visibilitychange", reopen);
+
+/**
+ * Watches `what`: `{ status: {} }`, `{ table: { name, key, limit, after } }` or `{ view: { name, from, limit } }`. Calls `tell(name,
+ * data)` with a `snapshot` and then each `change`, and `state("live" | "waiting" | "refused", error)` as it goes; goes on by
+ * itself when the program is there again. Gives what ends it.
+ */
+export function watch(what, tell, state = () => {}) {
+  const it = { what, tell, state };
+  watched.add(it);
+  reopen();
+  return () => {
+    watched.delete(it);
+    reopen();
   };
-  run();
-  return () => stop.abort();
 }

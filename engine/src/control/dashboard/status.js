@@ -78,18 +78,25 @@ async function learn() {
   if (since === of) Object.assign(state, { program, graph, pages });
 }
 
-/** Begins to watch; `changed(state, error)` is told whether the program is there. */
+/** Begins to watch; `changed(how, error)` is told whether the program is there. */
 export function begin(changed) {
-  watch("/api/v1/changes/status", (name, status) => {
-    if (name !== "snapshot") return take(status);
-    // A snapshot comes at the beginning, and after a restart: the program may be another one.
+  // At the beginning, and after a restart, the program may be another one.
+  let lost = true;
+  watch({ status: {} }, (name, status) => {
+    if (!lost) return take(status);
+    lost = false;
     state.now = null;
-    learn().then(() => {
+    return learn().then(() => {
       take(status);
       changed("live");
-    }, (error) => changed("waiting", error));
+    }, (error) => {
+      lost = true;
+      changed("waiting", error);
+    });
   }, (how, error) => {
     state.live = how === "live";
-    if (how !== "live") changed(how, error);
+    if (how === "live") return;
+    lost = true;
+    changed(how, error);
   });
 }

@@ -86,8 +86,7 @@ async function rows(element, name) {
   };
   const open = () => {
     stop();
-    const from = after.length ? `&after=${encodeURIComponent(after[after.length - 1])}` : "";
-    stop = watch(`/api/v1/changes/tables/${path(name)}?limit=${PAGE}${from}`, (event, data) => show(data, event === "snapshot"),
+    stop = watch({ table: { name, limit: PAGE, after: after[after.length - 1] } }, (event, data) => show(data, event === "snapshot"),
       (how, error) => how === "refused" && set(wrong, problem(error)));
   };
   next.addEventListener("click", () => {
@@ -183,6 +182,6 @@ async function row(element, name, key) {
   };
   set(element, el("div", { class: "heading" }, el("h1", null, keyText(key)), back(" / ", el("a", { href: `#/tables/${path(name)}` }, name))),
     el("section", { class: "sheet", "aria-label": "Row" }, el("div", { class: "heading" }, el("h2", null, "Now"), el("span", { class: "pill good" }, "watched")), value, when));
-  return watch(`/api/v1/changes/tables/${path(name, asked(key))}`, (event, data) => show(data, event === "snapshot"),
+  return watch({ table: { name, key: asked(key) } }, (event, data) => show(data, event === "snapshot"),
     (how, error) => how === "refused" && set(value, problem(error)));
 }

@@ -39,7 +39,7 @@ export async function mount(element, [name]) {
   };
   const open = () => {
     stop();
-    stop = watch(`/api/v1/changes/views/${encodeURIComponent(name)}?limit=${PAGE}&from=${from.row}`, (event, data) => show(data, event === "snapshot"),
+    stop = watch({ view: { name, limit: PAGE, from: from.row } }, (event, data) => show(data, event === "snapshot"),
       (how, error) => how === "refused" && set(wrong, problem(error)));
   };
   next.addEventListener("click", () => {

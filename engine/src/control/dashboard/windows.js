@@ -37,7 +37,7 @@ function keys(element, name) {
       el("p", { class: "note" }, `${count(data.total)} keys have open windows`));
   };
   set(element, heading(computation(name)), el("section", { class: "sheet" }, place));
-  return watch(`/api/v1/changes/tables/${path(name)}?limit=${KEYS}`, (event, data) => show(data, event === "snapshot"),
+  return watch({ table: { name, limit: KEYS } }, (event, data) => show(data, event === "snapshot"),
     (how, error) => how === "refused" && set(place, problem(error)));
 }
 
@@ -66,6 +66,6 @@ function panes(element, name, key) {
     return undefined;
   };
   set(element, heading(line(key), " / ", el("a", { href: `#/windows/${path(name)}` }, computation(name))), el("section", { class: "sheet" }, place, note));
-  return watch(`/api/v1/changes/tables/${path(name, JSON.stringify(key))}`, (event, data) => show(data, event === "snapshot"),
+  return watch({ table: { name, key: JSON.stringify(key) } }, (event, data) => show(data, event === "snapshot"),
     (how, error) => how === "refused" && set(place, problem(error)));
 }
