@@ -17,7 +17,7 @@ export async function mount(element, [group]) {
   let open = NaN;
   const act = async (what, body, said) => {
     try {
-      const answer = await post(`/api/v1/dead-letters/${what}`, body);
+      const answer = await ask(what, body);
       const refused = Object.entries(answer?.refused ?? {}).map(([why, times]) => `${count(times)} left out: ${why}`);
       const text = `${said}: ${count(answer?.done ?? 1)}. ${refused.join(". ")}`;
       set(outcome, el("p", { class: "done" }, text));
@@ -49,6 +49,18 @@ export async function mount(element, [group]) {
     if (Number.isFinite(open) && now !== open) show();
     open = now;
   });
+}
+
+/** A letter is tried again once a checkpoint knows of it: if none does yet, one is taken. */
+async function ask(what, body) {
+  const path = `/api/v1/dead-letters/${what}`;
+  try {
+    return await post(path, body);
+  } catch (error) {
+    if (what !== "retry" || !/next checkpoint/.test(error.message)) throw error;
+    await post("/api/v1/checkpoints");
+    return post(path, body);
+  }
 }
 
 function button(text, act, kind = "") {
