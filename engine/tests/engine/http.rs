@@ -171,6 +171,31 @@ fn a_worker_that_takes_no_step_is_named() {
 }
 
 #[test]
+fn the_dashboard_is_whole_and_may_do_little() {
+    let program = Program::start(&[]);
+    let page = program.get("/");
+    assert!(page.status == 200 && page.head.contains("content-type: text/html"), "{}", page.head);
+    let mut waiting: Vec<String> = page.body.split('"').map(str::to_owned).collect();
+    waiting.retain(|it| it.starts_with("/assets/"));
+    assert!(waiting.len() >= 5, "{}", page.body);
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(path) = waiting.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let file = program.get(&path);
+        assert_eq!(file.status, 200, "{path}");
+        for wanted in ["script-src 'self'; style-src 'self'", "etag: ", "nosniff", "no-cache"] {
+            assert!(file.head.contains(wanted), "{path}: {}", file.head);
+        }
+        let imported = file.body.split("from \"./").skip(1);
+        waiting.extend(imported.map(|it| format!("/assets/{}", it.split('"').next().unwrap())));
+    }
+    assert!(seen.len() >= 15, "{seen:?}");
+    assert_eq!(program.get("/api/v1/pages").json(), serde_json::json!([]));
+}
+
+#[test]
 fn every_address_is_described_and_every_mistake_explained() {
     let program = Program::start(&[]);
     let description = program.get("/api/v1/openapi.json").json();
@@ -182,8 +207,10 @@ fn every_address_is_described_and_every_mistake_explained() {
             .replace("{table}", "sums")
             .replace("{source}", "numbers");
         let (view, of) = (named.replace("{key}", "3"), methods.as_object().unwrap());
-        if path.contains("/changes/") {
-            assert!(program.watch(&view).next().is_some(), "{path}");
+        if path.contains("/changes") {
+            let several = format!("{view}?of=%5B%7B%22status%22%3A%7B%7D%7D%5D");
+            let view = if path.ends_with("/changes") { &several } else { &view };
+            assert!(program.watch(view).next().is_some(), "{path}");
             continue;
         }
         for method in of.keys().filter(|_| path != "/api/v1/stop") {
@@ -203,7 +230,10 @@ fn every_address_is_described_and_every_mistake_explained() {
         assert_eq!(program.ask_as("DELETE", path, &[]).unwrap().status, 405, "{path}");
     }
     for (path, status, said) in [
-        ("/", 404, "nothing at this address"),
+        ("/none", 404, "nothing at this address"),
+        ("/assets/none.js", 404, "the dashboard is at /"),
+        ("/assets/%2e%2e%2fapi.rs", 404, "the dashboard is at /"),
+        ("/api/v1/changes", 400, "`of`"),
         ("/api/v1/views/none", 404, "there is no such view"),
         ("/api/v1/views/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, "there is no such view"),
         ("/api/v1/tables/none", 404, "there are: sums"),
